@@ -1,0 +1,113 @@
+"""Entry point of the ``resmfn`` command: names its subcommands and turns errors into one line and an exit code.
+
+Nothing heavy is imported here. A subcommand's module is imported when that subcommand runs, so that
+``resmfn --help`` answers at once.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+
+from resmfn import __version__
+
+EXIT_OK = 0
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+#: Subcommand -> what ``resmfn --help`` says of it. The function ``name`` is in the module ``resmfn.cli.name``.
+COMMANDS = {
+    "simulate": "Make particle images, with or without known poses, from a map or a molecular model.",
+    "project": "Make images of a map at the poses and optics of a STAR file.",
+    "reconstruct": "Find poses and map from particle images, coarse to fine.",
+    "evaluate": "Score a run, or two STAR files, against the truth: FSC, pose and shift errors.",
+    "align": "Rotate, shift and, where needed, mirror a map onto a reference.",
+    "fsc": "Compare two maps by Fourier shell correlation.",
+}
+TOP_LEVEL_FLAGS = ("--help", "-h", "--version")
+
+
+def build_app() -> cyclopts.App:
+    """Build the argument parser, its subcommands not yet imported."""
+    app = cyclopts.App(
+        name="resmfn",
+        help="Cryo-EM maps from particle images with unknown poses, by residual multiplicative filter networks.",
+        version=__version__,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for name, summary in COMMANDS.items():
+        app.command(f"resmfn.cli.{name}:{name}", name=name, help=summary)
+    return app
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run one ``resmfn`` command.
+
+    Parameters
+    ----------
+    tokens
+        Arguments after the program's name; ``None`` takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done; 2 bad flags, files or values; 130 interrupted; whatever integer the command returned.
+    """
+    arguments = list(sys.argv[1:] if tokens is None else tokens)
+    try:
+        _require_known_command(arguments)
+        result = build_app()(arguments, exit_on_error=False, print_error=False, verbose=False)
+    except cyclopts.CycloptsError as error:
+        return _fail(f"{error} See `{_help_command(arguments)}`.")
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone (`resmfn ... | head`): leave quietly, also when Python flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        return _fail(_describe_os_error(error))
+    except ValueError as error:
+        if not _is_own_error(error):
+            raise
+        return _fail(str(error))
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _require_known_command(arguments: Sequence[str]) -> None:
+    """Refuse an unknown first word before any subcommand is imported, and suggest the nearest."""
+    if not arguments or arguments[0] in (*COMMANDS, *TOP_LEVEL_FLAGS):
+        return
+    kind, choices = ("option", TOP_LEVEL_FLAGS) if arguments[0].startswith("-") else ("command", tuple(COMMANDS))
+    nearest = difflib.get_close_matches(arguments[0], choices, n=1)
+    hint = f"Did you mean {nearest[0]}?" if nearest else f"Choose from: {', '.join(choices)}."
+    raise cyclopts.CycloptsError(msg=f'Unknown {kind} "{arguments[0]}". {hint}')
+
+
+def _is_own_error(error: ValueError) -> bool:
+    """Tell an error about the user's input from a fault of ours, which keeps its traceback."""
+    from resmfn.core.errors import ResmfnError
+
+    return isinstance(error, ResmfnError)
+
+
+def _describe_os_error(error: OSError) -> str:
+    """Say what the system refused, and for which file."""
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _help_command(arguments: Sequence[str]) -> str:
+    """Return the command whose help explains these arguments."""
+    known = arguments[:1] if arguments and arguments[0] in COMMANDS else []
+    return " ".join(["resmfn", *known, "--help"])
+
+
+def _fail(message: str, code: int = EXIT_BAD_INPUT) -> int:
+    """Print one line on standard error and return the exit code."""
+    print(f"resmfn: {' '.join(message.split())}", file=sys.stderr)
+    return code
