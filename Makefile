@@ -1,0 +1,77 @@
+# Two commands to start with:  make demo   make test
+# Both make their own virtual environment in .venv, with the versions that constraints.txt names.
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+PYTEST_FLAGS ?=
+BENCHMARK_FLAGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint check-long install clean
+
+help:
+	@echo "make demo        simulate, reconstruct with unknown poses and evaluate a molecule (minutes)"
+	@echo "make test        lint, types, layers and the tests"
+	@echo "make check-long  the long tests and the benchmarks (hours)"
+	@echo "make lint        lint, types and layers only"
+	@echo "make install     the environment with the development tools, in $(VENV)"
+	@echo "make clean       remove what these commands made"
+
+# --- environment -----------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "resmfn needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing resmfn into $(VENV)"
+	@$(PIP_INSTALL) hatchling editables
+	@$(PIP_INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing resmfn and its development tools into $(VENV)"
+	@$(PIP_INSTALL) hatchling editables
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[dev]'
+	@touch $(RUN_STAMP) $@
+
+install: $(DEV_STAMP)
+
+# --- the demonstration -----------------------------------------------------------------------------
+
+demo: $(RUN_STAMP)
+	@rm -rf demo/particles demo/run
+	@echo "[1/4] 2,000 noisy images of adenylate kinase (4AKE), poses kept apart"
+	@$(BIN)/resmfn simulate 4ake --n-projections 2000 --box-size 64 --pixel-size 1.5 --snr 0.1 --out demo/particles
+	@echo "[2/4] poses and map from the images alone"
+	@$(BIN)/resmfn reconstruct demo/particles/particles.star --out demo/run --mask-diameter 84
+	@echo "[3/4] map and poses against the truth"
+	@$(BIN)/resmfn evaluate demo/run --reference demo/particles/volume.mrc --true-poses demo/particles/particles_true.star
+	@echo "[4/4] figures"
+	@$(BIN)/python examples/demo.py demo/run
+
+# --- checks ----------------------------------------------------------------------------------------
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -m "not long" $(PYTEST_FLAGS)
+
+check-long: $(DEV_STAMP)
+	$(BIN)/python -m pytest -m long $(PYTEST_FLAGS)
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script $(BENCHMARK_FLAGS); done
+
+clean:
+	rm -rf $(VENV) demo build dist benchmarks/out .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
