@@ -1,0 +1,35 @@
+"""Multiplicative filter networks: band-limited, multi-scale fields of any dimension. No physics, no images here."""
+
+from resmfn.networks.bands import BandSchedule
+from resmfn.networks.checkpoint import load_network, network_from_state, network_state, save_network
+from resmfn.networks.config import NetworkConfig
+from resmfn.networks.factories import VARIANTS, Variant, bacon, build_network, residual_mfn, variant
+from resmfn.networks.filters import GaborFilter, SineFilter
+from resmfn.networks.frequencies import FrequencyBox, draw_frequencies, filter_boxes, offset_directions
+from resmfn.networks.grids import box_coordinates
+from resmfn.networks.mfn import MultiplicativeFilterNetwork
+from resmfn.networks.series import sample_series
+
+__all__ = [
+    "VARIANTS",
+    "BandSchedule",
+    "FrequencyBox",
+    "GaborFilter",
+    "MultiplicativeFilterNetwork",
+    "NetworkConfig",
+    "SineFilter",
+    "Variant",
+    "bacon",
+    "box_coordinates",
+    "build_network",
+    "draw_frequencies",
+    "filter_boxes",
+    "load_network",
+    "network_from_state",
+    "network_state",
+    "offset_directions",
+    "residual_mfn",
+    "sample_series",
+    "save_network",
+    "variant",
+]
