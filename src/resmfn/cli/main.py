@@ -61,6 +61,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     try:
         _require_known_command(arguments)
         result = build_app()(arguments, exit_on_error=False, print_error=False, verbose=False)
+        sys.stdout.flush()
     except cyclopts.CycloptsError as error:
         return _fail(f"{error} See `{_help_command(arguments)}`.")
     except KeyboardInterrupt:
