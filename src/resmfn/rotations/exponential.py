@@ -23,9 +23,9 @@ def exp_so3(rotvec: Tensor) -> Tensor:
     b_series = 0.5 * (1 - t2 / 12 * (1 - t2 / 30 * (1 - t2 / 56 * (1 - t2 / 90))))
     a = torch.where(near, a_series, angle.sin() / angle)
     b = torch.where(near, b_series, 2 * ((angle / 2).sin() / angle).square())
-    cross = _cross_matrix(rotvec)
     identity = torch.eye(3, dtype=rotvec.dtype, device=rotvec.device)
-    return identity + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
+    cross_squared = rotvec[..., :, None] * rotvec[..., None, :] - squared[..., None, None] * identity
+    return identity + a[..., None, None] * _cross_matrix(rotvec) + b[..., None, None] * cross_squared
 
 
 def log_so3(matrix: Tensor) -> Tensor:

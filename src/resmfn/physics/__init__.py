@@ -1,0 +1,34 @@
+"""Volume, pose and optics to image: one CTF, two projectors, composed; no files, no networks."""
+
+from resmfn.physics.ctf import compute_ctf, electron_wavelength
+from resmfn.physics.image_formation import ImageFormation
+from resmfn.physics.noise import add_noise
+from resmfn.physics.optics import Optics
+from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.physics.projection import (
+    FourierSliceProjector,
+    extract_slices,
+    insert_slices,
+    insert_weights,
+    padded_transform,
+    padded_transform_adjoint,
+    project_real_space,
+)
+from resmfn.physics.shift import phase_shift
+
+__all__ = [
+    "FourierSliceProjector",
+    "GaussianBlobs",
+    "ImageFormation",
+    "Optics",
+    "add_noise",
+    "compute_ctf",
+    "electron_wavelength",
+    "extract_slices",
+    "insert_slices",
+    "insert_weights",
+    "padded_transform",
+    "padded_transform_adjoint",
+    "phase_shift",
+    "project_real_space",
+]

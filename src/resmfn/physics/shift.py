@@ -1,0 +1,32 @@
+"""In-plane shifts as phase factors."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def phase_shift(pixels: Tensor, shift: Tensor, pixel_size: float, box_size: int) -> Tensor:
+    """Return the factor that moves an image's content to MINUS ``shift``: exp(+2 pi i k . shift / (N pixel_size)).
+
+    Parameters
+    ----------
+    pixels
+        int64 ``(P, 2)``: (kx, ky).
+    shift
+        ``(n, 2)``: (rlnOriginXAngst, rlnOriginYAngst) in Å, the shift that would center the image.
+    pixel_size
+        Å per pixel.
+    box_size
+        N, the side of the image.
+
+    Returns
+    -------
+        Complex ``(n, P)``; differentiable in ``shift``.
+    """
+    k = pixels.to(shift)
+    cycles = (shift[:, :1] * k[:, 0] + shift[:, 1:] * k[:, 1]) / (box_size * pixel_size)
+    angle = 2 * math.pi * cycles
+    return torch.complex(angle.cos(), angle.sin())
