@@ -35,11 +35,7 @@ class BandSchedule:
 
     def __post_init__(self) -> None:
         """Refuse a schedule that no network can have."""
-        if len(self.lambdas) != 2 or not all(math.isfinite(v) and v >= 0 for v in self.lambdas) or not sum(self.lambdas):
-            raise InputError(
-                f"lambdas must be two numbers >= 0, not both zero (spread, offset), got {self.lambdas}; "
-                f"the paper uses {PAPER_LAMBDAS}"
-            )
+        _check_lambdas(self.lambdas)
         if not self.cutoffs:
             raise InputError("cutoffs must name at least one scale, got an empty tuple")
         if not all(0 < c <= 1 for c in self.cutoffs):
@@ -51,15 +47,14 @@ class BandSchedule:
     def paper(cls, n_scales: int, lambdas: tuple[float, float] = PAPER_LAMBDAS) -> BandSchedule:
         """Schedule of the paper: each scale reaches ``1 + lambda_1 + lambda_2`` times as far; the last, Nyquist.
 
-        Shekarforoush et al., NeurIPS 2022 (arXiv 2206.00746), section 3.2. With the default lambdas three scales end
+        Shekarforoush et al., NeurIPS 2022 (arXiv 2206.00746). With the default lambdas three scales end
         at 0.092, 0.303 and 1 of Nyquist.
         """
         if n_scales < 1:
             raise InputError(f"n_scales must be at least 1, got {n_scales}")
-        if len(lambdas) != 2:
-            raise InputError(f"lambdas must be two numbers (spread, offset), got {lambdas}")
+        _check_lambdas(lambdas)
         ratio = 1 + sum(lambdas)
-        return cls(tuple(ratio ** (i - n_scales) for i in range(1, n_scales + 1)), tuple(lambdas))
+        return cls(tuple(ratio ** (i - n_scales) for i in range(1, n_scales + 1)), lambdas)
 
     @property
     def n_scales(self) -> int:
@@ -75,3 +70,11 @@ class BandSchedule:
     def offset_share(self) -> float:
         """Share of the band that a scale adds which is offset, not random spread."""
         return self.lambdas[1] / sum(self.lambdas)
+
+
+def _check_lambdas(lambdas: tuple[float, ...]) -> None:
+    if len(lambdas) != 2 or not all(math.isfinite(v) and v >= 0 for v in lambdas) or not sum(lambdas):
+        raise InputError(
+            f"lambdas must be two numbers >= 0, not both zero (spread, offset), got {lambdas}; "
+            f"the paper uses {PAPER_LAMBDAS}"
+        )

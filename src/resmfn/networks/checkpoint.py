@@ -22,9 +22,7 @@ def save_network(path: str | os.PathLike[str], network: MultiplicativeFilterNetw
         torch.save(network_state(network), temporary)
 
 
-def load_network(
-    path: str | os.PathLike[str], *, device: torch.device | str = "cpu"
-) -> MultiplicativeFilterNetwork:
+def load_network(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> MultiplicativeFilterNetwork:
     """Read a network that :func:`save_network` wrote, bit for bit, in the precision it had.
 
     Raises
@@ -38,7 +36,9 @@ def load_network(
         raise InputError(f"no checkpoint at {path}: the file does not exist") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a readable network checkpoint (it may be damaged or hold code): {reason}") from None
+        raise InputError(
+            f"{path} is not a readable network checkpoint (it may be damaged or hold code): {reason}"
+        ) from None
     try:
         return network_from_state(state, device=device)
     except InputError as error:

@@ -54,8 +54,7 @@ class NetworkConfig:
             raise InputError("Gabor filters are not finite Fourier series, got quantized=True; pass quantized=False")
         if not self.head_scale >= 0:
             raise InputError(f"head_scale must be at least 0, got {self.head_scale}")
-        object.__setattr__(self, "lambdas", tuple(self.lambdas))
-        BandSchedule.paper(self.n_scales, self.lambdas)  # refuses bad lambdas
+        _ = self.bands  # refuses bad lambdas
 
     @property
     def bands(self) -> BandSchedule:

@@ -15,7 +15,7 @@ from resmfn.networks.mfn import MultiplicativeFilterNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """How a network is built and trained (Shekarforoush et al., arXiv 2206.00746, section 4.1)."""
+    """How a network is built and trained (Shekarforoush et al., arXiv 2206.00746)."""
 
     name: str
     skip: bool

@@ -20,8 +20,8 @@ GABOR_SIGMAS = 4.0
 class SineFilter(nn.Module):
     """``g(x) = sin(2 pi k . x + b)``: frozen frequencies, b uniform in [-pi, pi).
 
-    Fathony et al., ICLR 2021, equation 3. Buffers, not parameters: ``frequencies`` (hidden_dim, dim) in cycles per
-    box and ``phases`` (hidden_dim,) in radians.
+    The Fourier filter of Fathony et al., ICLR 2021. Buffers, not parameters: ``frequencies`` (hidden_dim, dim) in cycles
+    per box and ``phases`` (hidden_dim,) in radians.
     """
 
     frequencies: Tensor
@@ -52,7 +52,7 @@ class SineFilter(nn.Module):
 class GaborFilter(SineFilter):
     """A sine under a Gaussian: ``sin(2 pi k . x + b) exp(-gamma |x - mu|^2 / 2)``.
 
-    Fathony et al., ICLR 2021, equation 5. Centres ``mu`` (hidden_dim, dim) are uniform in the box; precisions
+    The Gabor filter of Fathony et al., ICLR 2021. Centers ``mu`` (hidden_dim, dim) are uniform in the box; precisions
     ``gamma`` (hidden_dim,) follow a Gamma law (drawn as chi-square, so its shape is a multiple of one half) that
     gives the product of ``n_filters`` envelopes a shape near 6. The envelope has tails: its band is a convention,
     4 standard deviations of its spectrum, and the field is not periodic.

@@ -49,7 +49,7 @@ def filter_boxes(
     """Frequency box of each of the ``n_scales + 1`` filters.
 
     ``"old"`` (BACON, arXiv 2112.04645) fills the whole band that a scale adds. ``"new"`` (Shekarforoush et al.,
-    arXiv 2206.00746, section 3.2) draws in a narrow box around lattice offsets, so that a scale writes mostly outside
+    arXiv 2206.00746) draws in a narrow box around lattice offsets, so that a scale writes mostly outside
     the band below it.
 
     Parameters
@@ -62,7 +62,7 @@ def filter_boxes(
         Which of the two.
     quantized
         Round the half-widths to integers such that every partial sum is the integer nearest to its cut-off (each
-        scale at least one cycle wider than the one below), and the whole sum stays strictly below ``box_size / 2``.
+        scale at least one cycle wider than the one below, where there is room), and the sum stays strictly below ``box_size / 2``.
     """
     if init not in ("old", "new"):
         raise InputError(f"init must be 'old' (BACON) or 'new' (the residual network's), got {init!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +97,7 @@ class MultiplicativeFilterNetwork(nn.Module):
             _draw_linear(hidden_dim, out_dim, head_scale * bound, bias=True, generator=generator)
             for _ in range(n_scales)
         )
-        for head in self.heads:
+        for head in self._heads():
             nn.init.zeros_(head.bias)
         self.to(dtype)
 
@@ -115,32 +116,32 @@ class MultiplicativeFilterNetwork(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the weights."""
-        return self.linears[0].weight.dtype
+        return self._linears()[0].weight.dtype
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.linears[0].weight.device
+        return self._linears()[0].weight.device
 
     def half_width(self, scale: int | None = None) -> float:
-        """Largest frequency of a scale on any axis, in cycles per box (Nyquist is ``box_size / 2``)."""
-        return sum(f.half_width for f in self.filters[: self._check_scale(scale) + 1])
+        """Return the largest frequency of a scale on any axis, in cycles per box (Nyquist is ``box_size / 2``)."""
+        return sum(f.half_width for f in self._filters()[: self._check_scale(scale) + 1])
 
     def minimal_grid(self, scale: int | None = None) -> int:
-        """Samples a side that the band of a scale needs: the smallest size above twice its half-width.
+        """Give the samples a side that the band of a scale needs: the smallest size above twice its half-width.
 
         If the network is quantized, that many samples determine the scale exactly, everywhere.
         """
         return math.floor(2 * self.half_width(scale)) + 1
 
     def active_parameters(self, scale: int | None = None) -> list[nn.Parameter]:
-        """Parameters that the output of a scale depends on."""
+        """List the parameters that the output of a scale depends on."""
         scale = self._check_scale(scale)
-        heads = self.heads[:scale] if self.config.residual else self.heads[scale - 1 : scale]
-        return [p for part in (*self.linears[:scale], *heads) for p in part.parameters()]
+        heads = self._heads()[:scale] if self.config.residual else self._heads()[scale - 1 : scale]
+        return [p for part in (*self._linears()[:scale], *heads) for p in part.parameters()]
 
     def forward(self, coords: Tensor, scale: int | None = None) -> Tensor:
-        """Output of one scale, computed only as far as it needs.
+        """Compute the output of one scale, only as far as it needs.
 
         Parameters
         ----------
@@ -159,7 +160,7 @@ class MultiplicativeFilterNetwork(nn.Module):
         return self._read_out(self._states(lambda i: self.filters[i](coords), scale), scale)
 
     def outputs(self, coords: Tensor, n_scales: int | None = None, *, detach_finished: bool = False) -> list[Tensor]:
-        """Outputs of scales 1 to ``n_scales`` (None: all), each (P, out_dim); finer scales are not computed.
+        """Compute scales 1 to ``n_scales`` (None: all), each (P, out_dim), and no finer one.
 
         With ``detach_finished`` every head but the last one's sees its features detached: a loss on a finished scale
         then moves that scale's head alone (the paper's "staged, fair" baseline).
@@ -175,7 +176,7 @@ class MultiplicativeFilterNetwork(nn.Module):
         return result
 
     def filter_cache(self, coords: Tensor, scale: int | None = None) -> list[Tensor]:
-        """Values of the frozen filters at fixed points, for :meth:`forward_cached`.
+        """Evaluate the frozen filters at fixed points, for :meth:`forward_cached`.
 
         Parameters
         ----------
@@ -192,7 +193,7 @@ class MultiplicativeFilterNetwork(nn.Module):
         """
         self._check_coords(coords)
         with torch.no_grad():
-            return [f(coords) for f in self.filters[: self._check_scale(scale) + 1]]
+            return [f(coords) for f in self._filters()[: self._check_scale(scale) + 1]]
 
     def forward_cached(self, cache: Sequence[Tensor], scale: int | None = None) -> Tensor:
         """:meth:`forward` at the points of a :meth:`filter_cache`: matrix products only."""
@@ -202,7 +203,7 @@ class MultiplicativeFilterNetwork(nn.Module):
         return self._read_out(self._states(cache.__getitem__, scale), scale)
 
     def fourier_coefficients(self, scale: int | None = None) -> Tensor:
-        """Exact finite Fourier series of a scale, without sampling it. Differentiable, and cheap.
+        """Compute the exact finite Fourier series of a scale without sampling it: differentiable, and cheap.
 
         Multiplying by a sine moves a spectrum by whole frequencies, so the network is evaluated on its spectra: the
         matrix products run over the coefficients of the scale below, never over the points of the fine grid.
@@ -224,12 +225,15 @@ class MultiplicativeFilterNetwork(nn.Module):
             )
         scale = self._check_scale(scale)
         packed = sine_network_spectrum(
-            self.filters[: scale + 1], self.linears[:scale], self.heads[:scale], residual=self.config.residual
+            self._filters()[: scale + 1],
+            self._linears()[:scale],
+            self._heads()[:scale],
+            residual=self.config.residual,
         )
         return self._drop_single_channel(series_from_packed(packed))
 
     def evaluate_grid(self, scale: int | None = None, size: int | None = None) -> Tensor:
-        """A scale sampled at ``x = (i - size // 2) / size`` on every axis.
+        """Sample a scale at ``x = (i - size // 2) / size`` on every axis.
 
         Quantized networks are summed as Fourier series, others point by point in chunks. Gradients are kept where
         torch records them: wrap in ``torch.no_grad()`` where none is wanted.
@@ -259,26 +263,36 @@ class MultiplicativeFilterNetwork(nn.Module):
         return self._drop_single_channel(values.T.reshape(-1, *[size] * self.config.dim))
 
     def extra_repr(self) -> str:
-        """Settings, for printing."""
+        """Return the settings, for printing."""
         return ", ".join(f"{k}={v!r}" for k, v in asdict(self.config).items())
 
     def _states(self, factor: Callable[[int], Tensor], scale: int) -> Iterator[Tensor]:
         """Yield z_1 .. z_scale; filters are asked for only as they are needed."""
         z = factor(0)
-        for i, linear in enumerate(self.linears[:scale], start=1):
+        for i, linear in enumerate(self._linears()[:scale], start=1):
             z = linear(z) * factor(i)
             yield z
 
     def _read_out(self, states: Iterator[Tensor], scale: int) -> Tensor:
-        """Output of a scale from the states below and at it."""
+        """Read a scale out of the states below and at it."""
         if not self.config.residual:
             *_, last = states
             return self.heads[scale - 1](last)
-        heads = self.heads[:scale]
+        heads = self._heads()[:scale]
         total = torch.stack([h.bias for h in heads]).sum(0)
         for head, z in zip(heads, states, strict=True):
             total = torch.addmm(total, z, head.weight.T)
         return total
+
+    # nn.ModuleList holds bare modules for a type checker: these say what is in them.
+    def _filters(self) -> list[SineFilter]:
+        return cast("list[SineFilter]", list(self.filters))
+
+    def _linears(self) -> list[nn.Linear]:
+        return cast("list[nn.Linear]", list(self.linears))
+
+    def _heads(self) -> list[nn.Linear]:
+        return cast("list[nn.Linear]", list(self.heads))
 
     def _drop_single_channel(self, values: Tensor) -> Tensor:
         return values[0] if self.config.out_dim == 1 else values
@@ -304,8 +318,7 @@ def _draw_filters(config: NetworkConfig, generator: torch.Generator) -> list[Sin
             GaborFilter(box, config.hidden_dim, config.dim, n_filters=len(boxes), generator=generator) for box in boxes
         ]
     return [
-        SineFilter(box, config.hidden_dim, config.dim, quantized=config.quantized, generator=generator)
-        for box in boxes
+        SineFilter(box, config.hidden_dim, config.dim, quantized=config.quantized, generator=generator) for box in boxes
     ]
 
 
@@ -315,8 +328,6 @@ def _draw_linear(fan_in: int, fan_out: int, bound: float, *, bias: bool, generat
     with torch.no_grad():
         for parameter, width in ((linear.weight, bound), (linear.bias, 1 / math.sqrt(fan_in))):
             if parameter is not None:
-                uniform = torch.rand(
-                    parameter.shape, generator=generator, dtype=torch.float64, device=generator.device
-                )
+                uniform = torch.rand(parameter.shape, generator=generator, dtype=torch.float64, device=generator.device)
                 parameter.copy_((2 * uniform - 1) * width)
     return linear

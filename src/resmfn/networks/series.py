@@ -12,7 +12,7 @@ has 64^3 = 262,144 points (three scales, the paper's bands).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from resmfn.networks.filters import SineFilter
 
 
 def sine_network_spectrum(
-    filters: Iterable[nn.Module], linears: Iterable[nn.Module], heads: Iterable[nn.Module], *, residual: bool
+    filters: Sequence[SineFilter], linears: Sequence[nn.Linear], heads: Sequence[nn.Linear], *, residual: bool
 ) -> Tensor:
     """Packed Fourier series of the finest scale of the given filters, maps and heads.
 
@@ -38,24 +38,18 @@ def sine_network_spectrum(
     Tensor
         (out_dim, size, ..., size) real, size = 2 * (sum of half-widths) + 1, frequency 0 in the middle.
     """
-    filters, linears, heads = list(filters), list(linears), list(heads)
-    dim, scale = filters[0].frequencies.shape[1], len(linears)
-    one = filters[0].phases.new_ones([len(filters[0].phases), *[1] * dim])
-    z = modulate(one, filters[0])
-    total = None
-    for i, (linear, head) in enumerate(zip(linears, heads, strict=True), start=1):
-        w = (linear.weight @ z.flatten(1)).view_as(z)
-        if linear.bias is not None:
-            w = _add_constant(w, linear.bias)
-        if i < scale:
-            z = modulate(w, filters[i])
-            y = (head.weight @ z.flatten(1)).view(-1, *z.shape[1:]) if residual else None
-        else:
-            y = modulate_and_sum(w, filters[i], head.weight)
-        if y is not None:
-            y = _add_constant(y, head.bias)
-            total = y if total is None else pad_centered(total, y.shape[-1], dim) + y
-    return total
+    hidden_dim, dim = filters[0].frequencies.shape
+    z = modulate(filters[0].phases.new_ones([hidden_dim, *[1] * dim]), filters[0])
+    total = z.new_zeros(heads[0].out_features, *z.shape[1:])
+    for sine, linear, head in zip(filters[1:], linears, heads, strict=True):
+        w = _apply_linear(linear.weight, linear.bias, z)
+        if head is heads[-1]:
+            y = _add_constant(modulate_and_sum(w, sine, head.weight), head.bias)
+            return pad_centered(total, y.shape[-1], dim) + y
+        z = modulate(w, sine)
+        if residual:
+            total = pad_centered(total, z.shape[-1], dim) + _apply_linear(head.weight, head.bias, z)
+    raise ShapeError("a network has at least one scale, got no heads")
 
 
 def modulate(packed: Tensor, sine: SineFilter) -> Tensor:
@@ -75,14 +69,11 @@ def modulate(packed: Tensor, sine: SineFilter) -> Tensor:
     """
     channels, dim = len(packed), packed.ndim - 1
     size = packed.shape[-1] + 2 * round(sine.half_width)
-    plus, minus = _moved_copies(packed, sine.phases)
     row = torch.arange(channels, device=packed.device)[:, None] * size**dim
-    target = (_block_positions(packed, sine, size) + row).flatten()
-    last = channels * size**dim - 1  # reversing every axis of a channel maps position p to size**dim - 1 - p
-    mirrored = (2 * row + size**dim - 1 - target.view(channels, -1)).flatten()
-    out = packed.new_zeros(last + 1)
-    out = out.index_add(0, target, plus.flatten()).index_add(0, mirrored, minus.flatten())
-    return out.view(channels, *[size] * dim)
+    target = (_block_positions(packed, sine, size) + row).view(-1)
+    plus, minus = _moved_copies(packed.flatten(1), torch.sin(sine.phases) / 2, torch.cos(sine.phases) / 2)
+    at_plus, at_minus = (packed.new_zeros(channels * size**dim).index_add(0, target, v.view(-1)) for v in (plus, minus))
+    return (at_plus.view(channels, -1) + at_minus.view(channels, -1).flip(1)).view(channels, *[size] * dim)
 
 
 def modulate_and_sum(packed: Tensor, sine: SineFilter, weight: Tensor) -> Tensor:
@@ -104,13 +95,15 @@ def modulate_and_sum(packed: Tensor, sine: SineFilter, weight: Tensor) -> Tensor
     """
     dim = packed.ndim - 1
     size = packed.shape[-1] + 2 * round(sine.half_width)
-    copies = torch.stack(_moved_copies(packed, sine.phases), dim=-1)
-    target = _block_positions(packed, sine, size).flatten()
-    sums = [
-        packed.new_zeros(size**dim, 2).index_add(0, target, (row[:, None, None] * copies).flatten(0, 1))
-        for row in weight
-    ]
-    return torch.stack([s[:, 0] + s[:, 1].flip(0) for s in sums]).view(-1, *[size] * dim)
+    target = _block_positions(packed, sine, size).view(-1)
+    flat = packed.flatten(1)
+    sines, cosines = torch.sin(sine.phases) / 2, torch.cos(sine.phases) / 2
+    sums = []
+    for row in weight:  # one output after the other: all at once would hold out_dim times as much
+        plus, minus = _moved_copies(flat, row * sines, row * cosines)
+        at_plus, at_minus = (packed.new_zeros(size**dim).index_add(0, target, v.view(-1)) for v in (plus, minus))
+        sums.append(at_plus + at_minus.flip(0))
+    return torch.stack(sums).view(-1, *[size] * dim)
 
 
 def series_from_packed(packed: Tensor) -> Tensor:
@@ -154,12 +147,11 @@ def sample_series(series: Tensor, size: int, *, dim: int) -> Tensor:
     return torch.fft.fftshift(torch.fft.irfftn(half, s=[size] * dim, dim=axes, norm="forward"), dim=axes)
 
 
-def _moved_copies(packed: Tensor, phases: Tensor) -> tuple[Tensor, Tensor]:
+def _moved_copies(flat: Tensor, sines: Tensor, cosines: Tensor) -> tuple[Tensor, Tensor]:
     """Blocks (hidden_dim, n^dim) that go to +m and, mirrored, to -m."""
-    flat = packed.flatten(1)
     mirror = flat.flip(1)
-    sine, cosine = (torch.sin(phases) / 2)[:, None], (torch.cos(phases) / 2)[:, None]
-    return sine * flat + cosine * mirror, sine * mirror - cosine * flat
+    s, c = sines[:, None], cosines[:, None]
+    return torch.addcmul(s * flat, c, mirror), torch.addcmul(s * mirror, c, flat, value=-1)
 
 
 def _block_positions(packed: Tensor, sine: SineFilter, size: int) -> Tensor:
@@ -175,8 +167,13 @@ def _block_positions(packed: Tensor, sine: SineFilter, size: int) -> Tensor:
     return shift[:, None] + base.flatten()
 
 
+def _apply_linear(weight: Tensor, bias: Tensor | None, packed: Tensor) -> Tensor:
+    """Linear map over the channels of packed series (channels, n, ..., n)."""
+    out = (weight @ packed.flatten(1)).view(-1, *packed.shape[1:])
+    return out if bias is None else _add_constant(out, bias)
+
+
 def _add_constant(packed: Tensor, constant: Tensor) -> Tensor:
     """Add a constant (channels,) to every field: it belongs to frequency 0."""
-    flat = packed.flatten(1)
-    middle = flat.shape[1] // 2
-    return torch.cat((flat[:, :middle], (flat[:, middle] + constant)[:, None], flat[:, middle + 1 :]), 1).view_as(packed)
+    half = packed.shape[-1] // 2
+    return packed + nn.functional.pad(constant.view(-1, *[1] * (packed.ndim - 1)), (half, half) * (packed.ndim - 1))
