@@ -1,0 +1,312 @@
+"""Density maps and image stacks in MRC files.
+
+Arrays are [z, y, x]; the origin is voxel or pixel ``box_size // 2``, whatever the header says about offsets.
+Stacks are read by memory map and written as a stream, so neither needs memory for all images at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import zlib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resmfn.core import InputError, ShapeError, atomic_write
+from resmfn.data.mrc_header import (
+    HEADER_BYTES,
+    MrcHeader,
+    Statistics,
+    build_header,
+    compression,
+    open_maybe_compressed,
+    read_header,
+)
+
+_ISOTROPY = 1e-3  # relative difference between voxel sides that is still called cubic
+_COPY_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class DensityMap:
+    """A cubic map and its sampling."""
+
+    data: Tensor  #: (box_size,) * 3, [z, y, x]
+    pixel_size: float  #: Å per voxel
+
+    @property
+    def box_size(self) -> int:
+        """Voxels along each side."""
+        return int(self.data.shape[-1])
+
+
+def read_map(path: str | os.PathLike[str], pixel_size: float | None = None) -> DensityMap:
+    """Read a cubic map from .mrc, .map or .ccp4, plain or compressed with gzip or bzip2.
+
+    Axes that the file stores in another order are brought to [z, y, x]; its start and origin fields are ignored.
+
+    Parameters
+    ----------
+    path
+        The file.
+    pixel_size
+        Å per voxel, in place of what the header says.
+
+    Returns
+    -------
+    DensityMap
+        The map as float32.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, not cubic, holds NaN or infinite values, or does not tell its voxel size.
+    """
+    path = Path(path)
+    with open_maybe_compressed(path) as file:
+        header = read_header(path, file)
+        try:
+            raw = file.read(header.data_offset - HEADER_BYTES + header.data_bytes)
+        except (EOFError, OSError, zlib.error) as error:
+            raise InputError(f"{path}: the compressed file is damaged ({error}); copy it again") from error
+    raw = raw[header.data_offset - HEADER_BYTES :]
+    _require_complete(path, header, len(raw))
+    stored = np.frombuffer(raw, dtype=header.dtype).reshape(header.shape)
+    data = stored.transpose([header.axis_order.index(axis) for axis in (3, 2, 1)]).astype(np.float32)
+    if len(set(data.shape)) != 1:
+        sides = " x ".join(map(str, reversed(data.shape)))
+        raise InputError(f"{path}: the map must be a cube, but it has {sides} voxels; pad or crop it to a cube")
+    if not np.isfinite(data).all():
+        raise InputError(f"{path}: the map holds NaN or infinite values; repair it or write it anew")
+    return DensityMap(torch.from_numpy(data), pixel_size or _voxel_size(path, header))
+
+
+def _voxel_size(path: Path, header: MrcHeader) -> float:
+    x, y, z = header.voxel_size
+    if x <= 0 or y <= 0:
+        raise InputError(f"{path}: the header does not say the voxel size; give --pixel-size in Å")
+    if max(x, y, z or x) - min(x, y, z or x) > _ISOTROPY * x:
+        raise InputError(
+            f"{path}: voxels must be cubes, but they measure {x:.4g} x {y:.4g} x {z:.4g} Å; "
+            "resample the map, or give --pixel-size if the header is wrong"
+        )
+    return x
+
+
+def _require_complete(path: Path, header: MrcHeader, available: int) -> None:
+    if available < header.data_bytes:
+        shape = " x ".join(map(str, reversed(header.shape)))
+        raise InputError(
+            f"{path}: the file is truncated: {shape} numbers take {header.data_bytes} bytes, "
+            f"but {available} are there; copy it again"
+        )
+
+
+def write_map(path: str | os.PathLike[str], data: Tensor, pixel_size: float) -> None:
+    """Write a map [z, y, x] as float32, in one step: the file is whole or not there.
+
+    Parameters
+    ----------
+    path
+        The file; one that exists is replaced.
+    data
+        (depth, height, width).
+    pixel_size
+        Å per voxel.
+    """
+    if data.ndim != 3:
+        raise ShapeError(f"a map must have 3 dimensions, got shape {tuple(data.shape)}")
+    values = data.detach().to("cpu", torch.float32).contiguous().numpy()
+    statistics = Statistics(
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+        mean=float(values.mean(dtype=np.float64)),
+        deviation=float(values.std(dtype=np.float64)),
+    )
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.write(build_header(values.shape, pixel_size, statistics, is_stack=False))
+        file.write(values.astype("<f4", copy=False).tobytes())
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackInfo:
+    """What can be known of an image stack without reading its images."""
+
+    n_images: int
+    image_shape: tuple[int, int]  #: rows, columns
+    pixel_size: float | None  #: Å, None where the header does not say
+    dtype: np.dtype
+    data_offset: int
+
+
+def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
+    """Read the header of an image stack and check that the file is as long as it must be.
+
+    Raises
+    ------
+    InputError
+        The file is missing, compressed, not MRC, or truncated.
+    """
+    path = Path(path)
+    if packed := compression(path):
+        raise InputError(f"{path}: an image stack cannot be read while packed with {packed}; unpack it first")
+    with path.open("rb") as file:
+        header = read_header(path, file)
+    _require_complete(path, header, path.stat().st_size - header.data_offset)
+    return StackInfo(
+        n_images=header.shape[0],
+        image_shape=header.shape[1:],
+        pixel_size=header.voxel_size[0] if header.voxel_size[0] > 0 else None,
+        dtype=header.dtype,
+        data_offset=header.data_offset,
+    )
+
+
+def read_stack_images(path: str | os.PathLike[str], indices: np.ndarray, info: StackInfo | None = None) -> np.ndarray:
+    """Read some images of a stack, in the order asked for.
+
+    Parameters
+    ----------
+    path
+        The stack.
+    indices
+        (n,) integers, counted from 0.
+    info
+        What :func:`read_stack_info` said, if it was asked before.
+
+    Returns
+    -------
+    ndarray
+        (n, rows, columns) float32.
+    """
+    info = info or read_stack_info(path)
+    indices = np.asarray(indices, dtype=np.int64)
+    if indices.size and not (indices.min() >= 0 and indices.max() < info.n_images):
+        raise InputError(f"{path}: image {indices.max() + 1} was asked for, but the stack has {info.n_images}")
+    # The map lives for this call only: pages that stay mapped would count as this process's memory.
+    shape = (info.n_images, *info.image_shape)
+    stack = np.memmap(path, dtype=info.dtype, mode="r", offset=info.data_offset, shape=shape)
+    return np.asarray(stack[indices], dtype=np.float32)
+
+
+class ImageStackWriter:
+    """Write an image stack batch by batch; the file appears, whole, when the ``with`` block ends well.
+
+    The disk space is claimed at the start, so a disk that is too small is an error before the first image is made.
+
+    Parameters
+    ----------
+    path
+        The .mrcs file; one that exists is replaced.
+    n_images
+        How many images will be written.
+    box_size
+        Pixels along each side.
+    pixel_size
+        Å per pixel.
+
+    Examples
+    --------
+    >>> with ImageStackWriter("particles.mrcs", 1000, 64, 1.5) as stack:  # doctest: +SKIP
+    ...     for batch in batches:
+    ...         stack.write(batch)
+    """
+
+    def __init__(self, path: str | os.PathLike[str], n_images: int, box_size: int, pixel_size: float) -> None:
+        self.path = Path(path)
+        self.n_images = n_images
+        self.box_size = box_size
+        self.pixel_size = pixel_size
+        self.n_written = 0
+        self._minimum, self._maximum = math.inf, -math.inf
+        self._sum = self._sum_of_squares = 0.0
+        self._resources = ExitStack()
+        self._file: BinaryIO
+
+    def __enter__(self) -> Self:
+        temporary = self._resources.enter_context(atomic_write(self.path))
+        # A failure from here on must pass through atomic_write, which cleans up and words the message.
+        with self._resources.pop_all() as resources:
+            self._file = resources.enter_context(temporary.open("w+b"))
+            _claim_space(self._file, HEADER_BYTES + self.n_images * self._image_bytes)
+            self._file.seek(HEADER_BYTES)
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if error is not None:
+            return self._resources.__exit__(kind, error, trace)
+        with self._resources:
+            self._finish()
+        return None
+
+    @property
+    def _image_bytes(self) -> int:
+        return self.box_size**2 * 4
+
+    @property
+    def statistics(self) -> Statistics:
+        """Statistics of all pixels written so far."""
+        count = max(1, self.n_written * self.box_size**2)
+        mean = self._sum / count
+        variance = max(0.0, self._sum_of_squares / count - mean**2)
+        return Statistics(minimum=self._minimum, maximum=self._maximum, mean=mean, deviation=math.sqrt(variance))
+
+    def write(self, images: Tensor) -> None:
+        """Append a batch (n, box_size, box_size)."""
+        if images.ndim != 3 or images.shape[1:] != (self.box_size, self.box_size):
+            expected = f"(n, {self.box_size}, {self.box_size})"
+            raise ShapeError(f"{self.path}: images must have shape {expected}, got {tuple(images.shape)}")
+        if self.n_written + len(images) > self.n_images:
+            raise ShapeError(f"{self.path}: {self.n_images} images were announced, {self.n_written + len(images)} came")
+        if not len(images):
+            return
+        images = images.detach().to("cpu", torch.float32).contiguous()
+        self._minimum = min(self._minimum, float(images.min()))
+        self._maximum = max(self._maximum, float(images.max()))
+        self._sum += float(images.sum(dtype=torch.float64))
+        self._sum_of_squares += float(torch.linalg.vector_norm(images, dtype=torch.float64)) ** 2
+        self._file.write(images.numpy().astype("<f4", copy=False).data)
+        self.n_written += len(images)
+
+    def scale(self, factor: float) -> None:
+        """Multiply every pixel written so far by one factor > 0, in place on disk."""
+        step = max(1, _COPY_BYTES // self._image_bytes)
+        for start in range(0, self.n_written, step):
+            position = HEADER_BYTES + start * self._image_bytes
+            count = min(step, self.n_written - start) * self._image_bytes
+            self._file.seek(position)
+            pixels = np.frombuffer(self._file.read(count), dtype="<f4")
+            self._file.seek(position)
+            self._file.write((pixels * np.float32(factor)).data)
+        self._minimum, self._maximum = self._minimum * factor, self._maximum * factor
+        self._sum, self._sum_of_squares = self._sum * factor, self._sum_of_squares * factor**2
+
+    def _finish(self) -> None:
+        if self.n_written != self.n_images:
+            raise ShapeError(f"{self.path}: {self.n_images} images were announced, {self.n_written} came")
+        shape = (self.n_images, self.box_size, self.box_size)
+        self._file.seek(0)
+        self._file.write(build_header(shape, self.pixel_size, self.statistics, is_stack=True))
+        self._file.flush()
+
+
+def _claim_space(file: BinaryIO, size: int) -> None:
+    """Reserve disk space where the file system can; raise only if it says that there is none."""
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except AttributeError:
+        return  # not a POSIX system
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise

