@@ -65,7 +65,7 @@ def network_from_state(state: object, *, device: torch.device | str = "cpu") -> 
     try:
         config, weights = NetworkConfig(**state["config"]), state["state_dict"]
         dtype = weights["linears.0.weight"].dtype
-        network = MultiplicativeFilterNetwork.from_config(config, generator=torch.Generator(), dtype=dtype)
+        network = MultiplicativeFilterNetwork(config, generator=torch.Generator(), dtype=dtype)
         network.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise InputError(f"settings and weights do not fit together: {error}") from None

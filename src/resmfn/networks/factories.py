@@ -61,7 +61,7 @@ def build_network(
     """Draw the network of a variant: ``config`` with the variant's skip connections and initialization."""
     chosen = variant(name)
     config = replace(config, residual=chosen.skip, init=chosen.init)
-    return MultiplicativeFilterNetwork.from_config(config, generator=generator, dtype=dtype)
+    return MultiplicativeFilterNetwork(config, generator=generator, dtype=dtype)
 
 
 def residual_mfn(

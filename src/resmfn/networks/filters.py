@@ -20,7 +20,7 @@ GABOR_SIGMAS = 4.0
 class SineFilter(nn.Module):
     """``g(x) = sin(2 pi k . x + b)``: frozen frequencies, b uniform in [-pi, pi).
 
-    The Fourier filter of Fathony et al., ICLR 2021. Buffers, not parameters: ``frequencies`` (hidden_dim, dim) in cycles
+    The Fourier filter of Fathony et al., ICLR 2021. Its buffers are ``frequencies`` (hidden_dim, dim) in cycles
     per box and ``phases`` (hidden_dim,) in radians.
     """
 

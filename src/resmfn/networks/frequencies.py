@@ -62,7 +62,8 @@ def filter_boxes(
         Which of the two.
     quantized
         Round the half-widths to integers such that every partial sum is the integer nearest to its cut-off (each
-        scale at least one cycle wider than the one below, where there is room), and the sum stays strictly below ``box_size / 2``.
+        scale at least one cycle wider than the one below, where there is room), and the whole sum stays strictly
+        below ``box_size / 2``.
     """
     if init not in ("old", "new"):
         raise InputError(f"init must be 'old' (BACON) or 'new' (the residual network's), got {init!r}")

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from resmfn.core.errors import InputError, ShapeError
-from resmfn.networks.bands import PAPER_LAMBDAS
-from resmfn.networks.config import FilterKind, NetworkConfig
+from resmfn.networks.config import NetworkConfig
 from resmfn.networks.filters import GaborFilter, SineFilter
-from resmfn.networks.frequencies import Initialization, filter_boxes
+from resmfn.networks.frequencies import filter_boxes
 from resmfn.networks.grids import box_coordinates
 from resmfn.networks.series import sample_series, series_from_packed, sine_network_spectrum
 
@@ -38,75 +37,39 @@ class MultiplicativeFilterNetwork(nn.Module):
 
     Parameters
     ----------
-    dim, hidden_dim, out_dim, n_scales, box_size, residual, init, quantized, filter, head_scale, lambdas
-        See :class:`NetworkConfig`.
+    config
+        Size, kind and bands of the network.
     generator
         Source of the frozen filters and of the starting weights. All is drawn in double precision, so that the same
         seed gives the same network in either precision.
     dtype
         Precision of weights and filters; ``coords`` must have the same.
-
-    Raises
-    ------
-    InputError
-        If the settings contradict each other.
     """
 
     filters: nn.ModuleList
     linears: nn.ModuleList
     heads: nn.ModuleList
 
-    def __init__(  # noqa: PLR0913 - the fields of NetworkConfig, by name
-        self,
-        dim: int,
-        hidden_dim: int,
-        out_dim: int = 1,
-        n_scales: int = 3,
-        box_size: int = 64,
-        *,
-        residual: bool = True,
-        init: Initialization = "new",
-        quantized: bool = True,
-        filter: FilterKind = "sine",
-        head_scale: float = 1.0,
-        lambdas: tuple[float, float] = PAPER_LAMBDAS,
-        generator: torch.Generator,
-        dtype: torch.dtype = torch.float32,
+    def __init__(
+        self, config: NetworkConfig, *, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
-        self.config = config = NetworkConfig(
-            dim=dim,
-            hidden_dim=hidden_dim,
-            out_dim=out_dim,
-            n_scales=n_scales,
-            box_size=box_size,
-            residual=residual,
-            init=init,
-            quantized=quantized,
-            filter=filter,
-            head_scale=head_scale,
-            lambdas=lambdas,
-        )
+        self.config = config
+        bound = math.sqrt(6 / config.hidden_dim)
+        has_bias = config.init == "old"
+        scales = range(config.n_scales)
         self.filters = nn.ModuleList(_draw_filters(config, generator))
-        bound = math.sqrt(6 / hidden_dim)
         self.linears = nn.ModuleList(
-            _draw_linear(hidden_dim, hidden_dim, bound, bias=init == "old", generator=generator)
-            for _ in range(n_scales)
+            _draw_linear(config.hidden_dim, config.hidden_dim, bound, bias=has_bias, generator=generator)
+            for _ in scales
         )
         self.heads = nn.ModuleList(
-            _draw_linear(hidden_dim, out_dim, head_scale * bound, bias=True, generator=generator)
-            for _ in range(n_scales)
+            _draw_linear(config.hidden_dim, config.out_dim, config.head_scale * bound, bias=True, generator=generator)
+            for _ in scales
         )
         for head in self._heads():
             nn.init.zeros_(head.bias)
         self.to(dtype)
-
-    @classmethod
-    def from_config(
-        cls, config: NetworkConfig, *, generator: torch.Generator, dtype: torch.dtype = torch.float32
-    ) -> MultiplicativeFilterNetwork:
-        """Draw a network with these settings."""
-        return cls(**asdict(config), generator=generator, dtype=dtype)
 
     @property
     def n_scales(self) -> int:
