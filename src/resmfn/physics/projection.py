@@ -21,7 +21,7 @@ from resmfn.fourier import (
     ifftn_centered,
     images_from_half_plane,
 )
-from resmfn.physics.trilinear import TrilinearGather, scatter_trilinear
+from resmfn.physics.trilinear import Points, gather_trilinear, scatter_trilinear
 
 
 def padded_transform(volume: Tensor, padding: int = 2) -> Tensor:
@@ -79,11 +79,8 @@ def extract_slices(transform: Tensor, rotation: Tensor, pixels: Tensor, padding:
     -------
         Complex ``(n, P)``; differentiable in ``transform`` and ``rotation``.
     """
-    size = _cubic_size(transform, "transform")
-    table = torch.view_as_real(transform.contiguous()).view(-1, 2)
-    points = _slice_points(rotation, pixels, padding, size)
-    values: Tensor = TrilinearGather.apply(table, points, size)
-    return torch.view_as_complex(values).view(rotation.shape[0], pixels.shape[0])
+    points = _slice_points(rotation, pixels, padding, _cubic_size(transform, "transform"))
+    return gather_trilinear(transform, points).view(rotation.shape[0], pixels.shape[0])
 
 
 def insert_slices(values: Tensor, rotation: Tensor, pixels: Tensor, size: int, padding: int = 2) -> Tensor:
@@ -106,9 +103,7 @@ def insert_slices(values: Tensor, rotation: Tensor, pixels: Tensor, size: int, p
     -------
         Complex ``(M, M, M)``, the transform of a real map.
     """
-    points = _slice_points(rotation, pixels, padding, size)
-    table = scatter_trilinear(torch.view_as_real(values.reshape(-1)), points, size)
-    grid = torch.view_as_complex(table).view(size, size, size)
+    grid = scatter_trilinear(values.reshape(-1), _slice_points(rotation, pixels, padding, size), size)
     return 0.5 * (grid + _mates(grid).conj())
 
 
@@ -117,8 +112,7 @@ def insert_weights(weights: Tensor, rotation: Tensor, pixels: Tensor, size: int,
 
     The quotient of inserted values and inserted weights is the local mean of what was inserted.
     """
-    points = _slice_points(rotation, pixels, padding, size)
-    grid = scatter_trilinear(weights.reshape(-1, 1), points, size).view(size, size, size)
+    grid = scatter_trilinear(weights.reshape(-1), _slice_points(rotation, pixels, padding, size), size)
     return 0.5 * (grid + _mates(grid))
 
 
@@ -209,14 +203,15 @@ def _sample_cubic(volume: Tensor, points: Tensor) -> Tensor:
     return torch.as_tensor(values).to(volume)
 
 
-def _slice_points(rotation: Tensor, pixels: Tensor, padding: int, size: int) -> Tensor:
-    """Return where in the padded transform the pixels lie, as (x, y, z) in voxels; ``(n * P, 3)``.
+def _slice_points(rotation: Tensor, pixels: Tensor, padding: int, size: int) -> Points:
+    """Return where in the padded transform the pixels of each image lie; ``n * P`` points.
 
     Not a matrix product, which a GPU may be allowed to round to ten bits.
     """
-    k = (padding * pixels).to(rotation)
-    points = k[:, :1] * rotation[:, None, 0] + k[:, 1:] * rotation[:, None, 1]
-    return (points + size // 2).view(-1, 3)
+    kx, ky = (padding * pixels).to(rotation).unbind(dim=1)
+    first, second = rotation[:, 0, :, None], rotation[:, 1, :, None]
+    x, y, z = ((kx * first[:, axis] + ky * second[:, axis] + size // 2).view(-1) for axis in range(3))
+    return Points(x, y, z)
 
 
 def _mates(grid: Tensor) -> Tensor:
