@@ -61,7 +61,7 @@ def images_from_half_plane(values: Tensor, pixels: Tensor, box_size: int) -> Ten
 
 def _rfft_index(pixels: Tensor, box_size: int) -> Tensor:
     """Return where (kx, ky) lies in a flattened ``rfft2``."""
-    return (pixels[:, 1] % box_size) * (box_size // 2 + 1) + pixels[:, 0]
+    return (pixels[:, 1] % box_size) * (box_size // 2 + 1) + pixels[:, 0] % box_size
 
 
 def _square_size(images: Tensor) -> int:
