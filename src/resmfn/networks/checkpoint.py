@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from dataclasses import asdict
 
 import torch
@@ -31,7 +32,8 @@ def load_network(path: str | os.PathLike[str], *, device: torch.device | str = "
         If the file is missing, no checkpoint, damaged, or holds anything but tensors and plain values.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of odd pickles: refused below
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"no checkpoint at {path}: the file does not exist") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
@@ -68,5 +70,5 @@ def network_from_state(state: object, *, device: torch.device | str = "cpu") -> 
         network = MultiplicativeFilterNetwork(config, generator=torch.Generator(), dtype=dtype)
         network.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:
-        raise InputError(f"settings and weights do not fit together: {error}") from None
+        raise InputError(f"settings and weights do not fit together: {' '.join(str(error).split())}") from None
     return network.to(device)
