@@ -54,9 +54,9 @@ def test_enlarging_passes_through_the_old_samples(small: int) -> None:
 
 
 def test_gradients_flow(generator: torch.Generator) -> None:
-    x = torch.randn(4, 4, 4, generator=generator, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda v: resize_map(v, 7), (x,))
-    assert torch.autograd.gradcheck(lambda v: resize_map(v, 3), (x,))
+    x = torch.randn(3, 3, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v: resize_map(v, 4), (x,))
+    assert torch.autograd.gradcheck(lambda v: resize_map(v, 2), (x,))
 
 
 def test_a_map_that_is_no_cube_is_refused() -> None:
