@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resmfn.core import InputError, ShapeError, atomic_write
+from resmfn.core import InputError, ResmfnError, ShapeError, atomic_write
 from resmfn.data.mrc_header import (
     HEADER_BYTES,
     MrcHeader,
@@ -125,6 +125,8 @@ def write_map(path: str | os.PathLike[str], data: Tensor, pixel_size: float) -> 
     if data.ndim != 3:
         raise ShapeError(f"a map must have 3 dimensions, got shape {tuple(data.shape)}")
     values = data.detach().to("cpu", torch.float32).contiguous().numpy()
+    if not np.isfinite(values).all():
+        raise ResmfnError(f"{path}: the map to write holds NaN or infinite values; what made it has failed")
     statistics = Statistics(
         minimum=float(values.min()),
         maximum=float(values.max()),

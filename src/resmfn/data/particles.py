@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,13 +24,11 @@ from resmfn.data.metadata import (
     join_tables,
     pose_columns,
 )
-from resmfn.data.star import PARTICLE_COLUMN, Table, quote, read_star, write_star
+from resmfn.data.star import PARTICLE_COLUMN, Column, Table, format_cells, read_star, write_star
 from resmfn.physics.optics import Optics
 
 _CHECK_BATCH = 1000
 _HEADER_TOLERANCE = 0.01  # relative; headers are often rounded
-
-Column = Sequence[str] | Sequence[float] | Tensor | np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +116,15 @@ class ParticleSet:
         name = self.table.text(PARTICLE_COLUMN)[row]
         raise InputError(f"{self.path}: row {row + 1}: the image {name} {fault}; take the row out, or repair the image")
 
+    def require_poses(self) -> tuple[Tensor, Tensor]:
+        """Return rotations (n, 3, 3) and shifts (n, 2); no origins means no shifts, no angles are an error."""
+        if self.rotations is None:
+            raise InputError(
+                f"{self.path}: poses are needed, but rlnAngleRot, rlnAngleTilt or rlnAnglePsi is missing; "
+                "give a file with poses"
+            )
+        return self.rotations, self.rotations.new_zeros(len(self), 2) if self.shifts is None else self.shifts
+
     def with_columns(self, columns: Mapping[str, Column]) -> ParticleSet:
         """Return the particles with columns of the table replaced where they stand, or appended.
 
@@ -130,7 +136,7 @@ class ParticleSet:
         columns
             Name without underscore -> one value a particle.
         """
-        table = self.table.with_columns({name: _as_cells(values) for name, values in columns.items()})
+        table = self.table.with_columns({name: format_cells(values) for name, values in columns.items()})
         tables = {**self.tables, self.block: table}
         metadata = join_tables(self.path, tables, needs_images=self.images is not None)
         return replace(
@@ -244,14 +250,3 @@ def _require_agreement(
                 f"{path}: the pixel size is {pixel_size:g} Å there, but {stated:g} Å in the header of {stack}; "
                 "correct the wrong one, or give --pixel-size"
             )
-
-
-def _as_cells(values: Column) -> list[str]:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
-    listed: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    if listed and isinstance(listed[0], str):
-        return [quote(str(value)) for value in listed]
-    if listed and isinstance(listed[0], float):
-        return [f"{value:.6f}" for value in listed]
-    return [str(int(value)) for value in listed]

@@ -16,12 +16,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from resmfn.core import InputError, atomic_write
 
 _TOKEN = re.compile(r"""'(?:[^']|'(?=\S))*'(?=\s|$)|"(?:[^"]|"(?=\S))*"(?=\s|$)|\S+""")
+_NEEDS_QUOTES = re.compile(r"""\s|^['"#_;]|^(data|loop|save|stop|global)_""")
 _VERSION = re.compile(r"#\s*version\s+(\d+)")
 PARTICLE_COLUMN = "rlnImageName"
+
+Column = Sequence[str] | Sequence[float] | Sequence[int] | Tensor | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -60,12 +67,24 @@ def unquote(cell: str) -> str:
 
 def quote(text: str) -> str:
     """Return a cell that holds this text: quoted only where it must be."""
-    if text and not re.search(r"\s", text) and text[0] not in "'\"#_;":
+    if text and not _NEEDS_QUOTES.search(text):
         return text
     mark = "'" if '"' in text else '"'
-    if mark in text or "\n" in text:
+    if mark in text or len(text.splitlines()) > 1:
         raise InputError(f"the text {text!r} cannot stand in a STAR file: it has both kinds of quotes, or a line break")
     return f"{mark}{text}{mark}"
+
+
+def format_cells(values: Column) -> list[str]:
+    """Return values as cells: numbers with 6 decimals, integers without, text quoted where it must be."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    listed: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    if listed and isinstance(listed[0], str):
+        return [quote(value) for value in listed]
+    if any(isinstance(value, float) for value in listed):
+        return [f"{value:.6f}" for value in listed]
+    return [str(int(value)) for value in listed]
 
 
 def read_star(path: str | os.PathLike[str]) -> dict[str, Table]:
@@ -86,7 +105,7 @@ def read_star(path: str | os.PathLike[str]) -> dict[str, Table]:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the name") from error
-    lines = text.splitlines()
+    lines = text.split("\n")
     starts = _block_starts(lines)
     if not starts:
         raise InputError(f"{path}: not a STAR file: no line begins with data_")

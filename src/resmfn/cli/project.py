@@ -1,0 +1,31 @@
+"""``resmfn project``: flags, a progress bar, and what was written."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from resmfn.cli.progress import image_progress
+
+
+def project(
+    map_path: Annotated[Path, Parameter(name="map", help="Cubic map (.mrc, .map, also .gz).")],
+    star: Annotated[
+        Path, Parameter(help="STAR file with angles and, unless --no-ctf, optics; its images are not read.")
+    ],
+    *,
+    out: Annotated[Path, Parameter(help="Image stack (.mrcs); a STAR file of the same name goes beside it.")],
+    ctf: Annotated[bool, Parameter(help="Modulate each image by the CTF of its row.")] = True,
+    pixel_size: Annotated[float | None, Parameter(help="Å, in place of what map and STAR file say.")] = None,
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace files that exist.")] = False,
+) -> None:
+    """Make noise-free images of a map at the poses and optics of a STAR file."""
+    from resmfn.simulation.projections import project as run
+
+    start = time.perf_counter()
+    with image_progress("projecting") as progress:
+        stack = run(map_path, star, out, ctf=ctf, pixel_size=pixel_size, overwrite=overwrite, progress=progress)
+    print(f"{stack} and {stack.with_suffix('.star')}: written in {time.perf_counter() - start:.1f} s")
