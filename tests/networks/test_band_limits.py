@@ -93,5 +93,4 @@ def test_new_scales_write_mostly_above_the_band_below_and_old_ones_do_not(make):
         energy = series.abs().square()
         return (energy[reach <= network.half_width(1)].sum() / energy.sum()).item()
 
-    print(share_below("new"), share_below("old"))
     assert share_below("new") < 0.1 < 0.15 < share_below("old")

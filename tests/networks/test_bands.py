@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -25,7 +26,7 @@ def test_each_scale_adds_lambda_1_plus_lambda_2_times_the_band_below(n_scales, p
     reach = BandSchedule.paper(n_scales, pair).filter_cutoffs
     assert len(reach) == n_scales + 1
     assert reach[-1] == 1
-    for below, own in zip(reach, reach[1:], strict=False):
+    for below, own in itertools.pairwise(reach):
         assert own - below == pytest.approx(sum(pair) * below, rel=1e-9)
 
 

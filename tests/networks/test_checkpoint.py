@@ -51,7 +51,7 @@ class Bomb:
 def test_pickled_code_is_refused_and_never_runs(make, tmp_path, write):
     state = {**network_state(make()), "extra": Bomb(tmp_path / "ran")}
     write(state, tmp_path / "net.pt")
-    with pytest.raises(InputError, match="net.pt is not a readable network checkpoint"):
+    with pytest.raises(InputError, match=r"net.pt is not a readable network checkpoint"):
         load_network(tmp_path / "net.pt")
     assert not (tmp_path / "ran").exists()
 
@@ -59,7 +59,7 @@ def test_pickled_code_is_refused_and_never_runs(make, tmp_path, write):
 @pytest.mark.parametrize("content", [b"", b"particles", b"\x00" * 500])
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "net.pt").write_bytes(content)
-    with pytest.raises(InputError, match="net.pt is not a readable network checkpoint"):
+    with pytest.raises(InputError, match=r"net.pt is not a readable network checkpoint"):
         load_network(tmp_path / "net.pt")
 
 
@@ -72,14 +72,17 @@ def test_a_truncated_checkpoint_is_refused(make, tmp_path):
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(InputError, match="no checkpoint at .*net.pt"):
+    with pytest.raises(InputError, match=r"no checkpoint at .*net.pt"):
         load_network(tmp_path / "net.pt")
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda s: s.update(format="resmfn.network/99"), "must have format 'resmfn.network/1', got 'resmfn.network/99'"),
+        (
+            lambda s: s.update(format="resmfn.network/99"),
+            "must have format 'resmfn.network/1', got 'resmfn.network/99'",
+        ),
         (lambda s: s["state_dict"].pop("heads.0.bias"), "do not fit together.*heads.0.bias"),
         (lambda s: s["config"].update(hidden_dim=5), "do not fit together"),
         (lambda s: s["config"].update(depth=5), "do not fit together.*depth"),
@@ -98,5 +101,5 @@ def test_checkpoints_that_contradict_themselves_are_refused(make, tmp_path, spoi
 
 
 def test_other_objects_are_no_state():
-    with pytest.raises(InputError, match="must have format .* got 'list'"):
+    with pytest.raises(InputError, match=r"must have format .* got 'list'"):
         network_from_state([1, 2])

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -58,7 +59,7 @@ def test_quantized_bands_are_whole_and_end_strictly_below_nyquist(n_scales, pair
     for i, (whole, cutoff) in enumerate(zip(reach, bands.filter_cutoffs, strict=True)):
         wanted = cutoff * box_size / 2
         assert abs(whole - wanted) <= 0.5 or whole in (i, limit)
-    assert all(b > a or b == limit for a, b in zip(reach, reach[1:], strict=False))
+    assert all(b > a or b == limit for a, b in itertools.pairwise(reach))
 
 
 def test_old_frequencies_fill_their_box_evenly(generator):
@@ -104,5 +105,5 @@ def test_draws_follow_the_generator_alone():
 
 
 def test_unknown_initialization_is_refused():
-    with pytest.raises(InputError, match="init must be 'old'.*got 'newest'"):
+    with pytest.raises(InputError, match=r"init must be 'old'.*got 'newest'"):
         filter_boxes(BandSchedule.paper(2), 16, init="newest", quantized=False)

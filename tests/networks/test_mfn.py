@@ -260,7 +260,7 @@ def test_calls_that_cannot_be_meant_are_refused(make, points):
         network.evaluate_grid(4)
     with pytest.raises(ShapeError, match=r"coords must have shape \(P, 2\), got \(50, 3\)"):
         network(points(3))
-    with pytest.raises(ShapeError, match="network's dtype torch.float64, got torch.float32"):
+    with pytest.raises(ShapeError, match=r"network's dtype torch.float64, got torch.float32"):
         network(x.float())
     with pytest.raises(ShapeError, match="scale 3 needs the values of 4 filters, got a cache of 2"):
         network.forward_cached(network.filter_cache(x, 1), 3)
