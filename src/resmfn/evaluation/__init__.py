@@ -1,0 +1,61 @@
+"""Numbers that say how good a reconstruction is: tensors in, records out; no files and no figures."""
+
+from resmfn.evaluation.fsc import (
+    FscCurve,
+    PhaseRandomizedFsc,
+    fourier_shell_correlation,
+    fsc_csv_text,
+    phase_randomized_fsc,
+)
+from resmfn.evaluation.halfmaps import HalfMapResult, half_map_resolution
+from resmfn.evaluation.map_alignment import MapAlignment, align_maps, apply_alignment
+from resmfn.evaluation.pose_error import (
+    PoseAlignment,
+    PoseErrors,
+    ShiftErrors,
+    align_poses,
+    aligned_poses,
+    shift_error,
+)
+from resmfn.evaluation.summary import (
+    Evaluation,
+    MapComparison,
+    PoseComparison,
+    compare_maps,
+    compare_poses,
+    enclosing_diameter,
+    evaluate_run,
+    spherical_mask,
+)
+from resmfn.evaluation.views import ViewCoverage, view_coverage, view_density, view_directions
+
+__all__ = [
+    "Evaluation",
+    "FscCurve",
+    "HalfMapResult",
+    "MapAlignment",
+    "MapComparison",
+    "PhaseRandomizedFsc",
+    "PoseAlignment",
+    "PoseComparison",
+    "PoseErrors",
+    "ShiftErrors",
+    "ViewCoverage",
+    "align_maps",
+    "align_poses",
+    "aligned_poses",
+    "apply_alignment",
+    "compare_maps",
+    "compare_poses",
+    "enclosing_diameter",
+    "evaluate_run",
+    "fourier_shell_correlation",
+    "fsc_csv_text",
+    "half_map_resolution",
+    "phase_randomized_fsc",
+    "shift_error",
+    "spherical_mask",
+    "view_coverage",
+    "view_density",
+    "view_directions",
+]

@@ -1,0 +1,208 @@
+"""Everything that a comparison with the truth says, as one record and as a dictionary with documented keys.
+
+The keys are listed in ``docs/evaluation.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resmfn.core.errors import ResmfnError
+from resmfn.evaluation.fsc import FscCurve, fourier_shell_correlation
+from resmfn.evaluation.map_alignment import MapAlignment, align_maps, apply_alignment
+from resmfn.evaluation.pose_error import PoseAlignment, PoseErrors, ShiftErrors, align_poses, aligned_poses, shift_error
+from resmfn.evaluation.views import ViewCoverage, view_coverage
+from resmfn.fourier.grids import radius_grid
+from resmfn.fourier.masks import soft_sphere
+from resmfn.rotations import geodesic_degrees
+
+FORMAT_VERSION = 1
+TRUTH_THRESHOLD, HALF_MAP_THRESHOLD = 0.5, 0.143
+MASK_EDGE = 6.0
+"""Voxels over which a spherical mask falls to 0."""
+MASKED_SHARE = 0.999
+"""Share of the reference's power that the default spherical mask holds."""
+
+
+@dataclass(frozen=True)
+class MapComparison:
+    """A map against the true one, after alignment."""
+
+    alignment: MapAlignment
+    unmasked: FscCurve
+    masked: FscCurve
+    aligned: Tensor = field(repr=False)
+    """The map in the reference's frame, (N, N, N)."""
+
+
+@dataclass(frozen=True)
+class PoseComparison:
+    """Estimated poses against true ones, after the best global alignment."""
+
+    alignment: PoseAlignment
+    errors: PoseErrors
+    shifts: ShiftErrors
+    n_particles: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A reconstruction against the truth; parts that nothing was given for are None."""
+
+    maps: MapComparison | None = None
+    poses: PoseComparison | None = None
+    views: ViewCoverage | None = None
+    rotations: Tensor | None = field(default=None, repr=False)
+    """Estimated poses A in the true frame where it is known, else in the map's own, (n, 3, 3)."""
+
+    def map_to_pose_degrees(self) -> float | None:
+        """Angle between the map's and the poses' global rotation; None without both, or where their hands differ."""
+        if self.maps is None or self.poses is None or self.maps.alignment.hand != self.poses.alignment.hand:
+            return None
+        return float(geodesic_degrees(self.maps.alignment.rotation, self.poses.alignment.rotation))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers under their documented keys: JSON types only, None for what is not known."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "map": _map_entry(self.maps),
+            "fsc": _fsc_entry(self.maps),
+            "poses": _pose_entry(self.poses, self.map_to_pose_degrees()),
+            "shifts": _shift_entry(self.poses),
+            "views": None if self.views is None else asdict(self.views),
+        }
+
+
+def compare_maps(estimated: Tensor, reference: Tensor, pixel_size: float, mask: Tensor) -> MapComparison:
+    """Align a map to the true one and correlate the two with and without a mask.
+
+    Parameters
+    ----------
+    estimated, reference
+        Maps, (N, N, N).
+    pixel_size
+        Å per voxel.
+    mask
+        In the reference's frame, (N, N, N).
+    """
+    alignment = align_maps(estimated, reference, pixel_size)
+    aligned = apply_alignment(estimated, alignment)
+    return MapComparison(
+        alignment,
+        fourier_shell_correlation(aligned, reference, pixel_size),
+        fourier_shell_correlation(aligned, reference, pixel_size, mask),
+        aligned,
+    )
+
+
+def compare_poses(
+    estimated: Tensor, true: Tensor, estimated_shift: Tensor | None = None, true_shift: Tensor | None = None
+) -> PoseComparison:
+    """Compare poses A (n, 3, 3) and shifts (n, 2) in Å, image by image; shifts left out are 0."""
+    none = torch.zeros_like(estimated[:, 0, :2])
+    alignment = align_poses(estimated, true)
+    shifts = shift_error(
+        estimated, none if estimated_shift is None else estimated_shift, none if true_shift is None else true_shift
+    )
+    return PoseComparison(alignment, alignment.summary(), shifts, len(estimated))
+
+
+def evaluate_run(
+    maps: MapComparison | None = None, poses: PoseComparison | None = None, rotations: Tensor | None = None
+) -> Evaluation:
+    """Put the parts of an evaluation together.
+
+    Parameters
+    ----------
+    maps, poses
+        What was compared.
+    rotations
+        Estimated poses A, (n, 3, 3), as they stand in the file: their views are turned into the true frame.
+
+    Raises
+    ------
+    ResmfnError
+        If nothing was compared.
+    """
+    if maps is None and poses is None:
+        raise ResmfnError("nothing to compare with: give --reference, --true-poses or both")
+    if rotations is None:
+        return Evaluation(maps, poses)
+    known = poses or maps
+    if known is not None:
+        rotations = aligned_poses(rotations, known.alignment.rotation, known.alignment.hand)
+    return Evaluation(maps, poses, view_coverage(rotations), rotations)
+
+
+def enclosing_diameter(reference: Tensor, pixel_size: float) -> float:
+    """Diameter in Å of the centered sphere that holds 99.9 % of a map's power; it and its soft edge fit the box."""
+    box_size = reference.shape[-1]
+    radius = radius_grid(box_size, 3, reference.device, reference.dtype).flatten()
+    order = torch.argsort(radius)
+    power = (reference - reference.median()).square().flatten()[order].cumsum(0)
+    enclosing = float(radius[order][int((power < MASKED_SHARE * power[-1]).sum())])
+    return 2 * pixel_size * min(enclosing, box_size / 2 - MASK_EDGE)
+
+
+def spherical_mask(box_size: int, pixel_size: float, diameter: float) -> Tensor:
+    """Centered soft sphere, (N, N, N): 1 inside ``diameter`` (Å), 0 from six voxels outside it on."""
+    if diameter <= 0:
+        raise ResmfnError(f"the diameter of a mask must be positive, got {diameter:g} Å")
+    return soft_sphere(box_size, diameter / pixel_size / 2, MASK_EDGE)
+
+
+def _curve_entry(curve: FscCurve) -> dict[str, Any]:
+    return {
+        "resolution_05": _finite(curve.resolution_at(TRUTH_THRESHOLD)),
+        "resolution_0143": _finite(curve.resolution_at(HALF_MAP_THRESHOLD)),
+        "area": round(curve.area(), 5),
+        "correlation": [round(c, 5) for c in curve.correlation.tolist()],
+    }
+
+
+def _map_entry(maps: MapComparison | None) -> dict[str, Any] | None:
+    if maps is None:
+        return None
+    a = maps.alignment
+    return {
+        "box_size": maps.aligned.shape[-1],
+        "pixel_size": a.pixel_size,
+        "hand": a.hand,
+        "rotation": a.rotation.tolist(),
+        "shift": a.shift.tolist(),
+        "score": a.score,
+        "score_other_hand": a.score_other_hand,
+    }
+
+
+def _fsc_entry(maps: MapComparison | None) -> dict[str, Any] | None:
+    if maps is None:
+        return None
+    return {
+        "frequency": [round(f, 7) for f in maps.unmasked.frequency.tolist()],
+        "unmasked": _curve_entry(maps.unmasked),
+        "masked": _curve_entry(maps.masked),
+    }
+
+
+def _pose_entry(poses: PoseComparison | None, map_to_pose: float | None) -> dict[str, Any] | None:
+    if poses is None:
+        return None
+    alignment = {"hand": poses.alignment.hand, "rotation": poses.alignment.rotation.tolist()}
+    return {"n_particles": poses.n_particles, **asdict(poses.errors), **alignment, "map_to_poses": map_to_pose}
+
+
+def _shift_entry(poses: PoseComparison | None) -> dict[str, Any] | None:
+    if poses is None:
+        return None
+    shifts = poses.shifts
+    return {"rms": shifts.rms, "median": shifts.median, "translation": shifts.translation.tolist()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
