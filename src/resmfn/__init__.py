@@ -16,8 +16,9 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "ResmfnError": "resmfn.core.errors",
-    "simulate": "resmfn.simulation.particles",
-    "SimulationConfig": "resmfn.simulation.particles",
+    "simulate": "resmfn.simulation",
+    "SimulationConfig": "resmfn.simulation",
+    "project": "resmfn.simulation",
 }
 _SUBPACKAGES = (
     "cli",

@@ -8,6 +8,7 @@ import pytest
 from architecture import source_rules as rules
 
 LONG_FUNCTION = "def f():\n" + "    x = 1\n" * rules.MAX_FUNCTION_LINES
+LONG_DOCSTRING = 'def f():\n    """' + "Say.\n" * rules.MAX_FUNCTION_LINES + '    """\n'
 
 
 def violations(rule: Callable, source: str) -> list[str]:
@@ -20,6 +21,7 @@ def violations(rule: Callable, source: str) -> list[str]:
     [
         (rules.too_long, "x = 1\n" * (rules.MAX_MODULE_LINES + 1), "x = 1\n" * rules.MAX_MODULE_LINES),
         (rules.too_long, LONG_FUNCTION, "def f():\n    x = 1\n"),
+        (rules.too_long, LONG_FUNCTION, LONG_DOCSTRING),
         (rules.too_many_arguments, "def f(a, b, c, d, e, /, g, *, h, i, j): ...", "def f(a, b, c, d, e, f, g, h): ..."),
         (rules.undocumented, "x = 1", '"""Say what."""'),
         (rules.undocumented, '"""Doc."""\ndef f(): ...', '"""Doc."""\ndef _f(): ...'),

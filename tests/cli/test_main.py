@@ -76,8 +76,7 @@ def test_version(run):
 def test_every_command_has_help(command, run):
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "")
-    assert f"resmfn {command}" in out
-    assert "--help" in out
+    assert out.startswith(f"Usage: resmfn {command} ")
 
 
 @pytest.mark.parametrize("command", list(cli.COMMANDS))
