@@ -45,16 +45,22 @@ _rlnMicrographName #6
 """
 
 
-def write_stack(path: Path, n: int = 3, box_size: int = 16, pixel_size: float = 1.5, seed: int = 0) -> torch.Tensor:
-    images = torch.randn(n, box_size, box_size, generator=torch.Generator().manual_seed(seed))
-    with ImageStackWriter(path, n, box_size, pixel_size) as stack:
-        stack.write(images)
-    return images
+@pytest.fixture
+def write_stack() -> Callable[..., torch.Tensor]:
+    """Return a function that writes a stack of random images and returns them."""
+
+    def write(path: Path, n: int = 3, box_size: int = 16, pixel_size: float = 1.5, seed: int = 0) -> torch.Tensor:
+        images = torch.randn(n, box_size, box_size, generator=torch.Generator().manual_seed(seed))
+        with ImageStackWriter(path, n, box_size, pixel_size) as stack:
+            stack.write(images)
+        return images
+
+    return write
 
 
 @pytest.fixture
-def particle_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes a particle set, and its STAR file's path; text is replaced as asked."""
+def particle_file(tmp_path: Path, write_stack: Callable[..., torch.Tensor]) -> Callable[..., Path]:
+    """Return a function that writes a particle set and returns its STAR file; text is replaced as asked."""
 
     def make(*, replacing: dict[str, str] | None = None) -> Path:
         text = OPTICS + PARTICLES

@@ -6,7 +6,7 @@ import csv
 import gzip
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -168,7 +168,6 @@ def read_atoms(source: str | os.PathLike[str]) -> Atoms:
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(f"{path}: cannot be read as a model ({str(error).splitlines()[0]}); check the file") from error
     structure.remove_waters()
-    structure.remove_alternative_conformations()
     if not len(structure):
         raise InputError(f"{path}: the file has no atoms; give a .pdb or .cif model")
     elements, positions = _heavy_atoms(path, structure[0], trusts_elements=_states_elements(path))
@@ -186,7 +185,7 @@ def _read_table(name: str) -> Atoms:
 
 def _heavy_atoms(path: Path, model: gemmi.Model, *, trusts_elements: bool) -> tuple[list[str], list[list[float]]]:
     elements, positions = [], []
-    for cra in model.all():
+    for cra in _first_conformations(model):
         element = cra.atom.element.name
         if not trusts_elements or element == _NO_ELEMENT:
             element = element_from_name(cra.atom.name, cra.residue.name)
@@ -197,6 +196,21 @@ def _heavy_atoms(path: Path, model: gemmi.Model, *, trusts_elements: bool) -> tu
             elements.append(element)
             positions.append(cra.atom.pos.tolist())
     return elements, positions
+
+
+def _first_conformations(model: gemmi.Model) -> Iterator[gemmi.CRA]:
+    """Yield the atoms without second conformations, which some files mark by nothing but name and occupancy."""
+    conformation: dict[tuple[str, str], str] = {}
+    seen: set[tuple[str, str, str]] = set()
+    for cra in model.all():
+        place = (cra.chain.name, str(cra.residue.seqid))
+        if cra.atom.has_altloc():
+            if conformation.setdefault(place, cra.atom.altloc) != cra.atom.altloc:
+                continue
+        elif cra.atom.occ < 1 and (*place, cra.atom.name) in seen:
+            continue
+        seen.add((*place, cra.atom.name))
+        yield cra
 
 
 def _states_elements(path: Path) -> bool:

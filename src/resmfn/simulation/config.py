@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
 from typing import Literal
 
 from resmfn.core import InputError
@@ -17,29 +17,29 @@ _SMALLEST_BOX = 8
 class SimulationConfig:
     """What to simulate, and where to write it; the defaults are those of the published simulator."""
 
-    source: str | os.PathLike[str]
+    source: str | Path
     """A map (.mrc, .map, also .gz), a model (.pdb, .cif, also .gz), a folder with volume.mrc, or 4ake (built in)."""
     _: KW_ONLY
-    out: str | os.PathLike[str]
+    out: Path | str
     """Folder for the files."""
     n_projections: int | None = None
-    """How many images; None: 50,000, or as many as ``poses_from`` has rows."""
+    """How many images; by default 50,000, or as many as there are poses."""
     snr: float | None = 0.1
-    """Variance of the clean image over variance of the noise, in each image; None: no noise."""
+    """Variance of the clean image over variance of the noise, in each image; none for no noise."""
     ctf: bool = True
     """Whether images are modulated by a CTF."""
     box_size: int | None = None
-    """Pixels; None: 64 for a model, the map's own for a map."""
+    """Pixels; by default 64 for a model, and what it is for a map."""
     pixel_size: float | None = None
-    """Å; None: 1.5 for a model, the map's own for a map."""
+    """Å; by default 1.5 for a model, and what it is for a map."""
     b_factor: float = 40.0
     """Å^2, of the atoms of a model."""
     shift_std: float = 0.0
     """Å, standard deviation of the shift along x and along y."""
     view_concentration: float = 0.0
-    """How much likelier views along the map's z axis are than side views: exp of this; 0 is uniform."""
-    poses_from: str | os.PathLike[str] | None = None
-    """STAR file whose angles and shifts are taken; None: drawn at random."""
+    """Views along the z axis of the map are exp(this) times as likely as side views; 0 is uniform."""
+    poses_from: Path | str | None = None
+    """STAR file whose angles and shifts are taken; by default they are drawn at random."""
     defocus_range: tuple[float, float] = (15_000.0, 20_000.0)
     """Å, underfocus, mean of the two axes; drawn uniformly."""
     astigmatism_range: tuple[float, float] = (100.0, 500.0)
