@@ -1,24 +1,50 @@
 """Residual multiplicative filter networks for cryo-EM: particle images with unknown poses to a validated map.
 
-The names below are the Python API; each is imported when it is first used, so that ``import resmfn`` stays light
-(it does not import torch)::
+The names below are the Python API, one function for each command. Each is imported when it is first used, so that
+``import resmfn`` stays light (it does not import torch)::
 
     import resmfn
 
-    resmfn.simulate(resmfn.SimulationConfig(source="4ake", out="particles"))
+    resmfn.simulate(resmfn.SimulationConfig(source="4ake", out="particles", n_projections=2000))
 
 Conventions (axes, origin, poses, CTF sign, units) are fixed for the whole package: see ``docs/conventions.md``.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resmfn.core.errors import ResmfnError
+    from resmfn.reconstruction import ReconstructionConfig, reconstruct
+    from resmfn.reports.compare import align, fsc
+    from resmfn.reports.scoring import evaluate
+    from resmfn.simulation import SimulationConfig, project, simulate
 
 __version__ = "0.1.0"
 
-_EXPORTS = {
+__all__ = [
+    "ReconstructionConfig",
+    "ResmfnError",
+    "SimulationConfig",
+    "__version__",
+    "align",
+    "evaluate",
+    "fsc",
+    "project",
+    "reconstruct",
+    "simulate",
+]
+
+_HOMES = {
+    "ReconstructionConfig": "resmfn.reconstruction",
     "ResmfnError": "resmfn.core.errors",
-    "simulate": "resmfn.simulation",
     "SimulationConfig": "resmfn.simulation",
+    "align": "resmfn.reports.compare",
+    "evaluate": "resmfn.reports.scoring",
+    "fsc": "resmfn.reports.compare",
     "project": "resmfn.simulation",
+    "reconstruct": "resmfn.reconstruction",
+    "simulate": "resmfn.simulation",
 }
 _SUBPACKAGES = (
     "cli",
@@ -34,13 +60,11 @@ _SUBPACKAGES = (
     "simulation",
 )
 
-__all__ = ["__version__", *_EXPORTS]
-
 
 def __getattr__(name: str) -> object:
     """Import a public name, or a subpackage, on first use."""
-    if name in _EXPORTS:
-        value = getattr(import_module(_EXPORTS[name]), name)
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
     if name in _SUBPACKAGES:
@@ -51,4 +75,4 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """List the public names, imported yet or not."""
-    return sorted({*globals(), *_EXPORTS, *_SUBPACKAGES})
+    return sorted({*globals(), *_HOMES, *_SUBPACKAGES})
