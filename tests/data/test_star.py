@@ -78,6 +78,7 @@ def test_quoted_cells_keep_their_spaces(tmp_path):
     table = read_text(tmp_path, 'data_\nloop_\n_a\n_b\n_c\n\'x y\' "" "it\'s"\n5\' "a"b c" \'\n')[""]
     assert table.columns == {"a": ["'x y'", "5'"], "b": ['""', '"a"b c"'], "c": ['"it\'s"', "'"]}
     assert table.text("b") == ["", 'a"b c']
+    assert read_text(tmp_path, "data_\nloop_\n_a\n_b\n'a'b c\n")[""].columns == {"a": ["'a'b"], "b": ["c"]}
 
 
 def test_particle_table_is_written_last(tmp_path):

@@ -1,6 +1,7 @@
 """Simulated data sets: what they hold, what they promise of noise and scale, and that they come whole or not at all."""
 
 import math
+import resource
 from dataclasses import replace
 
 import mrcfile
@@ -123,6 +124,12 @@ def test_streams_are_independent_of_one_another(make):
     assert torch.equal(plain.rotations, changed.rotations)
 
 
+def test_noise_depends_on_the_seed(make):
+    poses = make("a")[0] / "particles_true.star"
+    first, second = (stack(make(f"{seed}", seed=seed, ctf=False, poses_from=poses)[0]) for seed in (1, 2))
+    assert not torch.allclose(first, second, atol=0.1)
+
+
 def test_views_are_uniform_or_concentrated_as_asked(make):
     def mean_height(name, concentration):
         folder, _ = make(name, n_projections=2000, view_concentration=concentration)
@@ -191,6 +198,17 @@ def test_nothing_is_left_of_a_simulation_that_fails(map_file, tmp_path):
         simulate(config, interrupt)
     with pytest.raises(InputError, match="there is no such file"):
         simulate(replace(config, source=tmp_path / "none.mrc"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(make, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))  # the map fits, the images do not
+    try:
+        with pytest.raises(InputError, match=r"cannot write .*/out/particles\.mrcs: File too large; free or change"):
+            make()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
 
 

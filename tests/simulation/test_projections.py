@@ -53,7 +53,7 @@ def test_poses_alone_are_enough_without_ctf(map_file, tmp_path):
     (tmp_path / "x.star").write_text("data_\nloop_\n_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n0 0 0\n")
     stack = project(map_file, tmp_path / "x.star", tmp_path / "p.mrcs", ctf=False)
     top = read_map(map_file).data.sum(0)
-    assert (images(stack)[0] - top).norm() < 0.01 * top.norm()
+    assert (images(stack)[0] - top).norm() < 0.02 * top.norm()  # gridding at tilt 0
 
 
 def test_files_that_exist_are_kept(data_set, map_file, tmp_path):

@@ -72,6 +72,11 @@ def test_pixel_size_fills_in_what_a_header_lacks(map_file, tmp_path):
         load_density(tmp_path / "bare.mrc", None, None, 0.0)
 
 
+def test_pixel_size_resamples_where_the_header_has_one(map_file):
+    finer = load_density(map_file, None, 1.0, 0.0)
+    assert (finer.box_size, finer.pixel_size) == (48, 1.0)
+
+
 def test_models_get_the_box_that_is_asked_for():
     density = load_density("4ake", 40, 3.0, 100.0)
     assert (density.box_size, density.pixel_size) == (40, 3.0)

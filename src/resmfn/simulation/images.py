@@ -23,7 +23,7 @@ def clean_images(
     """Yield the noise-free images of a map at some poses, a few at a time and in order.
 
     Slices are taken from the transform of the map padded threefold (twofold beyond a box of 100, for memory): the
-    images differ from exact projections by 0.7 % (1.7 %) of their standard deviation, at every frequency alike.
+    images differ from exact projections by about 1 % (2 %) of their standard deviation, at every frequency alike.
 
     Parameters
     ----------

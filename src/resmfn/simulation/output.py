@@ -40,6 +40,8 @@ def whole_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
             return
         for entry in sorted(temporary.iterdir()):
             _move(entry, path / entry.name)
+    except InputError as error:
+        raise InputError(str(error).replace(str(temporary), str(path))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
