@@ -121,3 +121,19 @@ def _slopes(corners: tuple[Tensor, ...], cells: _Cells) -> tuple[Tensor, Tensor,
     along_y = torch.lerp(lines[1] - lines[0], lines[3] - lines[2], cells.z)
     along_z = torch.lerp(lines[2], lines[3], cells.y) - torch.lerp(lines[0], lines[1], cells.y)
     return along_x, along_y, along_z
+
+
+def gather_trilinear_with_slopes(grid: Tensor, points: Points) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """Return values of a complex grid ``(M, M, M)`` at points, and their derivatives along x, y and z per voxel.
+
+    The derivatives are those of the interpolation itself, from the corners that it reads anyway: what a Gauss-Newton
+    step on poses needs, at twice the price of the values. Not differentiable.
+    """
+    table = torch.view_as_real(grid.contiguous()).view(-1)
+    cells = _locate(points, grid.shape[0])
+    parts = []
+    for part in (0, 1):
+        corners = _corner_values(table[part:], cells.corner * 2, 2, grid.shape[0])
+        parts.append((_interpolate(corners, cells), *_slopes(corners, cells)))
+    value, x, y, z = (torch.complex(real, imag) for real, imag in zip(*parts, strict=True))
+    return value, (x, y, z)

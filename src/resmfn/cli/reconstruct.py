@@ -1,0 +1,125 @@
+"""``resmfn reconstruct``: flags, and progress for people."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from resmfn.reconstruction import ProgressEvent
+
+_FLAG = Parameter(negative="")
+
+
+def reconstruct(
+    particles: Annotated[Path, Parameter(help="RELION STAR file of the particle images.")],
+    *,
+    out: Annotated[Path, Parameter(help="Run folder to make.")],
+    mask_diameter: Annotated[
+        float | None, Parameter(help="Å, of the sphere that holds the particle [default: 0.84 of the box].")
+    ] = None,
+    mask: Annotated[
+        Path | None, Parameter(help="Map of a soft mask, 0 to 1 [default: found from the map's shape].")
+    ] = None,
+    shift_range: Annotated[float, Parameter(help="Largest shift that is searched, Å; 0: images are centered.")] = 10.0,
+    n_starts: Annotated[int, Parameter(help="Annealed starts; the likeliest goes on.")] = 4,
+    poses: Annotated[
+        Literal["unknown", "from-input", "fixed"],
+        Parameter(help="Search them, refine those of the input, or keep those of the input."),
+    ] = "unknown",
+    reference: Annotated[Path | None, Parameter(help="Map to start from, in place of the annealed starts.")] = None,
+    ini_high: Annotated[float, Parameter(help="Å, to which the reference is believed.")] = 30.0,
+    hidden_dim: Annotated[int, Parameter(help="Width of the networks.")] = 128,
+    network_steps: Annotated[int, Parameter(help="Optimizer steps of each network's last fit.")] = 160,
+    datadir: Annotated[Path | None, Parameter(help="Folder that image names start from.")] = None,
+    pixel_size: Annotated[float | None, Parameter(help="Å per pixel, in place of what the files say.")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="Where to compute.")] = "auto",
+    seed: Annotated[int, Parameter(help="Of everything random.")] = 0,
+    resume: Annotated[bool, _FLAG, Parameter(help="Go on from the run's last checkpoint.")] = False,
+    overwrite: Annotated[bool, _FLAG, Parameter(help="Replace an existing run folder.")] = False,
+) -> None:
+    """Find map and poses from particle images: poses unknown, coarse to fine, two independent halves.
+
+    RUN/map.mrc and RUN/particles.star hold the solution, RUN/summary.json its figures (docs/run-folder.md).
+    """
+    show = _Display()
+    show.line("starting")  # PyTorch takes seconds to import: say at once that something happens
+    from resmfn.reconstruction import ReconstructionConfig
+    from resmfn.reconstruction import reconstruct as run
+
+    config = ReconstructionConfig(
+        particles=particles,
+        out=out,
+        mask_diameter=mask_diameter,
+        mask=mask,
+        shift_range=shift_range,
+        n_starts=n_starts,
+        poses=poses,
+        reference=reference,
+        ini_high=ini_high,
+        hidden_dim=hidden_dim,
+        network_steps=network_steps,
+        datadir=datadir,
+        pixel_size=pixel_size,
+        device=device,
+        seed=seed,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    with show:
+        result = run(config, show)
+    summary = result.summary
+    print(
+        f"\n{summary['verdict']}\n"
+        f"half maps, FSC 0.143  {summary['resolution_half_0143']:.2f} Å\n"
+        f"time                  {summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} s of CPU)\n"
+        f"written               {result.run}/map.mrc, map_filtered.mrc, half1.mrc, half2.mrc, particles.star, ..."
+    )
+
+
+class _Display:
+    """One line for each piece of progress and, on a terminal, a bar with the time that is left."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._start = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("reading", total=1.0, left="")
+        self._done = 0.0
+
+    def __enter__(self) -> None:
+        self._bar.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: ProgressEvent) -> None:
+        self._done = max(self._done, event.done)
+        elapsed = time.monotonic() - self._start
+        left = f"about {_duration(elapsed * (1 / self._done - 1))} left" if self._done > 0.1 else ""
+        self._bar.update(self._task, completed=self._done, description=event.stage, left=left)
+        # Steps inside a stage only move the bar; without one they are worth a line of their own.
+        if event.is_milestone or not self._console.is_terminal:
+            share = f"{100 * self._done:3.0f} %  {left:<22}" if not self._console.is_terminal else ""
+            self.line(f"{share}{event.stage}: {event.message}")
+
+    def line(self, text: str) -> None:
+        self._console.print(f"[{time.monotonic() - self._start:6.1f} s] {text}", markup=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,81 @@
+"""Settings of a reconstruction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from resmfn.core.errors import InputError
+
+PoseSource = Literal["unknown", "from-input", "fixed"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionConfig:
+    """What to reconstruct, from what, and how.
+
+    Raises
+    ------
+    InputError
+        A value is out of its range, or two contradict each other.
+    """
+
+    particles: Path
+    """RELION STAR file of the particle images."""
+    out: Path
+    """Run folder to make."""
+    mask_diameter: float | None = None
+    """Diameter of the sphere that holds the particle, in Å; by default 0.84 of the box."""
+    mask: Path | None = None
+    """Map of a soft mask, 0 to 1, used in place of the mask found from the data."""
+    shift_range: float = 10.0
+    """Largest shift of an image that the search tries, in Å; 0 says that all images are centered."""
+    n_starts: int = 4
+    """Short annealed starts; the one of highest likelihood goes on."""
+    poses: PoseSource = "unknown"
+    """Search them, refine those of the input from where they are, or keep those of the input."""
+    reference: Path | None = None
+    """Map to start from, in place of the annealed starts."""
+    ini_high: float = 30.0
+    """Resolution to which the reference is believed, in Å."""
+    hidden_dim: int = 128
+    """Width of the network."""
+    network_steps: int = 160
+    """Optimizer steps of each network's last fit."""
+    datadir: Path | None = None
+    """Folder that image names start from; by default that of the STAR file."""
+    pixel_size: float | None = None
+    """Å per pixel, in place of what the files say."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    seed: int = 0
+    """Of everything random."""
+    resume: bool = False
+    """Go on from the last checkpoint of the run folder; start afresh if there is none."""
+    overwrite: bool = False
+    """Replace an existing run folder."""
+
+    def __post_init__(self) -> None:
+        for name in ("particles", "out", "mask", "reference", "datadir"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, Path(value))  # text will do
+        for name, least in (("n_starts", 1), ("hidden_dim", 8), ("network_steps", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
+        for name in ("mask_diameter", "ini_high", "pixel_size"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"--{name.replace('_', '-')} must be above 0 Å, got {value:g}")
+        if not self.shift_range >= 0:
+            raise InputError(f"--shift-range must be at least 0 Å, got {self.shift_range:g}")
+        if self.poses not in ("unknown", "from-input", "fixed"):
+            raise InputError(f"--poses must be unknown, from-input or fixed, got {self.poses!r}")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise InputError(f"--device must be auto, cpu or cuda, got {self.device!r}")
+        if self.reference is not None and self.poses != "unknown":
+            raise InputError(f"--reference starts a search: it cannot go with --poses {self.poses}; drop one of them")
+        if self.resume and self.overwrite:
+            raise InputError("--resume and --overwrite contradict each other; give one of them")

@@ -1,0 +1,152 @@
+"""Exhaustive soft assignment: every image against every rotation and shift of a grid, as matrix products.
+
+The log-likelihood of image i at rotation g and shift t, less that of no signal at all, is
+``2 Re <C Y_t, S_g> - <C^2, |S_g|^2>``: two products of an image matrix with a slice matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resmfn.physics.shift import phase_shift
+from resmfn.reconstruction.observations import Observations
+
+_CPU_BUDGET = 12_000_000
+_GPU_BUDGET = 300_000_000
+
+
+@dataclass(frozen=True)
+class PoseGrid:
+    """Rotations and shifts that are tried."""
+
+    rotations: Tensor
+    """(G, 3, 3)."""
+    offsets: Tensor
+    """(T, 2) in Å, around each image's center."""
+    spread: float | None = None
+    """Standard deviation of shifts along an axis, Å: the prior; None is flat."""
+
+
+@dataclass(frozen=True)
+class GridPosterior:
+    """What an exhaustive pass leaves behind."""
+
+    values: Tensor
+    """Complex (G, P): posterior-weighted sums of ``C Y`` at each rotation."""
+    weights: Tensor
+    """(G, P): the same of ``C^2``."""
+    log_evidence: Tensor
+    """(n,): log of the likelihood's mean over the grid, over that of pure noise."""
+    shift: Tensor
+    """(n, 2): posterior mean, Å."""
+    max_probability: Tensor
+    """(n,): largest posterior probability of a single grid point."""
+    top_rotation: Tensor
+    """int64 (n, k): grid rotations of the k best points, best first."""
+    top_shift: Tensor
+    """(n, k, 2): their shifts, Å."""
+
+
+def grid_posterior(
+    observations: Observations,
+    index: Tensor,
+    slices: Tensor,
+    grid: PoseGrid,
+    center: Tensor,
+    *,
+    temperature: float = 1.0,
+    n_top: int = 1,
+) -> GridPosterior:
+    """Score images against all slices and sum them by their posterior.
+
+    Parameters
+    ----------
+    observations
+        The images.
+    index
+        int64 (n,): which of them.
+    slices
+        Complex (G, P): the map at each rotation, at the first P pixels.
+    grid
+        Rotations and shifts.
+    center
+        (n, 2): the shift of each image, in Å, that the offsets start from.
+    temperature
+        The log-posterior is divided by it; above 1 assignments are softer than the likelihood says.
+    n_top
+        How many of the best points to list for each image.
+    """
+    n_rotations, n_pixels = slices.shape
+    n_offsets = len(grid.offsets)
+    budget = _GPU_BUDGET if slices.is_cuda else _CPU_BUDGET
+    chunk = max(1, budget // (n_rotations * n_offsets))
+    slice_matrix = torch.cat((slices.real, slices.imag), dim=1).T.contiguous()
+    slice_power = slices.abs().square().T.contiguous()
+    sums = torch.zeros(n_rotations, 2 * n_pixels, device=slices.device)
+    weights = torch.zeros(n_rotations, n_pixels, device=slices.device)
+    parts: list[tuple[Tensor, ...]] = []
+    for rows in torch.arange(len(index), device=index.device).split(chunk):
+        values, ctf = observations.batch(index[rows], n_pixels)
+        shift = center[rows, None] + grid.offsets
+        images = _shifted(observations, values * ctf, shift)
+        power = ctf.square()
+        score = torch.mm(images, slice_matrix).mul_(2).view(len(rows), n_offsets, n_rotations)
+        score -= torch.mm(power, slice_power)[:, None]
+        score += _log_prior(shift, grid.spread)[:, :, None]
+        flat = score.view(len(rows), -1)
+        top = flat.topk(n_top, dim=1)
+        evidence, probability = _soften(flat, temperature, top.values[:, :1])
+        score = flat.view(len(rows), n_offsets, n_rotations)
+        sums.addmm_(flat.view(-1, n_rotations).T, images)
+        weights.addmm_(score.sum(dim=1).T, power)
+        mean_shift = torch.einsum("nt,ntd->nd", score.sum(dim=2), shift)
+        best = top.indices // n_rotations
+        top_shift = torch.take_along_dim(shift, best[:, :, None].expand(-1, -1, 2), dim=1)
+        parts.append((evidence - math.log(n_rotations), mean_shift, probability, top.indices % n_rotations, top_shift))
+    evidence, mean_shift, probability, top_rotation, top_shift = (torch.cat(p) for p in zip(*parts, strict=True))
+    return GridPosterior(
+        torch.complex(sums[:, :n_pixels].contiguous(), sums[:, n_pixels:].contiguous()),
+        weights,
+        evidence,
+        mean_shift,
+        probability,
+        top_rotation,
+        top_shift,
+    )
+
+
+def _shifted(observations: Observations, values: Tensor, shift: Tensor) -> Tensor:
+    """Return images (n, P) moved back by each of their shifts, as real rows (n * T, 2 P)."""
+    n_images, n_offsets, _ = shift.shape
+    n_pixels = values.shape[1]
+    if n_offsets > 1 or bool(shift.any()):
+        pixels = observations.pixels[:n_pixels]
+        flat = phase_shift(pixels, shift.reshape(-1, 2), observations.pixel_size, observations.box_size)
+        values = (values[:, None] * flat.view(n_images, n_offsets, n_pixels).conj()).view(-1, n_pixels)
+    return torch.cat((values.real, values.imag), dim=1)
+
+
+def _log_prior(shift: Tensor, spread: float | None) -> Tensor:
+    """Log prior (n, T) of the shifts tried, normalized over them."""
+    if spread is None:
+        return shift.new_full(shift.shape[:2], -math.log(shift.shape[1]))
+    return torch.log_softmax(-0.5 * shift.square().sum(dim=-1) / spread**2, dim=1)
+
+
+def _soften(flat: Tensor, temperature: float, highest: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn scores into posterior weights in place; return log sum exp at temperature 1 and the largest weight."""
+    flat -= highest
+    evidence = None
+    if temperature != 1:
+        evidence = highest[:, 0] + torch.logsumexp(flat, dim=1)
+        flat /= temperature
+    flat.exp_()
+    total = flat.sum(dim=1, keepdim=True)
+    flat /= total
+    if evidence is None:
+        evidence = highest[:, 0] + total[:, 0].log()
+    return evidence, 1 / total[:, 0]

@@ -1,0 +1,171 @@
+"""Everything that images with given poses say about a map, in a size that does not grow with their number.
+
+With noise of variance 1 the negative log-likelihood of a map v is ``<v, K v> - 2 <b, v>`` plus a constant: b is the
+adjoint of all slices applied to the images, K a convolution (with the point spread function of all slices), exact
+but for gridding. Networks and explicit maps are both fitted to this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resmfn.fourier import centered_indices, ifftn_centered, radius_grid
+from resmfn.fourier.transforms import fftn_centered
+from resmfn.physics.projection import (
+    extract_slices,
+    insert_slices,
+    insert_weights,
+    padded_transform,
+    padded_transform_adjoint,
+)
+
+PADDING = 2
+
+
+@dataclass(frozen=True)
+class MapGrid:
+    """A map of a box of ``box_size`` voxels, sampled on the coarser grid that its band needs.
+
+    Grey values do not depend on ``size``. Slices are in the scale of :class:`Observations`: ``fft2`` of a projection
+    on the full grid, over ``box_size``.
+    """
+
+    box_size: int
+    """N: side of the images."""
+    size: int
+    """M <= N: side of the grid; frequencies up to M / 2 Fourier pixels of the box."""
+
+    @classmethod
+    def for_radius(cls, box_size: int, radius: float) -> MapGrid:
+        """Return the smallest even grid that holds frequencies up to ``radius``, with room to interpolate."""
+        return cls(box_size, min(box_size, 2 * (int(radius) + 2)))
+
+    @property
+    def scale(self) -> float:
+        """Factor from the transform on this grid to slices of images."""
+        return (self.box_size / self.size) ** 3 / self.box_size
+
+    def transform(self, volume: Tensor) -> Tensor:
+        """Return the padded transform of a map ``(M, M, M)``, in the scale of slices."""
+        return padded_transform(volume, PADDING) * self.scale
+
+    def slices(self, transform: Tensor, rotation: Tensor, pixels: Tensor) -> Tensor:
+        """Return slices ``(n, P)`` at poses ``(n, 3, 3)``."""
+        return extract_slices(transform, rotation, pixels, PADDING)
+
+
+class SliceSums:
+    """Weighted sums of images inserted into Fourier space at their poses; sums of parts may be added."""
+
+    def __init__(self, grid: MapGrid, device: torch.device) -> None:
+        side = PADDING * grid.size
+        self.grid = grid
+        self.values = torch.zeros(side, side, side, dtype=torch.complex64, device=device)
+        self.weights = torch.zeros(side, side, side, device=device)
+
+    def add(self, values: Tensor, weights: Tensor, rotation: Tensor, pixels: Tensor) -> None:
+        """Insert ``C Y`` (complex) and ``C^2`` (real), both ``(n, P)``, at poses ``(n, 3, 3)``."""
+        side = self.values.shape[0]
+        self.values += insert_slices(values, rotation, pixels, side, PADDING)
+        self.weights += insert_weights(weights, rotation, pixels, side, PADDING)
+
+    def __add__(self, other: SliceSums) -> SliceSums:
+        total = SliceSums(self.grid, self.values.device)
+        total.values = self.values + other.values
+        total.weights = self.weights + other.weights
+        return total
+
+
+class NormalEquations:
+    """The quadratic ``<v, K v> - 2 <b, v>`` of a map ``(M, M, M)``, K applied by FFT."""
+
+    def __init__(self, sums: SliceSums) -> None:
+        grid = self.grid = sums.grid
+        side = sums.weights.shape[0]
+        scale = grid.scale
+        self.rhs = padded_transform_adjoint(sums.values, PADDING) * scale
+        self.kernel = _half(_even_kernel(sums.weights)) * (scale**2 * side**3)
+        self.shell = _half(radius_grid(side, 3, sums.weights.device)).div(PADDING).round().long()
+        self.n_shells = int(self.shell.max()) + 1
+
+    def apply(self, volume: Tensor, prior: Tensor | None = None) -> Tensor:
+        """Return ``(K + prior) v``; ``prior`` is an array like the kernel, from :meth:`prior_array`."""
+        side, size = PADDING * self.grid.size, self.grid.size
+        spectrum = torch.fft.rfftn(volume, s=(side,) * 3)
+        kernel = self.kernel if prior is None else self.kernel + prior
+        return torch.fft.irfftn(spectrum * kernel, s=(side,) * 3)[:size, :size, :size]
+
+    def objective(self, volume: Tensor, prior: Tensor | None = None) -> Tensor:
+        """Return ``<v, (K + prior) v> - 2 <b, v>``; differentiable."""
+        return ((self.apply(volume, prior) - 2 * self.rhs) * volume).sum()
+
+    def prior_array(self, shells: Tensor) -> Tensor:
+        """Spread a penalty of each shell (Fourier pixels of the box) over the kernel's grid; the last one goes on."""
+        index = self.shell.clamp_max(len(shells) - 1)
+        beyond = self.shell >= len(shells)
+        return torch.where(beyond, 10 * shells[-1], shells[index])
+
+    def shell_weights(self) -> Tensor:
+        """Return the mean of the kernel in each shell: the weight of the data."""
+        flat = self.shell.flatten()
+        total = torch.zeros(self.n_shells, device=flat.device).index_add_(0, flat, self.kernel.flatten())
+        return total / torch.bincount(flat, minlength=self.n_shells)
+
+    def solve(self, mask: Tensor, prior: Tensor, start: Tensor | None = None, iterations: int = 12) -> Tensor:
+        """Return the map ``mask * u`` that minimizes the penalized quadratic, by preconditioned conjugate gradients.
+
+        Parameters
+        ----------
+        mask
+            ``(M, M, M)``, 0 to 1.
+        prior
+            Penalty of each shell: inverse of the expected power of the map.
+        start
+            Map to start from; zero by default.
+        iterations
+            Few: what has not converged by then is what the data hardly determine.
+        """
+        size = self.grid.size
+        spread = self.prior_array(prior)
+        precondition = self._preconditioner(prior)
+        u = torch.zeros_like(self.rhs) if start is None else start.clone()
+        residual = mask * self.rhs
+        if start is not None:
+            residual = residual - mask * self.apply(mask * u, spread)
+        z = precondition(residual)
+        direction, slope = z, (residual * z).sum()
+        for _ in range(iterations):
+            image = mask * self.apply(mask * direction, spread)
+            step = slope / (direction * image).sum().clamp_min(1e-30)
+            u = u + step * direction
+            residual = residual - step * image
+            z = precondition(residual)
+            slope, before = (residual * z).sum(), slope
+            direction = z + slope / before.clamp_min(1e-30) * direction
+        return (u * mask).view(size, size, size)
+
+    def _preconditioner(self, prior: Tensor):  # noqa: ANN202 - a function of maps
+        size = self.grid.size
+        padded = torch.cat((prior, (10 * prior[-1]).expand(max(0, self.n_shells - len(prior)))))[: self.n_shells]
+        inverse = 1 / (self.shell_weights() + padded).clamp_min(1e-20)
+        shell = _half(radius_grid(size, 3, prior.device)).round().long().clamp_max(self.n_shells - 1)
+        gain = inverse[shell]
+        return lambda v: torch.fft.irfftn(torch.fft.rfftn(v) * gain, s=(size,) * 3)
+
+
+def _even_kernel(weights: Tensor) -> Tensor:
+    """Undo the blur of insertion: the weights' transform is divided by the sinc^2 of trilinear interpolation."""
+    side = weights.shape[0]
+    sinc = torch.sinc(centered_indices(side, weights.device) / side).square()
+    point_spread = ifftn_centered(weights.to(torch.complex64)).real
+    point_spread = point_spread / (sinc[:, None, None] * sinc[:, None] * sinc)
+    return fftn_centered(point_spread.to(torch.complex64)).real.clamp_min(0)
+
+
+def _half(centered: Tensor) -> Tensor:
+    """Return the part of a centered cube that ``rfftn`` keeps, in its order."""
+    side = centered.shape[-1]
+    return torch.fft.ifftshift(centered)[..., : side // 2 + 1].contiguous()

@@ -1,0 +1,160 @@
+"""Particle images with unknown poses to a validated map, in a run folder that can be resumed."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from resmfn.core.errors import InputError
+from resmfn.data import ParticleSet, read_particles
+from resmfn.reconstruction.config import ReconstructionConfig
+from resmfn.reconstruction.observations import Observations, observe
+from resmfn.reconstruction.outputs import write_results
+from resmfn.reconstruction.pipeline import Pipeline, ProgressEvent, mask_radius
+from resmfn.reconstruction.run_folder import RunFolder
+from resmfn.reconstruction.state import RunState
+
+LEAST_PARTICLES = 50
+"""Fewer cannot be split into halves that say anything."""
+
+
+@dataclass(frozen=True)
+class ReconstructionResult:
+    """Where a run is, and its figures."""
+
+    run: Path
+    """The run folder."""
+    summary: dict[str, object]
+    """What summary.json holds."""
+
+
+def reconstruct(
+    config: ReconstructionConfig, listener: Callable[[ProgressEvent], None] | None = None
+) -> ReconstructionResult:
+    """Reconstruct a map, and the poses of the images, from a RELION particle file.
+
+    Coarse to fine: annealed starts on grids over SO(3), scored against all images; then rounds in which two
+    independent residual multiplicative filter networks (Shekarforoush et al., NeurIPS 2022) are fitted each to its
+    half of the images, and the poses of that half refined against its map; at last one network of all images.
+
+    Parameters
+    ----------
+    config
+        What, from what, and how.
+    listener
+        Called with every piece of progress.
+
+    Returns
+    -------
+    ReconstructionResult
+        The run folder, which holds map.mrc, half1.mrc, half2.mrc, particles.star and summary.json among others
+        (docs/run-folder.md), and the summary.
+
+    Raises
+    ------
+    InputError
+        The input cannot be used. Nothing is left behind then.
+    """
+    started = _Clock()
+    particles = read_particles(config.particles, config.datadir, pixel_size=config.pixel_size)
+    if len(particles) < LEAST_PARTICLES:
+        raise InputError(
+            f"{config.particles} lists {len(particles)} particles; a reconstruction in two halves needs at least "
+            f"{LEAST_PARTICLES}"
+        )
+    device = choose_device(config.device)
+    radius = mask_radius(config, particles)
+    if config.poses != "unknown":
+        particles.require_poses()
+    with RunFolder(config) as folder:
+        teller = _Teller(folder, listener)
+        teller(ProgressEvent("read", f"{_describe(particles)} on {device}", 0.0, {}))
+        observations = observe(particles, mask_radius=radius, device=device)
+        state, resumed = _first_state(folder, device)
+        pipeline = Pipeline(config, particles, observations, state, teller)
+        if resumed:
+            folder.keep_metrics(state.n_metrics)
+            teller(ProgressEvent("resume", f"from phase {state.phase}, step {state.step}", 0.0, {}))
+        else:
+            pipeline.prepare()
+        while state.phase != "done":
+            pipeline.advance()
+            _save(folder, state, started)
+        summary = write_results(folder, pipeline)
+        teller(ProgressEvent("done", str(summary["verdict"]), 1.0, {}))
+    return ReconstructionResult(folder.path, summary)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name: auto is a GPU if there is one.
+
+    Raises
+    ------
+    InputError
+        A GPU is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError("--device cuda needs a GPU that this PyTorch can use, and there is none; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+def _first_state(folder: RunFolder, device: torch.device) -> tuple[RunState, bool]:
+    stored = folder.load()
+    if stored is None:
+        folder.keep_metrics(0)
+        return RunState(), False
+    return RunState.from_dict(stored, device), True
+
+
+def _describe(particles: ParticleSet) -> str:
+    box = particles.box_size
+    return f"{len(particles)} particles of {box} x {box} pixels of {particles.pixel_size:g} Å"
+
+
+def _save(folder: RunFolder, state: RunState, clock: _Clock) -> None:
+    seconds, cpu_seconds = clock.lap()
+    state.seconds += seconds
+    state.cpu_seconds += cpu_seconds
+    state.peak_memory = max(state.peak_memory, peak_memory())
+    state.n_metrics = folder.count_metrics()
+    folder.save(state.to_dict())
+
+
+def peak_memory() -> int:
+    """Return the largest resident size of this process so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class _Clock:
+    """Wall clock and CPU time since the last look; the process's start counts from the first."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.monotonic(), 0.0
+
+    def lap(self) -> tuple[float, float]:
+        wall, cpu = time.monotonic(), time.process_time()
+        passed = (wall - self._wall, cpu - self._cpu)
+        self._wall, self._cpu = wall, cpu
+        return passed
+
+
+class _Teller:
+    """Passes progress on to the run's files and to whoever listens."""
+
+    def __init__(self, folder: RunFolder, listener: Callable[[ProgressEvent], None] | None) -> None:
+        self._folder, self._listener = folder, listener
+
+    def __call__(self, event: ProgressEvent) -> None:
+        self._folder.log(f"{event.stage}: {event.message}")
+        if event.values:
+            self._folder.record(stage=event.stage, **event.values)
+        if self._listener is not None:
+            self._listener(event)

@@ -1,0 +1,155 @@
+"""The folder of a run: who may write it, its log, its metrics, its checkpoint."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+
+import torch
+import yaml
+from typing import Any, Self, TextIO
+
+from resmfn.core import InputError, atomic_write
+from resmfn.reconstruction.config import ReconstructionConfig
+
+CONFIG, CHECKPOINT, METRICS, LOG, LOCK = "config.yaml", "checkpoint.pt", "metrics.jsonl", "run.log", ".lock"
+_MAY_DIFFER = {"resume", "overwrite", "out", "device", "datadir"}
+"""Settings that a resumed run may change."""
+
+
+class RunFolder:
+    """An open run folder; one process at a time. Use as a context manager.
+
+    Raises
+    ------
+    InputError
+        The folder exists and neither resume nor overwrite was asked for; it is not a run folder; another process
+        writes it; or a run is resumed with other settings than it was begun with.
+    """
+
+    def __init__(self, config: ReconstructionConfig) -> None:
+        self.path = Path(config.out)
+        self.config = config
+        self._lock: TextIO | None = None
+        self._created = False
+
+    def __enter__(self) -> Self:
+        if self.path.exists() and not self._is_ours():
+            raise InputError(f"--out {self.path} exists and is not a run folder; choose another name")
+        if self._has_run() and not (self.config.resume or self.config.overwrite):
+            raise InputError(f"--out {self.path} holds a run; give --resume to go on, --overwrite, or another name")
+        try:
+            self._created = not self.path.exists()
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / LOCK).open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another process is writing {self.path}; wait for it, or choose another --out") from None
+        except OSError as error:
+            raise InputError(f"cannot make the run folder {self.path}: {error.strerror}; choose another --out") from None
+        if self.config.overwrite:
+            self._clear()
+        if self.config.resume and self.has_checkpoint:
+            self._require_same_settings()
+        self._write_config()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(value, ValueError) and not self.has_checkpoint and self._created:
+            # The input was refused before anything was computed: leave nothing behind.
+            shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to go on from."""
+        return (self.path / CHECKPOINT).exists()
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint, whole or not at all."""
+        with atomic_write(self.path / CHECKPOINT) as temporary:
+            torch.save(dict(state), temporary)
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the last checkpoint if the run is to be resumed and there is one."""
+        if not (self.config.resume and self.has_checkpoint):
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path / CHECKPOINT, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise InputError(f"{self.path / CHECKPOINT} cannot be read ({error}); start again with --overwrite") from None
+        return state
+
+    def record(self, **values: object) -> None:
+        """Append one line to the metrics."""
+        with (self.path / METRICS).open("a") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def log(self, message: str) -> None:
+        """Append one line to the log, with the time."""
+        with (self.path / LOG).open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
+
+    def count_metrics(self) -> int:
+        """Return how many metrics are recorded."""
+        path = self.path / METRICS
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def keep_metrics(self, n: int) -> None:
+        """Drop the metrics after the first n: those that the checkpoint does not know of."""
+        path = self.path / METRICS
+        if path.exists():
+            lines = path.read_text().splitlines(keepends=True)[:n]
+            with atomic_write(path) as temporary:
+                temporary.write_text("".join(lines))
+
+    def write_json(self, name: str, values: Mapping[str, object]) -> None:
+        """Write a JSON file."""
+        with atomic_write(self.path / name) as temporary:
+            temporary.write_text(json.dumps(values, indent=1) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file."""
+        with atomic_write(self.path / name) as temporary:
+            temporary.write_text(text)
+
+    def _is_ours(self) -> bool:
+        if not self.path.is_dir():
+            return False
+        return (self.path / CONFIG).exists() or (self.path / LOCK).exists() or not any(self.path.iterdir())
+
+    def _has_run(self) -> bool:
+        return (self.path / CONFIG).exists()
+
+    def _clear(self) -> None:
+        for entry in self.path.iterdir():
+            if entry.name != LOCK:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def _settings(self) -> dict[str, object]:
+        return {k: os.fspath(v) if isinstance(v, Path) else v for k, v in asdict(self.config).items()}
+
+    def _write_config(self) -> None:
+        self.write_text(CONFIG, yaml.safe_dump(self._settings(), sort_keys=False))
+
+    def _require_same_settings(self) -> None:
+        try:
+            before = yaml.safe_load((self.path / CONFIG).read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise InputError(f"{self.path / CONFIG} cannot be read ({error}); start again with --overwrite") from None
+        for name, value in self._settings().items():
+            if name not in _MAY_DIFFER and before.get(name) != value:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(
+                    f"{self.path} was begun with {flag} {before.get(name)}, not {value}; resume with the settings "
+                    "it was begun with, or start again with --overwrite"
+                )

@@ -1,0 +1,72 @@
+"""What a reconstruction knows so far: all that a checkpoint must hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PHASES = ("search", "focus", "split", "halves", "join", "joint", "finish", "done")
+"""In their order; see :mod:`resmfn.reconstruction.pipeline`."""
+
+
+@dataclass
+class RunState:
+    """Plain values and tensors; on the CPU when saved."""
+
+    phase: str = "search"
+    step: int = 0
+    """Steps of the phase that are done."""
+    log_likelihoods: list[float] = field(default_factory=list)
+    """Mean log marginal likelihood of an image, for each start."""
+    coarse: Tensor | None = None
+    """(M, M, M): map of the best start, then of the focus."""
+    radius: float = 0.0
+    """Fourier pixels of the last step."""
+    split_radius: float = 0.0
+    """Radius of the last map that all images made together."""
+    rotation: Tensor | None = None
+    """(n, 3, 3)."""
+    shift: Tensor | None = None
+    """(n, 2), Å."""
+    candidate_rotation: Tensor | None = None
+    """(n, K, 3, 3): other peaks of the exhaustive pass."""
+    candidate_shift: Tensor | None = None
+    """(n, K, 2), Å."""
+    max_probability: Tensor | None = None
+    """(n,): of a single point of the exhaustive pass."""
+    noise_power: Tensor | None = None
+    """(shells,)."""
+    fsc: Tensor | None = None
+    """(shells,): of the half maps of the last round."""
+    resolutions: list[float] = field(default_factory=list)
+    """Å, where the half maps of each round fell below 0.143."""
+    networks: dict[str, Any] = field(default_factory=dict)
+    """States of the networks: common, half1, half2, joint."""
+    references: dict[str, Tensor] = field(default_factory=dict)
+    """(N, N, N): masked maps of half1, half2 and joint."""
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+    """Bytes."""
+    n_metrics: int = 0
+    """Lines of metrics that belong to this state."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint stores."""
+        return {f.name: _move(getattr(self, f.name), torch.device("cpu")) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], device: torch.device) -> RunState:
+        """Rebuild from :meth:`to_dict`, tensors on a device."""
+        return cls(**{k: _move(v, device) for k, v in values.items()})
+
+
+def _move(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {k: _move(v, device) for k, v in value.items()}
+    return value
