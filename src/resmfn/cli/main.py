@@ -57,6 +57,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
     int
         Exit code: 0 done; 2 bad flags, files or values; 130 interrupted; whatever integer the command returned.
     """
+    # Threads that spin while they wait burn several times the CPU seconds of the work, on a machine that is shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = list(sys.argv[1:] if tokens is None else tokens)
     try:
         _require_known_command(arguments)

@@ -108,14 +108,15 @@ class _Display:
         self._bar.stop()
 
     def __call__(self, event: ProgressEvent) -> None:
-        self._done = max(self._done, event.done)
+        self._done = max(self._done, event.done or 0.0)
         elapsed = time.monotonic() - self._start
         left = f"about {_duration(elapsed * (1 / self._done - 1))} left" if self._done > 0.1 else ""
         self._bar.update(self._task, completed=self._done, description=event.stage, left=left)
-        # Steps inside a stage only move the bar; without one they are worth a line of their own.
-        if event.is_milestone or not self._console.is_terminal:
-            share = f"{100 * self._done:3.0f} %  {left:<22}" if not self._console.is_terminal else ""
-            self.line(f"{share}{event.stage}: {event.message}")
+        if event.done is None:  # inside a piece of work: the bar's text is enough
+            self._bar.update(self._task, description=f"{event.stage}: {event.message}")
+            return
+        share = "" if self._console.is_terminal else f"{100 * self._done:3.0f} %  {left:<19}"
+        self.line(f"{share}{event.stage}: {event.message}")
 
     def line(self, text: str) -> None:
         self._console.print(f"[{time.monotonic() - self._start:6.1f} s] {text}", markup=False, soft_wrap=True)

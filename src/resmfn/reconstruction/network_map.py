@@ -38,9 +38,7 @@ class NetworkMap:
         self.amplitude = amplitude
 
     @classmethod
-    def draw(
-        cls, box_size: int, hidden_dim: int, *, generator: torch.Generator, device: torch.device
-    ) -> NetworkMap:
+    def draw(cls, box_size: int, hidden_dim: int, *, generator: torch.Generator, device: torch.device) -> NetworkMap:
         """Draw a network for a box, with as many scales as leave the coarsest a band worth having."""
         config = NetworkConfig(
             dim=3, hidden_dim=hidden_dim, n_scales=n_scales_for(box_size), box_size=box_size, head_scale=0.02

@@ -7,6 +7,7 @@ but for gridding. Networks and explicit maps are both fitted to this.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -147,7 +148,7 @@ class NormalEquations:
             direction = z + slope / before.clamp_min(1e-30) * direction
         return (u * mask).view(size, size, size)
 
-    def _preconditioner(self, prior: Tensor):  # noqa: ANN202 - a function of maps
+    def _preconditioner(self, prior: Tensor) -> Callable[[Tensor], Tensor]:
         size = self.grid.size
         padded = torch.cat((prior, (10 * prior[-1]).expand(max(0, self.n_shells - len(prior)))))[: self.n_shells]
         inverse = 1 / (self.shell_weights() + padded).clamp_min(1e-20)

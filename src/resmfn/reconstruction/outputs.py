@@ -9,33 +9,32 @@ from resmfn.core.random import spawn
 from resmfn.data import write_map, write_particles
 from resmfn.evaluation import HalfMapResult, fsc_csv_text, half_map_resolution
 from resmfn.fourier import low_pass
-from resmfn.reconstruction.network_map import NetworkMap
-from resmfn.reconstruction.pipeline import HALVES, Pipeline
+from resmfn.reconstruction.context import HALVES, RunContext, required
 from resmfn.reconstruction.run_folder import RunFolder
 
 AGREEMENT = 1.0
 """Starts whose log-likelihood is within this of the best are said to agree with it."""
 
 
-def write_results(folder: RunFolder, pipeline: Pipeline) -> dict[str, object]:
+def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     """Write maps, poses, curves and summary; return the summary."""
-    state, full = pipeline.state, pipeline.full
-    mask = pipeline.mask_on(full).cpu()
-    grey = float(pipeline.observations.noise_level.median())
+    state, full = run.state, run.full
+    mask = run.mask_on(full).cpu()
+    grey = float(run.observations.noise_level.median())
     maps = {name: state.references[name].cpu() * grey for name in (*HALVES, "joint")}
     halves = half_map_resolution(
-        maps["half1"], maps["half2"], mask, pipeline.pixel_size, generator=spawn(pipeline.config.seed, "phases")
+        maps["half1"], maps["half2"], mask, run.pixel_size, generator=spawn(run.config.seed, "phases")
     )
     for name in HALVES:
-        write_map(folder.path / f"{name}.mrc", maps[name], pipeline.pixel_size)
-    write_map(folder.path / "map.mrc", maps["joint"], pipeline.pixel_size)
-    write_map(folder.path / "map_filtered.mrc", _filtered(pipeline, maps["joint"], halves), pipeline.pixel_size)
-    network = NetworkMap.from_state(state.networks["joint"], device=pipeline.device)
+        write_map(folder.path / f"{name}.mrc", maps[name], run.pixel_size)
+    write_map(folder.path / "map.mrc", maps["joint"], run.pixel_size)
+    write_map(folder.path / "map_filtered.mrc", _filtered(run, maps["joint"], halves), run.pixel_size)
+    network = run.network("joint")
     for scale in range(1, network.n_scales + 1):
         with torch.no_grad():
             bare = network.decode(full, scale).cpu() * grey
-        write_map(folder.path / f"map_scale{scale}.mrc", bare, pipeline.pixel_size)
-    _write_poses(folder, pipeline)
+        write_map(folder.path / f"map_scale{scale}.mrc", bare, run.pixel_size)
+    _write_poses(folder, run)
     curves = halves.curves
     folder.write_text(
         "fsc.csv",
@@ -48,51 +47,51 @@ def write_results(folder: RunFolder, pipeline: Pipeline) -> dict[str, object]:
             }
         ),
     )
-    summary = _summary(pipeline, halves)
+    summary = _summary(run, halves)
     folder.write_json("summary.json", summary)
     return summary
 
 
-def _filtered(pipeline: Pipeline, volume: Tensor, halves: HalfMapResult) -> Tensor:
-    side = pipeline.box_size * pipeline.pixel_size
-    cutoff = min(side / halves.resolution, pipeline.box_size / 2)
+def _filtered(run: RunContext, volume: Tensor, halves: HalfMapResult) -> Tensor:
+    side = run.box_size * run.pixel_size
+    cutoff = min(side / halves.resolution, run.box_size / 2)
     return low_pass(volume, cutoff, 2.0)
 
 
-def _write_poses(folder: RunFolder, pipeline: Pipeline) -> None:
-    state = pipeline.state
-    particles = pipeline.particles
-    if pipeline.config.poses != "fixed":
-        assert state.rotation is not None and state.shift is not None  # noqa: S101 - every phase has set them
-        particles = particles.with_poses(state.rotation.double().cpu(), state.shift.double().cpu())
+def _write_poses(folder: RunFolder, run: RunContext) -> None:
+    state = run.state
+    particles = run.particles
+    if run.moves_poses:
+        poses = run.poses()
+        particles = particles.with_poses(poses.rotation.double().cpu(), poses.shift.double().cpu())
     subset = torch.ones(len(particles), dtype=torch.int64)
-    subset[pipeline.half_index[1].cpu()] = 2
-    columns = {"rlnRandomSubset": subset, "rlnMaxValueProbDistribution": state.max_probability.double().cpu()}
+    subset[run.half_index[1].cpu()] = 2
+    columns = {"rlnRandomSubset": subset, "rlnMaxValueProbDistribution": required(state.max_probability).double().cpu()}
     write_particles(folder.path / "particles.star", particles.with_columns(columns))
 
 
-def _summary(pipeline: Pipeline, halves: HalfMapResult) -> dict[str, object]:
-    state = pipeline.state
-    split = pipeline.box_size * pipeline.pixel_size / state.split_radius
+def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
+    state = run.state
+    split = run.box_size * run.pixel_size / state.split_radius
     summary: dict[str, object] = {
         "resolution_half_0143": round(halves.resolution, 4),
         "resolution_split": round(split, 4),
-        "n_particles": len(pipeline.particles),
+        "n_particles": len(run.particles),
         "seconds": round(state.seconds, 2),
         "cpu_seconds": round(state.cpu_seconds, 2),
         "peak_memory": state.peak_memory,
         "log_likelihood": [round(value, 4) for value in state.log_likelihoods],
-        "device": str(pipeline.device),
-        "box_size": pipeline.box_size,
-        "pixel_size": pipeline.pixel_size,
+        "device": str(run.device),
+        "box_size": run.box_size,
+        "pixel_size": run.pixel_size,
     }
-    summary["verdict"] = _verdict(pipeline, halves.resolution, split)
+    summary["verdict"] = _verdict(run, halves.resolution, split)
     return summary
 
 
-def _verdict(pipeline: Pipeline, resolution: float, split: float) -> str:
+def _verdict(run: RunContext, resolution: float, split: float) -> str:
     """Say in a line what the figures say, and what to do if they say little."""
-    starts = pipeline.state.log_likelihoods
+    starts = run.state.log_likelihoods
     text = f"half maps agree to {resolution:.2f} Å"
     if not resolution < split:
         return (
@@ -104,6 +103,6 @@ def _verdict(pipeline: Pipeline, resolution: float, split: float) -> str:
         text += f"; {agree} of {len(starts)} starts found the best likelihood"
         if agree == 1:
             text += ", so run again with another --seed to be sure"
-    if resolution <= 2.02 * pipeline.pixel_size:
+    if resolution <= 2.02 * run.pixel_size:
         text += "; that is Nyquist: finer pixels may show more"
     return text

@@ -13,13 +13,23 @@ import torch
 
 from resmfn.core.errors import InputError
 from resmfn.data import ParticleSet, read_particles
+from resmfn.reconstruction.coarse import enter_first_phase, focus_step, search_step
 from resmfn.reconstruction.config import ReconstructionConfig
-from resmfn.reconstruction.observations import Observations, observe
+from resmfn.reconstruction.context import ProgressEvent, RunContext, mask_radius
+from resmfn.reconstruction.observations import observe
 from resmfn.reconstruction.outputs import write_results
-from resmfn.reconstruction.pipeline import Pipeline, ProgressEvent, mask_radius
+from resmfn.reconstruction.rounds import halves_step, joint_step, validate_step
 from resmfn.reconstruction.run_folder import RunFolder
 from resmfn.reconstruction.state import RunState
 
+STEPS: dict[str, Callable[[RunContext], None]] = {
+    "search": search_step,
+    "focus": focus_step,
+    "halves": halves_step,
+    "validate": validate_step,
+    "joint": joint_step,
+}
+"""What each phase does; between two steps the state is whole and is saved."""
 LEAST_PARTICLES = 50
 """Fewer cannot be split into halves that say anything."""
 
@@ -74,20 +84,20 @@ def reconstruct(
         particles.require_poses()
     with RunFolder(config) as folder:
         teller = _Teller(folder, listener)
-        teller(ProgressEvent("read", f"{_describe(particles)} on {device}", 0.0, {}))
+        teller(ProgressEvent("read", f"{_describe(particles)} on {device}", 0.0))
         observations = observe(particles, mask_radius=radius, device=device)
         state, resumed = _first_state(folder, device)
-        pipeline = Pipeline(config, particles, observations, state, teller)
+        run = RunContext(config, particles, observations, state, teller)
         if resumed:
             folder.keep_metrics(state.n_metrics)
-            teller(ProgressEvent("resume", f"from phase {state.phase}, step {state.step}", 0.0, {}))
+            teller(ProgressEvent("resume", f"from phase {state.phase}, step {state.step}"))
         else:
-            pipeline.prepare()
+            enter_first_phase(run)
         while state.phase != "done":
-            pipeline.advance()
+            STEPS[state.phase](run)
             _save(folder, state, started)
-        summary = write_results(folder, pipeline)
-        teller(ProgressEvent("done", str(summary["verdict"]), 1.0, {}))
+        summary = write_results(folder, run)
+        teller(ProgressEvent("done", str(summary["verdict"]), 1.0))
     return ReconstructionResult(folder.path, summary)
 
 

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-
+from typing import Any, Self, TextIO
 
 import torch
 import yaml
-from typing import Any, Self, TextIO
 
 from resmfn.core import InputError, atomic_write
 from resmfn.reconstruction.config import ReconstructionConfig
@@ -54,7 +53,9 @@ class RunFolder:
         except BlockingIOError:
             raise InputError(f"another process is writing {self.path}; wait for it, or choose another --out") from None
         except OSError as error:
-            raise InputError(f"cannot make the run folder {self.path}: {error.strerror}; choose another --out") from None
+            raise InputError(
+                f"cannot make the run folder {self.path}: {error.strerror}; choose another --out"
+            ) from None
         if self.config.overwrite:
             self._clear()
         if self.config.resume and self.has_checkpoint:
@@ -62,7 +63,9 @@ class RunFolder:
         self._write_config()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if isinstance(value, ValueError) and not self.has_checkpoint and self._created:
             # The input was refused before anything was computed: leave nothing behind.
             shutil.rmtree(self.path, ignore_errors=True)
@@ -86,7 +89,9 @@ class RunFolder:
         try:
             state: dict[str, Any] = torch.load(self.path / CHECKPOINT, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise InputError(f"{self.path / CHECKPOINT} cannot be read ({error}); start again with --overwrite") from None
+            raise InputError(
+                f"{self.path / CHECKPOINT} cannot be read ({error}); start again with --overwrite"
+            ) from None
         return state
 
     def record(self, **values: object) -> None:

@@ -88,16 +88,25 @@ class SearchResult:
 Progress = Callable[[str, float], None]
 
 
+@dataclass(frozen=True)
+class SearchTask:
+    """Which images are searched, and through what."""
+
+    observations: Observations
+    index: Tensor
+    """int64 (n,): the images."""
+    space: SearchSpace
+
+
 def stage_radius(stage: SearchStage, observations: Observations, space: SearchSpace) -> float:
     """Return the radius of a stage's band in Fourier pixels."""
     radius = stage.cycles * observations.box_size / (2 * space.mask_radius)
     return min(radius, observations.radius_max)
 
 
-def random_start(
-    observations: Observations, index: Tensor, space: SearchSpace, *, seed: int, start: int, progress: Progress
-) -> SearchResult:
+def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress) -> SearchResult:
     """Run one annealed start from images at random poses."""
+    observations, index, space = task.observations, task.index, task.space
     generator = spawn(seed, "start", start)
     stage = START_STAGES[0]
     radius = stage_radius(stage, observations, space)
@@ -114,16 +123,12 @@ def random_start(
     result = SearchResult.from_map(equations.solve(mask, prior, iterations=4), radius, still)
     for number, stage in enumerate(START_STAGES):
         offsets = first_offsets(observations, radius, space) if number == 0 else None
-        result = run_stage(
-            observations, index, space, stage, result, generator=generator, offsets=offsets, progress=progress
-        )
+        result = run_stage(task, stage, result, generator=generator, offsets=offsets, progress=progress)
     return result
 
 
 def run_stage(
-    observations: Observations,
-    index: Tensor,
-    space: SearchSpace,
+    task: SearchTask,
     stage: SearchStage,
     start: SearchResult,
     *,
@@ -136,8 +141,8 @@ def run_stage(
 
     Parameters
     ----------
-    observations, index, space
-        Images, which of them, and what is searched.
+    task
+        The images, and what is searched.
     stage
         Radius, grid and temperatures.
     start
@@ -151,6 +156,7 @@ def run_stage(
     n_top
         How many of the best poses of each image to list at the last step.
     """
+    observations, index, space = task.observations, task.index, task.space
     radius = stage_radius(stage, observations, space)
     grid = MapGrid.for_radius(observations.box_size, radius)
     mask = sphere_on(grid, space, observations.device)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PHASES = ("search", "focus", "split", "halves", "join", "joint", "finish", "done")
-"""In their order; see :mod:`resmfn.reconstruction.pipeline`."""
+PHASES = ("search", "focus", "halves", "validate", "joint", "done")
+"""In their order."""
 
 
 @dataclass

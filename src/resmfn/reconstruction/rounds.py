@@ -1,0 +1,198 @@
+"""The later phases: rounds of both halves, each for itself, until they settle; then all images together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from resmfn.reconstruction.candidates import best_of
+from resmfn.reconstruction.coarse import search_again
+from resmfn.reconstruction.context import HALVES, RunContext, required
+from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
+from resmfn.reconstruction.pose_refinement import PoseModel
+from resmfn.reconstruction.refinement import (
+    Branch,
+    RoundPlan,
+    RoundReport,
+    fsc_prior,
+    half_map_fsc,
+    insert_images,
+    move_poses,
+    next_radius,
+    resized,
+)
+from resmfn.reconstruction.search import power_prior
+
+ROUND_STEPS = 40
+POSE_STEPS = 3
+MOST_ROUNDS, JOINT_ROUNDS = 12, 4
+FIXED_ROUNDS, FIXED_JOINT_ROUNDS = 3, 2
+RECHECK_ROUND = 2
+"""In this round every image is once more compared with views from everywhere."""
+SETTLED_TURN = 0.3
+"""Degrees: rounds end when poses move less and the resolution no longer grows."""
+
+
+def halves_step(run: RunContext) -> None:
+    """Do one round of both halves, each with its own images, poses and network."""
+    state = run.state
+    radius = _round_radius(run)
+    plan = _plan(run, radius, moves=run.moves_poses, network_steps=ROUND_STEPS)
+    grid = MapGrid.for_radius(run.box_size, radius)
+    mask = run.mask_on(grid)
+    branches = [run.half(name) for name in HALVES]
+    reports = [_move(run, branch, name, plan) for name, branch in zip(HALVES, branches, strict=True)]
+    if run.moves_poses:
+        _update_noise(run, reports)
+    fits = _fit_halves(run, branches, grid, mask, plan)
+    run.keep_poses(branches)
+    state.radius, state.step = radius, state.step + 1
+    _tell_round(run, "halves", 0.3 + 0.45 * min(1, state.step / 9), reports, fits)
+    if _halves_are_done(run, max(report.pose_change for report in reports)):
+        state.phase, state.step = "validate", 0
+
+
+def validate_step(run: RunContext) -> None:
+    """Fit both halves' networks to the end, at the poses that each half found for itself.
+
+    After this the halves' maps do not change: the joint rounds move the poses of all images by a map of all images.
+    """
+    state = run.state
+    plan = _plan(run, state.radius, moves=False, network_steps=run.config.network_steps)
+    grid = MapGrid.for_radius(run.box_size, state.radius)
+    fits = _fit_halves(run, [run.half(name) for name in HALVES], grid, run.mask_on(grid), plan)
+    _tell_round(run, "validate", 0.8, [_UNMOVED], fits)
+    state.phase, state.step = "joint", 0
+
+
+def joint_step(run: RunContext) -> None:
+    """Do one round of all images together."""
+    state = run.state
+    n_rounds = JOINT_ROUNDS if run.moves_poses else FIXED_JOINT_ROUNDS
+    is_last = state.step == n_rounds - 1
+    # The poses came from the halves: the joint network first has to learn what they know.
+    moves = run.moves_poses and state.step > 0
+    steps = run.config.network_steps if is_last else 2 * ROUND_STEPS
+    plan = _plan(run, state.radius, moves=moves, network_steps=steps)
+    grid = MapGrid.for_radius(run.box_size, state.radius)
+    everyone = Branch(run.index, run.poses())
+    report = _move(run, everyone, "joint", plan)
+    equations = NormalEquations(insert_images(run.observations, everyone, grid, state.radius))
+    fit = _fit(run, "joint", equations, run.mask_on(grid), plan, halves_in=2)
+    run.keep_poses([everyone])
+    state.step += 1
+    _tell_round(run, "joint", 0.8 + 0.19 * state.step / n_rounds, [report], [fit])
+    if is_last:
+        state.phase, state.step = "done", 0
+
+
+_UNMOVED = RoundReport(0.0, 0.0, float("nan"), torch.ones(1))
+
+
+def _move(run: RunContext, branch: Branch, name: str, plan: RoundPlan) -> RoundReport:
+    """Move the poses of a branch against its own network's map, in place."""
+    if plan.iterations == 0:
+        return _UNMOVED
+    grid = MapGrid.for_radius(run.box_size, plan.radius)
+    volume = resized(run.state.references[name], grid.size)
+    candidates = _candidates(run, branch, name)
+    if candidates is not None:
+        model = PoseModel(grid, grid.transform(volume), plan.radius, plan.moves_shift, plan.shift_spread)
+        branch.poses = best_of(run.observations, branch.index, *candidates, model, plan.iterations)
+    return move_poses(run.observations, branch, volume, plan)
+
+
+def _candidates(run: RunContext, branch: Branch, name: str) -> tuple[Tensor, Tensor] | None:
+    """Return poses beyond the nearest peak that this round looks at, if any."""
+    state = run.state
+    if state.phase != "halves" or run.config.poses != "unknown":
+        return None
+    if state.step == 0:
+        rotation, shift = required(state.candidate_rotation), required(state.candidate_shift)
+        return rotation[branch.index], shift[branch.index]
+    return search_again(run, branch, name) if state.step == RECHECK_ROUND else None
+
+
+def _fit_halves(run: RunContext, branches: list[Branch], grid: MapGrid, mask: Tensor, plan: RoundPlan) -> list[float]:
+    """Fit each half's network to its own images, and compare the two."""
+    fits = []
+    for name, branch in zip(HALVES, branches, strict=True):
+        equations = NormalEquations(insert_images(run.observations, branch, grid, plan.radius))
+        fits.append(_fit(run, name, equations, mask, plan, halves_in=1))
+    first, second = (resized(run.state.references[name], grid.size) for name in HALVES)
+    run.state.fsc = half_map_fsc(first, second, plan.radius)
+    run.state.resolutions.append(run.fsc_resolution(run.state.fsc))
+    return fits
+
+
+def _fit(
+    run: RunContext, name: str, equations: NormalEquations, mask: Tensor, plan: RoundPlan, *, halves_in: int
+) -> float:
+    """Fit a network to normal equations and keep its map as the next reference."""
+    state = run.state
+    n_shells = int(plan.radius) + 1
+    if state.fsc is None:
+        mean = torch.stack([resized(state.references[half], mask.shape[0]) for half in HALVES]).mean(dim=0)
+        prior = power_prior(mean * mask, mask, n_shells)
+    else:
+        prior = fsc_prior(equations, state.fsc, n_shells, halves_in=halves_in)
+    network = run.network(name)
+    scale = network.scale_for(plan.radius)
+    reached = network.fit(equations, mask, prior, scale=scale, steps=plan.network_steps)
+    run.keep_network(name, network, equations.grid, scale, mask)
+    return reached
+
+
+def _plan(run: RunContext, radius: float, *, moves: bool, network_steps: int) -> RoundPlan:
+    spread = None
+    if run.moves_shift:
+        spread = max(float(required(run.state.shift).square().mean().sqrt()), 0.5 * run.pixel_size)
+    return RoundPlan(radius, POSE_STEPS if moves else 0, network_steps, run.moves_shift, spread)
+
+
+def _round_radius(run: RunContext) -> float:
+    state, most = run.state, run.observations.radius_max
+    if not run.moves_poses:
+        return most
+    if state.fsc is None:
+        return min(1.25 * state.radius + 1, most)
+    return max(next_radius(state.fsc, state.radius, most), state.radius)
+
+
+def _halves_are_done(run: RunContext, turn: float) -> bool:
+    """Say whether more rounds would change nothing: poses rest and the resolution does not grow."""
+    state = run.state
+    if not run.moves_poses:
+        return state.step == FIXED_ROUNDS
+    rests = _round_radius(run) < 1.02 * state.radius and turn < SETTLED_TURN
+    return state.step == MOST_ROUNDS or (state.step > RECHECK_ROUND and rests)
+
+
+def _update_noise(run: RunContext, reports: list[RoundReport]) -> None:
+    """Correct the noise spectrum by what the maps leave unexplained."""
+    residual = torch.stack([report.residual_power for report in reports]).mean(dim=0)
+    power = run.observations.noise_power.clone()
+    n_known = min(len(residual), len(power))
+    factor = torch.where(residual > 0, residual, torch.ones_like(residual))[:n_known].clamp(0.5, 2)
+    power[:n_known] *= factor
+    run.observations.set_noise_power(power)
+    run.state.noise_power = power
+
+
+def _tell_round(run: RunContext, stage: str, done: float, reports: list[RoundReport], fits: list[float]) -> None:
+    state = run.state
+    turn = max(report.pose_change for report in reports)
+    values = {
+        "round": float(state.step),
+        "radius": state.radius,
+        "pose_change": turn,
+        "shift_change": max(report.shift_change for report in reports),
+        "log_likelihood": sum(report.log_likelihood for report in reports) / len(reports),
+        "resolution": state.resolutions[-1],
+        "network_fit": min(fits),
+    }
+    message = (
+        f"round {state.step} to {run.resolution(state.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"
+        + (f", poses moved {turn:.2f}°" if turn > 0 else "")
+    )
+    run.tell(stage, message, done, values)
