@@ -22,6 +22,8 @@ RANDOMIZE_BELOW = 0.8
 RANDOMIZE_MARGIN = 2
 """Shells after that one which the mask still blurs into each other, and which therefore stay uncorrected."""
 RANDOM_DRAWS = 4
+EMPTY = 1e-26
+"""A shell with less than this share of the strongest shell's power holds only rounding noise: it is called empty."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,8 @@ def _curve(a: Tensor, b: Tensor, pixel_size: float) -> FscCurve:
     box_size = a.shape[-1]
     cross = shell_average((a * b.conj()).real, box_size)
     power = (shell_average(a.abs().square(), box_size) * shell_average(b.abs().square(), box_size)).sqrt()
-    correlation = torch.where(power > 0, cross / power.clamp(min=torch.finfo(power.dtype).tiny), 0.0)
+    floor = max(EMPTY * float(power.max()), torch.finfo(power.dtype).tiny)
+    correlation = torch.where(power > floor, cross / power.clamp(min=floor), 0.0)
     frequency = torch.arange(len(power), dtype=power.dtype, device=power.device) / (box_size * pixel_size)
     return FscCurve(frequency, correlation)
 

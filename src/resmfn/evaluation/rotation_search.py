@@ -180,7 +180,7 @@ def refine(pair: MapPair, candidates: Candidates, points: Tensor, weight: Tensor
         slope = (weighted * reference.conj()).real.sum(-1)
         curvature = (weighted @ jacobian.conj().mT).real * current.score.clamp(min=0.1)[:, None, None]
         diagonal = curvature.diagonal(dim1=-2, dim2=-1)
-        ridge = torch.diag_embed(diagonal * damping[:, None] + 1e-12 * diagonal.amax(-1, keepdim=True))
+        ridge = torch.diag_embed(diagonal * damping[:, None] + 1e-6 * diagonal.amax(-1, keepdim=True))
         step = torch.linalg.solve(curvature + ridge, slope)
         trial = Candidates(
             exp_so3(step[:, :3]) @ current.rotation, current.translation + step[:, 3:], current.hand, current.score

@@ -1,0 +1,53 @@
+"""``resmfn evaluate``: flags, and a plain table of what was found."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def evaluate(
+    run: Annotated[Path, Parameter(help="Run folder; or a map; or a STAR file with poses.")],
+    *,
+    reference: Annotated[Path | None, Parameter(help="The true map, or a folder with volume.mrc.")] = None,
+    true_poses: Annotated[Path | None, Parameter(help="STAR file with the true poses of the same images.")] = None,
+    mask: Annotated[Path | None, Parameter(help="Map of a mask, in the reference's frame.")] = None,
+    mask_diameter: Annotated[
+        float | None, Parameter(help="Å, of a soft sphere as mask [default: what holds the reference].")
+    ] = None,
+    pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the maps say.")] = None,
+    out: Annotated[
+        Path | None,
+        Parameter(help="Folder for evaluation.json and .png [default: the run folder; none for a map or STAR file]."),
+    ] = None,
+    figure: Annotated[bool, Parameter(help="Draw evaluation.png.")] = True,
+) -> None:
+    """Score a run's map and poses against the truth, whatever frame and hand it came out in.
+
+    Prints FSC, rotation and shift errors after the best alignment, and writes evaluation.json and evaluation.png.
+    """
+    from resmfn.reports.scoring import FIGURE_NAME, JSON_NAME
+    from resmfn.reports.scoring import evaluate as run_evaluation
+    from resmfn.reports.tables import evaluation_table
+
+    start = time.perf_counter()
+    evaluation = run_evaluation(
+        run,
+        reference=reference,
+        true_poses=true_poses,
+        mask=mask,
+        mask_diameter=mask_diameter,
+        pixel_size=pixel_size,
+        out=out,
+        figure=figure,
+    )
+    print(evaluation_table(evaluation))
+    folder = out or (run if run.is_dir() else None)
+    names = [JSON_NAME, FIGURE_NAME] if figure else [JSON_NAME]
+    written = (
+        f"{' and '.join(str(folder / name) for name in names)}: written" if folder else "nothing written (no --out)"
+    )
+    print(f"\n{written} in {time.perf_counter() - start:.1f} s")

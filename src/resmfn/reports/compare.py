@@ -1,0 +1,110 @@
+"""Two maps: one aligned to the other, or both compared shell by shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resmfn.core import InputError, atomic_write, make_generator
+from resmfn.data import write_map
+from resmfn.evaluation import (
+    HalfMapResult,
+    MapAlignment,
+    align_maps,
+    apply_alignment,
+    fsc_csv_text,
+    half_map_resolution,
+)
+from resmfn.reports.inputs import StrPath, read_map_pair, read_mask
+
+
+def align(
+    moving: StrPath,
+    reference: StrPath,
+    out: StrPath | None = None,
+    *,
+    pixel_size: float | None = None,
+    overwrite: bool = False,
+) -> MapAlignment:
+    """Find the rotation, shift and hand that turn one map into another, and write the turned map.
+
+    Parameters
+    ----------
+    moving, reference
+        Map files. Of boxes of one length in Å but different voxels, the finer is resampled.
+    out
+        Where the aligned map goes, in the reference's frame; None writes nothing.
+    pixel_size
+        Å per voxel of both, in place of what the headers say.
+    overwrite
+        Whether ``out`` may be replaced.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, unfit or there already.
+    """
+    refuse_existing(out, overwrite=overwrite)
+    a, b = read_map_pair(moving, reference, pixel_size)
+    alignment = align_maps(a.data, b.data, b.pixel_size)
+    if out is not None:
+        write_map(out, apply_alignment(a.data, alignment), b.pixel_size)
+    return alignment
+
+
+def fsc(
+    a: StrPath,
+    b: StrPath,
+    *,
+    mask: StrPath | None = None,
+    mask_diameter: float | None = None,
+    pixel_size: float | None = None,
+    out: StrPath | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> HalfMapResult:
+    """Compare two maps by Fourier shell correlation, as they lie; with a mask, also corrected for it.
+
+    Parameters
+    ----------
+    a, b
+        Map files, in one frame.
+    mask, mask_diameter
+        A mask file, or the diameter of a soft sphere in Å. None: no mask, and all four curves are the unmasked one.
+    pixel_size
+        Å per voxel of both, in place of what the headers say.
+    out
+        A .csv file for the curves.
+    seed
+        Of the random phases that the correction needs.
+    overwrite
+        Whether ``out`` may be replaced.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, unfit or there already.
+    """
+    refuse_existing(out, overwrite=overwrite)
+    first, second = read_map_pair(a, b, pixel_size)
+    chosen = read_mask(mask, mask_diameter, second)
+    generator = make_generator(seed)
+    result = half_map_resolution(first.data, second.data, chosen, second.pixel_size, generator=generator)
+    if out is not None:
+        curves = result.curves
+        named = {"unmasked": curves.unmasked}
+        if chosen is not None:
+            named |= {"masked": curves.masked, "randomized": curves.randomized, "corrected": curves.corrected}
+        with atomic_write(out) as temporary:
+            temporary.write_text(fsc_csv_text(named))
+    return result
+
+
+def refuse_existing(path: StrPath | None, *, overwrite: bool) -> None:
+    """Raise InputError, before any work is done, if an output cannot be written to this path."""
+    if path is None:
+        return
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: exists already; give another name, or --overwrite")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")

@@ -1,0 +1,171 @@
+"""Read what is to be compared, and bring it to common grids and a common order."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from resmfn.core import InputError
+from resmfn.data import DensityMap, ParticleSet, read_map, read_particles
+from resmfn.evaluation import FscCurve, spherical_mask
+from resmfn.fourier import resize_map
+
+MAP_NAME, PARTICLES_NAME, FSC_NAME, REFERENCE_NAME = "map.mrc", "particles.star", "fsc.csv", "volume.mrc"
+SAME_LENGTH = 0.01
+"""Relative difference between pixel sizes, or box lengths in Å, that is put down to rounded headers."""
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What of a run there is to evaluate; any may be missing."""
+
+    folder: Path | None
+    map: Path | None
+    particles: Path | None
+    fsc: Path | None
+
+
+def find_run(run: StrPath) -> RunFiles:
+    """Tell a run folder from a map and a STAR file, and find the files in it.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or folder, or the folder holds neither map nor particles.
+    """
+    path = Path(run)
+    if path.is_dir():
+        found = [path / name if (path / name).is_file() else None for name in (MAP_NAME, PARTICLES_NAME, FSC_NAME)]
+        if found[0] is None and found[1] is None:
+            raise InputError(
+                f"{path}: neither {MAP_NAME} nor {PARTICLES_NAME} is in this folder; give the folder of a finished run"
+            )
+        return RunFiles(path, *found)
+    if not path.is_file():
+        raise InputError(f"{path}: no such run folder, map or STAR file")
+    is_star = path.suffix == ".star"
+    return RunFiles(None, None if is_star else path, path if is_star else None, None)
+
+
+def read_map_pair(
+    moving: StrPath, reference: StrPath, pixel_size: float | None = None
+) -> tuple[DensityMap, DensityMap]:
+    """Read two maps and bring them to the coarser of their grids.
+
+    Boxes of one length in Å but different voxels are resampled (Fourier cropping); anything else that differs is an
+    error.
+
+    Parameters
+    ----------
+    moving, reference
+        Files.
+    pixel_size
+        Å per voxel of both, in place of what the headers say; the boxes must then have as many voxels.
+    """
+    a, b = (read_map(path, pixel_size) for path in (moving, reference))
+    if a.box_size != b.box_size:
+        length_a, length_b = a.box_size * a.pixel_size, b.box_size * b.pixel_size
+        if abs(length_a - length_b) > SAME_LENGTH * length_b:
+            raise InputError(
+                f"{moving}: a box of {a.box_size} voxels, {length_a:.4g} Å, but {reference} has {b.box_size} voxels, "
+                f"{length_b:.4g} Å; crop, pad or resample one of them"
+            )
+        size = min(a.box_size, b.box_size)
+        fine, coarse = (a, b) if b.box_size == size else (b, a)
+        small = DensityMap(resize_map(fine.data, size), coarse.pixel_size)
+        return (small, b) if fine is a else (a, small)
+    if abs(a.pixel_size - b.pixel_size) > SAME_LENGTH * b.pixel_size:
+        raise InputError(
+            f"{moving}: {a.pixel_size:g} Å per voxel, but {b.pixel_size:g} in {reference}; correct the wrong header, "
+            "or give --pixel-size"
+        )
+    return a, b
+
+
+def read_mask(mask: StrPath | None, diameter: float | None, like: DensityMap) -> Tensor | None:
+    """Read a mask file, or make a sphere of a diameter in Å; None if neither is given.
+
+    Raises
+    ------
+    InputError
+        If both are given, or the file does not fit the map.
+    """
+    if mask is not None and diameter is not None:
+        raise InputError("--mask and --mask-diameter exclude each other; give one")
+    if mask is not None:
+        data = read_map(mask, like.pixel_size).data
+        if data.shape != like.data.shape:
+            raise InputError(
+                f"{mask}: the mask has {data.shape[0]} voxels a side, the map {like.box_size}; resample it"
+            )
+        return data
+    return None if diameter is None else spherical_mask(like.box_size, like.pixel_size, diameter)
+
+
+def read_poses(path: StrPath) -> ParticleSet:
+    """Read a particle file that must have angles; its images need not be there."""
+    particles = read_particles(path, with_images=False, dtype=torch.float64)
+    particles.require_poses()
+    return particles
+
+
+def match_particles(estimated: ParticleSet, true: ParticleSet) -> Tensor:
+    """Row of the true file for each estimated particle, by rlnImageName; (n,) int64.
+
+    Names are compared as written or, where that fails for any, by image number and the stack's file name. Files
+    without names must list as many particles, and are taken to list them in the same order.
+
+    Raises
+    ------
+    InputError
+        If a particle has no partner, or a name stands twice in the true file.
+    """
+    column = "rlnImageName"
+    if column not in estimated.table or column not in true.table:
+        if len(estimated) != len(true):
+            raise InputError(
+                f"{estimated.path}: {len(estimated)} particles, {true.path}: {len(true)}, and no {column} in both to "
+                "match them by; add it"
+            )
+        return torch.arange(len(true))
+    names, true_names = estimated.table.text(column), true.table.text(column)
+    if not set(names) <= set(true_names):
+        names, true_names = ([_short_name(name) for name in listed] for listed in (names, true_names))
+    row_of = {name: row for row, name in enumerate(true_names)}
+    if len(row_of) < len(true_names):
+        double = next(name for row, name in enumerate(true_names) if row_of[name] != row)
+        raise InputError(f"{true.path}: the image {double} is listed twice, so poses cannot be told apart; remove one")
+    lost = [name for name in names if name not in row_of]
+    if lost:
+        raise InputError(
+            f"{estimated.path}: {len(lost)} of {len(names)} images are not in {true.path}, the first {lost[0]}; "
+            "give the true poses of the same particles"
+        )
+    return torch.tensor([row_of[name] for name in names])
+
+
+def read_fsc_table(path: StrPath) -> dict[str, FscCurve]:
+    """Read the curves of an fsc.csv by name; columns that are not correlations are left out."""
+    with Path(path).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or "frequency" not in rows[0]:
+        raise InputError(f"{path}: not a table of FSC curves: it has no column named frequency")
+    try:
+        frequency = torch.tensor([float(row["frequency"]) for row in rows], dtype=torch.float64)
+        names = [name for name in rows[0] if name not in ("shell", "frequency", "resolution")]
+        columns = {name: [float(row[name]) for row in rows] for name in names}
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: a cell of the FSC table is not a number ({error}); write the table anew") from error
+    return {name: FscCurve(frequency, torch.tensor(c, dtype=torch.float64)) for name, c in columns.items()}
+
+
+def _short_name(name: str) -> str:
+    number, _, stack = name.rpartition("@")
+    return f"{int(number) if number.isdecimal() else 1}@{Path(stack).name}"

@@ -1,0 +1,153 @@
+"""Score a run against the truth, and leave the result beside it: evaluation.json and evaluation.png."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from resmfn.core import InputError, atomic_write
+from resmfn.data import DensityMap, ParticleSet
+from resmfn.evaluation import (
+    Evaluation,
+    MapComparison,
+    PoseComparison,
+    compare_maps,
+    compare_poses,
+    enclosing_diameter,
+    evaluate_run,
+    spherical_mask,
+)
+from resmfn.reports.inputs import (
+    REFERENCE_NAME,
+    RunFiles,
+    StrPath,
+    find_run,
+    match_particles,
+    read_fsc_table,
+    read_map_pair,
+    read_mask,
+    read_poses,
+)
+
+JSON_NAME, FIGURE_NAME = "evaluation.json", "evaluation.png"
+
+
+def evaluate(
+    run: StrPath,
+    *,
+    reference: StrPath | None = None,
+    true_poses: StrPath | None = None,
+    mask: StrPath | None = None,
+    mask_diameter: float | None = None,
+    pixel_size: float | None = None,
+    out: StrPath | None = None,
+    figure: bool = True,
+) -> Evaluation:
+    """Score a run's map and poses against the true ones, whatever frame and hand the run came out in.
+
+    Parameters
+    ----------
+    run
+        A run folder (its map.mrc and particles.star), or a map, or a STAR file.
+    reference
+        The true map, or a folder with volume.mrc.
+    true_poses
+        STAR file with the true poses of the same images (more rows do no harm).
+    mask, mask_diameter
+        For the masked FSC: a file in the reference's frame, or the diameter of a soft sphere in Å. By default a
+        sphere that holds 99.9 % of the reference's power.
+    pixel_size
+        Å per voxel of both maps, in place of what their headers say.
+    out
+        Folder for evaluation.json and evaluation.png, made if need be. By default the run folder; nothing is
+        written where ``run`` is a file.
+    figure
+        Whether to draw evaluation.png.
+
+    Returns
+    -------
+    Evaluation
+        The numbers, the curves and the aligned map.
+
+    Raises
+    ------
+    InputError
+        If something is missing or does not fit together.
+    """
+    start = time.perf_counter()
+    files = find_run(run)
+    _require_partners(run, files, reference, true_poses)
+    particles = None if files.particles is None else read_poses(files.particles)
+    poses = None if true_poses is None or particles is None else _compare_poses(particles, true_poses)
+    maps, truth, mask_entry = None, None, None
+    if reference is not None and files.map is not None:
+        moving, truth = read_map_pair(files.map, _map_in(reference), pixel_size)
+        maps, mask_entry = _compare_maps(moving, truth, mask, mask_diameter)
+    evaluation = evaluate_run(maps, poses, None if particles is None else particles.rotations)
+    folder = files.folder if out is None else _make_folder(out)
+    if folder is not None:
+        half_maps = {} if files.fsc is None else read_fsc_table(files.fsc)
+        if figure:
+            from resmfn.reports.figures import draw_evaluation  # here: matplotlib takes a second
+
+            draw_evaluation(folder / FIGURE_NAME, evaluation, None if truth is None else truth.data, half_maps)
+        given = {"run": str(run), "reference": _text(reference), "true_poses": _text(true_poses), "mask": mask_entry}
+        _write_json(
+            folder / JSON_NAME, {**given, **evaluation.to_dict(), "seconds": round(time.perf_counter() - start, 2)}
+        )
+    return evaluation
+
+
+def _compare_maps(
+    moving: DensityMap, truth: DensityMap, mask: StrPath | None, diameter: float | None
+) -> tuple[MapComparison, dict[str, Any]]:
+    """Compare, and say which mask was used."""
+    weight = read_mask(mask, diameter, truth)
+    entry: dict[str, Any] = {"file": _text(mask), "diameter": diameter}
+    if weight is None:
+        entry["diameter"] = round(enclosing_diameter(truth.data, truth.pixel_size), 2)
+        weight = spherical_mask(truth.box_size, truth.pixel_size, entry["diameter"])
+    return compare_maps(moving.data, truth.data, truth.pixel_size, weight), entry
+
+
+def _compare_poses(particles: ParticleSet, true_poses: StrPath) -> PoseComparison:
+    true = read_poses(true_poses)
+    rows = match_particles(particles, true)
+    rotation, shift = particles.require_poses()
+    true_rotation, true_shift = true.require_poses()
+    return compare_poses(rotation, true_rotation[rows], shift, true_shift[rows])
+
+
+def _require_partners(run: StrPath, files: RunFiles, reference: StrPath | None, true_poses: StrPath | None) -> None:
+    """Refuse, before any work, a truth that this run has nothing to be compared with."""
+    if reference is None and true_poses is None:
+        raise InputError("nothing to compare with: give --reference, --true-poses or both")
+    if reference is not None and files.map is None:
+        raise InputError(f"{run}: no map to compare with {reference}; give a run folder or a map, or no --reference")
+    if true_poses is not None and files.particles is None:
+        raise InputError(f"{run}: no particles.star to compare with {true_poses}; give a run folder or a STAR file")
+
+
+def _map_in(reference: StrPath) -> Path:
+    path = Path(reference)
+    return path / REFERENCE_NAME if path.is_dir() else path
+
+
+def _make_folder(out: StrPath) -> Path:
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); give another --out") from error
+    return folder
+
+
+def _write_json(path: Path, entries: dict[str, Any]) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(entries, indent=1, allow_nan=False) + "\n")
+
+
+def _text(path: StrPath | None) -> str | None:
+    return None if path is None else str(path)
