@@ -11,6 +11,8 @@ import torch
 
 from resmfn.core import InputError
 from resmfn.data import read_map, write_map
+from resmfn.evaluation import fourier_shell_correlation, spherical_mask
+from resmfn.fourier import resize_map
 from resmfn.reports.scoring import evaluate
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
@@ -23,15 +25,16 @@ def key_paths(entries, prefix=""):
             yield from key_paths(value, f"{prefix}{key}.")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def truth(finished_run):
     return {"reference": finished_run / "volume.mrc", "true_poses": finished_run / "particles_true.star"}
 
 
-@pytest.fixture
-def evaluated(finished_run, truth, tmp_path):
+@pytest.fixture(scope="module")
+def evaluated(finished_run, truth, tmp_path_factory):
     """The evaluation, and the folder that it was written to."""
-    return evaluate(finished_run / "run", **truth, out=tmp_path / "new" / "folder"), tmp_path / "new" / "folder"
+    out = tmp_path_factory.mktemp("out") / "new" / "folder"
+    return evaluate(finished_run / "run", **truth, out=out), out
 
 
 def test_a_run_in_another_frame_and_hand_is_scored_as_what_it_is(evaluated):
@@ -74,7 +77,8 @@ def test_a_run_folder_takes_its_own_files_and_keeps_the_others(finished_run, tru
     after = {path.name: path.read_bytes() for path in run.iterdir()}
     assert set(after) - set(before) == {"evaluation.json", "evaluation.png"}
     assert {name: after[name] for name in before} == before
-    evaluate(run, **truth, figure=False)  # a second time is no error
+    evaluate(run, true_poses=truth["true_poses"], figure=False)  # a second time is no error
+    assert json.loads((run / "evaluation.json").read_text())["map"] is None
 
 
 def test_two_star_files_without_maps(finished_run, tmp_path):
@@ -94,20 +98,17 @@ def test_a_map_alone(finished_run, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_mask_file_and_a_diameter_give_the_same_curve(finished_run, truth, tmp_path):
-    from resmfn.evaluation import spherical_mask
-
-    write_map(tmp_path / "mask.mrc", spherical_mask(32, 2.0, 30.0), 2.0)
-    run, reference = finished_run / "run" / "map.mrc", truth["reference"]
-    by_file = evaluate(run, reference=reference, mask=tmp_path / "mask.mrc")
-    by_diameter = evaluate(run, reference=reference, mask_diameter=30.0)
-    torch.testing.assert_close(by_file.maps.masked.correlation, by_diameter.maps.masked.correlation)
-    assert not torch.allclose(by_file.maps.masked.correlation, by_file.maps.unmasked.correlation)
+def test_the_masked_curve_is_that_of_the_mask_given(finished_run, truth, tmp_path):
+    mask = spherical_mask(32, 2.0, 30.0)
+    write_map(tmp_path / "mask.mrc", mask, 2.0)
+    found = evaluate(finished_run / "run" / "map.mrc", reference=truth["reference"], mask=tmp_path / "mask.mrc").maps
+    reference = read_map(truth["reference"]).data
+    expected = fourier_shell_correlation(found.aligned * mask, reference * mask, 2.0)
+    torch.testing.assert_close(found.masked.correlation, expected.correlation)
+    assert not torch.allclose(found.masked.correlation, found.unmasked.correlation)
 
 
 def test_a_finer_reference_is_resampled(finished_run, tmp_path):
-    from resmfn.fourier import resize_map
-
     fine = resize_map(read_map(finished_run / "volume.mrc").data, 48)
     write_map(tmp_path / "fine.mrc", fine, 2.0 * 32 / 48)
     found = evaluate(finished_run / "run" / "map.mrc", reference=tmp_path / "fine.mrc")
@@ -142,8 +143,6 @@ def test_an_out_that_is_a_file_is_refused(finished_run, truth, tmp_path):
 
 @pytest.mark.long
 def test_a_box_of_64_takes_less_than_15_seconds(finished_run, tmp_path):
-    from resmfn.fourier import resize_map
-
     for source, name in ((finished_run / "run" / "map.mrc", "a.mrc"), (finished_run / "volume.mrc", "b.mrc")):
         write_map(tmp_path / name, resize_map(read_map(source).data, 64), 1.0)
     start = time.perf_counter()

@@ -6,6 +6,8 @@ cannot tell a structure from its mirror image, so a map from particle images has
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -56,6 +58,21 @@ class MapAlignment:
     """Å per voxel of the maps that were aligned."""
 
 
+@contextmanager
+def _single_thread() -> Iterator[None]:
+    """Run on one core: the many small operations gain nothing from two, and waste seconds where others use the second.
+
+    The answer then does not depend on the number of cores either.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_single_thread()
 def align_maps(moving: Tensor, reference: Tensor, pixel_size: float) -> MapAlignment:
     """Find the rotation, shift and hand that turn ``moving`` into ``reference``.
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from resmfn.fourier import centered_indices, ifftn_centered, radius_grid
 from resmfn.fourier.transforms import fftn_centered
@@ -81,27 +83,38 @@ class SliceSums:
 
 
 class NormalEquations:
-    """The quadratic ``<v, K v> - 2 <b, v>`` of a map ``(M, M, M)``, K applied by FFT."""
+    """The quadratic ``<v, K v> - 2 <b, v>`` of a map ``(M, M, M)``, K applied by FFT.
 
-    def __init__(self, sums: SliceSums) -> None:
+    Parameters
+    ----------
+    sums
+        Of the images.
+    mask
+        ``(M, M, M)``: where maps that are asked about may differ from 0. K acts between voxels of its extent only, so
+        a compact mask makes smaller transforms do; None is the whole grid.
+    """
+
+    def __init__(self, sums: SliceSums, mask: Tensor | None = None) -> None:
         grid = self.grid = sums.grid
-        side = sums.weights.shape[0]
         scale = grid.scale
         self.rhs = padded_transform_adjoint(sums.values, PADDING) * scale
-        self.kernel = _half(_even_kernel(sums.weights)) * (scale**2 * side**3)
-        self.shell = _half(radius_grid(side, 3, sums.weights.device)).div(PADDING).round().long()
+        self.side = _convolution_size(mask, grid.size)
+        self.kernel = _half(_compact_kernel(sums.weights, self.side)) * (scale**2 * sums.weights.shape[0] ** 3)
+        radius = radius_grid(self.side, 3, sums.weights.device) * (grid.size / self.side)
+        self.shell = _half(radius).round().long()
         self.n_shells = int(self.shell.max()) + 1
 
     def apply(self, volume: Tensor, prior: Tensor | None = None) -> Tensor:
         """Return ``(K + prior) v``; ``prior`` is an array like the kernel, from :meth:`prior_array`."""
-        side, size = PADDING * self.grid.size, self.grid.size
+        side, size = self.side, self.grid.size
         spectrum = torch.fft.rfftn(volume, s=(side,) * 3)
-        kernel = self.kernel if prior is None else self.kernel + prior
-        return torch.fft.irfftn(spectrum * kernel, s=(side,) * 3)[:size, :size, :size]
+        spectrum *= self.kernel if prior is None else self.kernel + prior
+        return torch.fft.irfftn(spectrum, s=(side,) * 3)[:size, :size, :size]
 
     def objective(self, volume: Tensor, prior: Tensor | None = None) -> Tensor:
-        """Return ``<v, (K + prior) v> - 2 <b, v>``; differentiable."""
-        return ((self.apply(volume, prior) - 2 * self.rhs) * volume).sum()
+        """Return ``<v, (K + prior) v> - 2 <b, v>``; once differentiable in v."""
+        value: Tensor = _Objective.apply(volume, self, prior)
+        return value
 
     def prior_array(self, shells: Tensor) -> Tensor:
         """Spread a penalty of each shell (Fourier pixels of the box) over the kernel's grid; the last one goes on."""
@@ -157,11 +170,56 @@ class NormalEquations:
         return lambda v: torch.fft.irfftn(torch.fft.rfftn(v) * gain, s=(size,) * 3)
 
 
-def _even_kernel(weights: Tensor) -> Tensor:
-    """Undo the blur of insertion: the weights' transform is divided by the sinc^2 of trilinear interpolation."""
-    side = weights.shape[0]
-    sinc = torch.sinc(centered_indices(side, weights.device) / side).square()
-    point_spread = ifftn_centered(weights.to(torch.complex64)).real
+class _Objective(torch.autograd.Function):
+    """The quadratic, with the gradient that its value needs anyway: K is symmetric, so it is 2 (K v - b)."""
+
+    @staticmethod
+    def forward(ctx: Any, volume: Tensor, equations: NormalEquations, prior: Tensor | None) -> Tensor:
+        slope = equations.apply(volume, prior) - equations.rhs
+        ctx.save_for_backward(slope)
+        return ((slope - equations.rhs) * volume).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return 2 * gradients[0] * slope, None, None
+
+
+def _convolution_size(mask: Tensor | None, size: int) -> int:
+    """Return a side, quick to transform, at which no two voxels of the mask meet around the border."""
+    extent = size
+    if mask is not None:
+        inside = mask > 0
+        axes = [inside.any(dim=d).any(dim=e) for d, e in ((1, 1), (0, 1), (0, 0))]
+        spans = [axis.nonzero() for axis in axes if bool(axis.any())]
+        extent = max((int(span[-1] - span[0]) + 1 for span in spans), default=size)
+    return min(_quick_size(max(2 * extent, size)), PADDING * size)
+
+
+def _quick_size(least: int) -> int:
+    """Return the smallest even number of at least ``least`` without prime factors above 5."""
+    size = least + least % 2
+    while True:
+        rest = size
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return size
+        size += 2
+
+
+def _compact_kernel(weights: Tensor, side: int) -> Tensor:
+    """Return the convolution's transform on a cube of ``side``, from weights inserted on a larger one.
+
+    The blur of insertion is undone: the point spread function is divided by the sinc^2 of trilinear interpolation.
+    """
+    full = weights.shape[0]
+    start = full // 2 - side // 2
+    inside = slice(start, start + side)
+    point_spread = ifftn_centered(weights.to(torch.complex64)).real[inside, inside, inside]
+    sinc = torch.sinc(centered_indices(side, weights.device) / full).square()
     point_spread = point_spread / (sinc[:, None, None] * sinc[:, None] * sinc)
     return fftn_centered(point_spread.to(torch.complex64)).real.clamp_min(0)
 

@@ -77,8 +77,9 @@ def joint_step(run: RunContext) -> None:
     grid = MapGrid.for_radius(run.box_size, state.radius)
     everyone = Branch(run.index, run.poses())
     report = _move(run, everyone, "joint", plan)
-    equations = NormalEquations(insert_images(run.observations, everyone, grid, state.radius))
-    fit = _fit(run, "joint", equations, run.mask_on(grid), plan, halves_in=2)
+    mask = run.mask_on(grid)
+    equations = NormalEquations(insert_images(run.observations, everyone, grid, state.radius), mask)
+    fit = _fit(run, "joint", equations, mask, plan, halves_in=2)
     run.keep_poses([everyone])
     state.step += 1
     _tell_round(run, "joint", 0.8 + 0.19 * state.step / n_rounds, [report], [fit])
@@ -117,7 +118,7 @@ def _fit_halves(run: RunContext, branches: list[Branch], grid: MapGrid, mask: Te
     """Fit each half's network to its own images, and compare the two."""
     fits = []
     for name, branch in zip(HALVES, branches, strict=True):
-        equations = NormalEquations(insert_images(run.observations, branch, grid, plan.radius))
+        equations = NormalEquations(insert_images(run.observations, branch, grid, plan.radius), mask)
         fits.append(_fit(run, name, equations, mask, plan, halves_in=1))
     first, second = (resized(run.state.references[name], grid.size) for name in HALVES)
     run.state.fsc = half_map_fsc(first, second, plan.radius)
