@@ -1,0 +1,227 @@
+"""Gauss-Newton on poses: slopes and curvature by differences, and peaks found from afar."""
+
+import math
+
+import pytest
+import torch
+
+from reconstruction.scenes import PIXEL_SIZE, Scene, make_scene, turned
+from resmfn.core import make_generator
+from resmfn.physics import phase_shift
+from resmfn.reconstruction import pose_refinement as module
+from resmfn.reconstruction.normal_equations import MapGrid
+from resmfn.reconstruction.observations import Observations
+from resmfn.reconstruction.pose_refinement import PoseModel, Poses, refine_poses
+from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
+
+DOUBLE = torch.float64
+BOX = 24
+RADIUS = 8.0
+
+
+def model_of(scene: Scene, **options: object) -> PoseModel:
+    grid = MapGrid(BOX, BOX)
+    options = {"radius": RADIUS, "moves_shift": True} | options
+    return PoseModel(grid, grid.transform(scene.volume), **options)
+
+
+def climb_of(scene: Scene, model: PoseModel) -> module._Climb:
+    n_pixels = scene.observations.n_pixels(model.radius)
+    return module._Climb(scene.observations, *scene.observations.batch(scene.index, n_pixels), model)
+
+
+def moved(poses: Poses, step: torch.Tensor) -> Poses:
+    """Turn by the first three numbers about the image's axes, shift by the other two."""
+    return Poses(exp_so3(step[:, :3]) @ poses.rotation, poses.shift + step[:, 3:])
+
+
+def off_the_peak(scene: Scene) -> Poses:
+    shift = scene.shift + torch.randn(scene.shift.shape, generator=make_generator(3), dtype=scene.shift.dtype)
+    return Poses(turned(scene.rotation, 4.0), shift)
+
+
+# --- derivatives -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spread", [None, 2.0])
+def test_the_gradient_is_half_the_slope_of_the_log_likelihood(spread: float | None) -> None:
+    scene = make_scene(6, noise=0.3, shift=2.0, dtype=DOUBLE)
+    climb, poses = climb_of(scene, model_of(scene, shift_spread=spread)), off_the_peak(scene)
+    point = climb._look(poses)
+    assert point.gradient.dtype == DOUBLE
+    step = 1e-7
+    for axis in range(5):
+        change = step * torch.eye(5, dtype=DOUBLE)[axis].expand(6, 5)
+        ahead, behind = (climb._look(moved(poses, sign * change)).log_likelihood for sign in (1, -1))
+        slope = (ahead - behind) / (2 * step)
+        torch.testing.assert_close(2 * point.gradient[:, axis], slope, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("spread", [None, 2.0])
+def test_the_curvature_is_that_of_the_linearized_residual(spread: float | None) -> None:
+    """J^T J with J by differences of the slices themselves; the prior adds to the shift's corner."""
+    scene = make_scene(5, shift=2.0, dtype=DOUBLE)
+    climb, poses = climb_of(scene, model_of(scene, shift_spread=spread)), off_the_peak(scene)
+    step = 1e-7
+    columns = []
+    for axis in range(5):
+        change = step * torch.eye(5, dtype=DOUBLE)[axis].expand(5, 5)
+        ahead, behind = (climb._look(moved(poses, sign * change)).model_values for sign in (1, -1))
+        columns.append((ahead - behind) / (2 * step))
+    jacobian = torch.stack(columns, dim=1)
+    expected = torch.einsum("nip,njp->nij", jacobian, jacobian.conj()).real
+    if spread is not None:
+        expected[:, 3:, 3:] += torch.eye(2, dtype=DOUBLE) / (2 * spread**2)
+    found = climb._look(poses).curvature
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_the_log_likelihood_is_that_of_the_images() -> None:
+    scene = make_scene(8, noise=0.7, shift=2.0)
+    fit = refine_poses(scene.observations, scene.index, scene.poses, model_of(scene), iterations=0)
+    assert torch.equal(fit.poses.rotation, scene.rotation)
+    n_pixels = scene.observations.n_pixels(RADIUS)
+    values, _ = scene.observations.batch(scene.index, n_pixels)
+    clean, _ = make_scene(8, shift=2.0).observations.batch(scene.index, n_pixels)
+    residual = (values - clean).abs().square().sum(dim=1)
+    expected = values.abs().square().sum(dim=1) - residual
+    torch.testing.assert_close(fit.log_likelihood, expected, rtol=0.03, atol=0.0)
+
+
+def test_a_prior_of_shifts_lowers_the_log_likelihood_by_its_quadratic() -> None:
+    scene = make_scene(8, shift=2.0)
+    flat, narrow = (
+        refine_poses(scene.observations, scene.index, scene.poses, model_of(scene, shift_spread=s), iterations=0)
+        for s in (None, 1.5)
+    )
+    expected = scene.shift.square().sum(dim=1) / (2 * 1.5**2)
+    torch.testing.assert_close(flat.log_likelihood - narrow.log_likelihood, expected, rtol=1e-2, atol=1e-2)
+
+
+# --- the peak ----------------------------------------------------------------------------------------
+
+
+def sliced(scene: Scene) -> Observations:
+    """Return the same images, clean, made by the projector that the refinement uses."""
+    grid, full = MapGrid(BOX, BOX), scene.observations
+    _, ctf = full.batch(scene.index, len(full.pixels))
+    slices = grid.slices(grid.transform(scene.volume), scene.rotation, full.pixels)
+    values = ctf * slices * phase_shift(full.pixels, scene.shift, PIXEL_SIZE, BOX)
+    return Observations(values, ctf, full.pixels, box_size=BOX, pixel_size=PIXEL_SIZE, noise_level=full.noise_level)
+
+
+@pytest.mark.parametrize("ctf", [False, True])
+def test_clean_images_lead_back_to_their_poses(ctf: bool) -> None:
+    """From 4 degrees and about 1 Å off."""
+    scene = make_scene(40, shift=2.0, ctf=ctf)
+    start = off_the_peak(scene)
+    fit = refine_poses(sliced(scene), scene.index, start, model_of(scene), iterations=8)
+    after = geodesic_degrees(fit.poses.rotation, scene.rotation)
+    assert float(geodesic_degrees(start.rotation, scene.rotation).min()) > 3.9
+    assert float(after.max()) < 0.1
+    assert float((fit.poses.shift - scene.shift).norm(dim=1).max()) < 0.01
+
+
+def test_images_by_closed_form_lead_to_their_poses_but_for_the_slices_own_errors() -> None:
+    scene = make_scene(40, shift=2.0)
+    fit = refine_poses(scene.observations, scene.index, off_the_peak(scene), model_of(scene), iterations=8)
+    assert float(geodesic_degrees(fit.poses.rotation, scene.rotation).median()) < 0.3
+    assert float((fit.poses.shift - scene.shift).norm(dim=1).median()) < 0.05
+
+
+def test_three_steps_are_nearly_enough() -> None:
+    scene = make_scene(40, shift=2.0)
+    fit = refine_poses(sliced(scene), scene.index, off_the_peak(scene), model_of(scene), iterations=3)
+    assert float(geodesic_degrees(fit.poses.rotation, scene.rotation).median()) < 0.1
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0, 4.0])
+def test_no_step_lowers_the_likelihood(noise: float) -> None:
+    scene = make_scene(40, noise=noise, shift=2.0)
+    start = Poses(turned(scene.rotation, 15.0), scene.shift + 2.0)
+    model = model_of(scene, shift_spread=2.0)
+    reached = [
+        refine_poses(scene.observations, scene.index, start, model, iterations=n).log_likelihood for n in range(6)
+    ]
+    for before, after in zip(reached, reached[1:], strict=False):
+        assert bool((after >= before).all())
+    assert float((reached[-1] - reached[0]).mean()) > 1.0
+
+
+def test_what_is_reported_belongs_to_the_poses_that_are_returned() -> None:
+    scene = make_scene(20, noise=1.0, shift=2.0)
+    model = model_of(scene)
+    fit = refine_poses(scene.observations, scene.index, off_the_peak(scene), model, iterations=4)
+    again = refine_poses(scene.observations, scene.index, fit.poses, model, iterations=0)
+    torch.testing.assert_close(again.log_likelihood, fit.log_likelihood)
+    torch.testing.assert_close(again.residual_power, fit.residual_power)
+    assert bool((geodesic_degrees(fit.poses.rotation, fit.poses.rotation) < 0.1).all())
+    identity = fit.poses.rotation @ fit.poses.rotation.mT
+    torch.testing.assert_close(identity, torch.eye(3).expand(20, 3, 3), rtol=0.0, atol=1e-5)
+
+
+def test_turning_map_and_poses_together_changes_nothing() -> None:
+    """The map turned by R, and poses A R^T: the same images, and the same path to the peak."""
+    scene = make_scene(20, shift=2.0)
+    turn = random_rotations(1, generator=make_generator(4))[0]
+    grid = MapGrid(BOX, BOX)
+    volumes = (scene.volume, scene.blobs.rotated(turn).volume(BOX))
+    start = off_the_peak(scene)
+    starts = (start, Poses(start.rotation @ turn.T, start.shift))
+    plain, turned_fit = (
+        refine_poses(scene.observations, scene.index, s, PoseModel(grid, grid.transform(v), RADIUS, True), 8)
+        for s, v in zip(starts, volumes, strict=True)
+    )
+    difference = geodesic_degrees(turned_fit.poses.rotation @ turn, plain.poses.rotation)
+    assert float(difference.median()) < 0.4  # of which the slices' own errors are all
+    assert float((turned_fit.poses.shift - plain.poses.shift).norm(dim=1).median()) < 0.1
+    without = geodesic_degrees(turned_fit.poses.rotation, plain.poses.rotation)
+    assert float(without.median()) > 20
+
+
+# --- what may move, and what is summed ---------------------------------------------------------------
+
+
+def test_shifts_stay_where_they_are_if_they_may_not_move() -> None:
+    scene = make_scene(20)
+    start = Poses(turned(scene.rotation, 3.0), torch.zeros(20, 2))
+    fit = refine_poses(sliced(scene), scene.index, start, model_of(scene, moves_shift=False), iterations=8)
+    assert torch.equal(fit.poses.shift, start.shift)
+    assert float(geodesic_degrees(fit.poses.rotation, scene.rotation).median()) < 0.1
+
+
+def test_the_residual_of_noise_is_its_power_and_that_of_a_perfect_fit_is_nothing() -> None:
+    noisy, clean = make_scene(60, noise=1.0), make_scene(60)
+    residuals = [
+        refine_poses(s.observations, s.index, s.poses, model_of(s), iterations=0).residual_power for s in (noisy, clean)
+    ]
+    assert residuals[0].shape == (int(RADIUS) + 1,)
+    torch.testing.assert_close(residuals[0][1:], torch.ones(8), rtol=0.15, atol=0.0)
+    torch.testing.assert_close(residuals[0][1:].mean(), torch.tensor(1.0), rtol=0.04, atol=0.0)
+    assert float(residuals[1].max()) < 0.02
+
+
+def test_chunks_and_repeated_images_change_nothing(monkeypatch) -> None:
+    scene = make_scene(12, noise=1.0, shift=2.0)
+    index = torch.tensor([3, 3, 0, 11, 7, 3])
+    start = off_the_peak(scene).select(index)
+    model = model_of(scene)
+    whole = refine_poses(scene.observations, index, start, model)
+    monkeypatch.setattr(module, "_CPU_CHUNK", 2 * scene.observations.n_pixels(RADIUS))
+    parts = refine_poses(scene.observations, index, start, model)
+    torch.testing.assert_close(parts.poses.rotation, whole.poses.rotation, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(parts.log_likelihood, whole.log_likelihood, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(parts.residual_power, whole.residual_power, rtol=1e-3, atol=1e-4)
+    alone = refine_poses(scene.observations, index[:1], start.select(torch.tensor([0])), model)
+    torch.testing.assert_close(whole.poses.rotation[:1], alone.poses.rotation, rtol=1e-3, atol=1e-4)
+
+
+def test_no_step_is_longer_than_it_may_be() -> None:
+    """From a pose where the quadratic is a poor guide."""
+    scene = make_scene(40, noise=1.0, shift=2.0)
+    start = Poses(turned(scene.rotation, 60.0), scene.shift)
+    fit = refine_poses(scene.observations, scene.index, start, model_of(scene), iterations=1)
+    turn = geodesic_degrees(fit.poses.rotation, start.rotation)
+    assert float(turn.max()) < math.degrees(module._LARGEST_TURN) + 0.1
+    assert float((fit.poses.shift - start.shift).abs().max()) <= scene.observations.pixel_size + 1e-4
+    assert float(turn.max()) > 1.0
