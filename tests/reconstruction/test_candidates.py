@@ -1,0 +1,108 @@
+"""Distinct peaks of an exhaustive pass, and the likeliest of them after refinement."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from reconstruction.scenes import make_scene, turned
+from resmfn.core import make_generator
+from resmfn.reconstruction.candidates import N_KEPT, best_of, distinct_candidates
+from resmfn.reconstruction.grid_posterior import GridPosterior
+from resmfn.reconstruction.normal_equations import MapGrid
+from resmfn.reconstruction.pose_refinement import PoseModel, refine_poses
+from resmfn.reconstruction.search import SearchResult
+from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
+
+APART = 20.0
+
+
+def result_of(rotations: torch.Tensor, top_rotation: torch.Tensor, top_shift: torch.Tensor) -> SearchResult:
+    """Return a search result of which only the listed best points matter."""
+    nothing = torch.empty(0)
+    fields = {field.name: nothing for field in dataclasses.fields(GridPosterior)}
+    posterior = GridPosterior(**(fields | {"top_rotation": top_rotation, "top_shift": top_shift}))
+    return SearchResult(nothing, 0.0, posterior, rotations, nothing, 0.0)
+
+
+def distances(rotation: torch.Tensor) -> torch.Tensor:
+    return geodesic_degrees(rotation[:, :, None], rotation[:, None])
+
+
+def test_candidates_lie_apart_and_the_best_comes_first() -> None:
+    rotations = random_rotations(300, generator=make_generator(1))
+    top = torch.randint(300, (50, 16), generator=make_generator(2))
+    shift = torch.randn(50, 16, 2, generator=make_generator(3))
+    found, found_shift = distinct_candidates(result_of(rotations, top, shift))
+    assert found.shape == (50, N_KEPT, 3, 3)
+    assert found_shift.shape == (50, N_KEPT, 2)
+    assert torch.equal(found[:, 0], rotations[top[:, 0]])
+    assert torch.equal(found_shift[:, 0], shift[:, 0])
+    apart = distances(found) + 999 * torch.eye(N_KEPT)
+    assert float(apart.min()) >= APART - 0.1
+
+
+def test_each_candidate_is_the_best_that_is_left() -> None:
+    """In order of likelihood: the first point that is far from all chosen so far, with its own shift."""
+    rotations = random_rotations(300, generator=make_generator(1))
+    top = torch.randint(300, (50, 16), generator=make_generator(2))
+    shift = torch.randn(50, 16, 2, generator=make_generator(3))
+    found, found_shift = distinct_candidates(result_of(rotations, top, shift))
+    for image in range(50):
+        listed, chosen = rotations[top[image]], [0]
+        for k in range(16):
+            if len(chosen) < N_KEPT and float(geodesic_degrees(listed[k], listed[chosen]).min()) > APART:
+                chosen.append(k)
+        assert torch.equal(found[image], listed[chosen])
+        assert torch.equal(found_shift[image], shift[image, chosen])
+
+
+def test_neighbors_of_one_peak_count_once() -> None:
+    """All points within a few degrees: the best is listed again in place of other peaks."""
+    best = random_rotations(1, generator=make_generator(1))
+    offsets = 0.05 * torch.randn(16, 3, generator=make_generator(2))
+    rotations = exp_so3(offsets) @ best
+    shift = torch.arange(32.0).view(1, 16, 2)
+    found, found_shift = distinct_candidates(result_of(rotations, torch.arange(16)[None], shift))
+    assert torch.equal(found[0], rotations[:1].expand(N_KEPT, 3, 3))
+    assert torch.equal(found_shift[0], shift[0, :1].expand(N_KEPT, 2))
+
+
+@pytest.mark.parametrize("degrees", [APART - 1, APART + 1])
+def test_the_border_between_one_peak_and_two(degrees: float) -> None:
+    rotations = torch.stack((torch.eye(3), exp_so3(torch.tensor([math.radians(degrees), 0.0, 0.0]))))
+    found, _ = distinct_candidates(result_of(rotations, torch.tensor([[0, 1, 1]]), torch.zeros(1, 3, 2)))
+    assert torch.equal(found[0, 1], rotations[int(degrees > APART)])
+
+
+def test_the_likeliest_candidate_wins_wherever_it_stands_in_the_list() -> None:
+    scene = make_scene(30, amplitude=5.0, noise=1.0, shift=2.0)
+    grid = MapGrid(24, 24)
+    model = PoseModel(grid, grid.transform(scene.volume), 8.0, True)
+    near = turned(scene.rotation, 4.0)
+    wrong = [turned(scene.rotation, angle, seed=seed) for angle, seed in ((60.0, 1), (120.0, 2))]
+    place = torch.arange(30) % 3
+    rotation = torch.stack((near, *wrong), dim=1)
+    order = torch.stack([torch.roll(torch.arange(3), int(k)) for k in place])
+    rotation = rotation.gather(1, order[:, :, None, None].expand(-1, -1, 3, 3))
+    shift = scene.shift[:, None].expand(-1, 3, -1)
+    found = best_of(scene.observations, scene.index, rotation, shift, model, 4)
+    assert float(geodesic_degrees(found.rotation, scene.rotation).median()) < 1.0
+    assert float(geodesic_degrees(found.rotation, scene.rotation).max()) < 10.0
+    # For each image, no candidate's peak is higher than the one that was kept.
+    kept = refine_poses(scene.observations, scene.index, found, model, 0).log_likelihood
+    for k in range(3):
+        poses = dataclasses.replace(found, rotation=rotation[:, k], shift=shift[:, k])
+        alone = refine_poses(scene.observations, scene.index, poses, model, 4).log_likelihood
+        assert bool((alone <= kept + 1e-2).all())
+
+
+def test_only_the_images_asked_for_are_compared() -> None:
+    scene = make_scene(12, amplitude=2.0, noise=1.0)
+    grid = MapGrid(24, 24)
+    model = PoseModel(grid, grid.transform(scene.volume), 8.0, False)
+    index = torch.tensor([7, 2, 9])
+    rotation = torch.stack((turned(scene.rotation, 90.0)[index], turned(scene.rotation, 3.0)[index]), dim=1)
+    found = best_of(scene.observations, index, rotation, torch.zeros(3, 2, 2), model, 4)
+    assert float(geodesic_degrees(found.rotation, scene.rotation[index]).max()) < 2.5

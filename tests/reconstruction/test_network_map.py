@@ -1,0 +1,174 @@
+"""A map in a network: fitted to images, decoded on any grid, kept in a checkpoint."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconstruction.scenes import make_scene, relative_error
+from resmfn.core import make_generator
+from resmfn.fourier import resize_map, soft_sphere
+from resmfn.networks import BandSchedule
+from resmfn.reconstruction.network_map import COARSEST_BAND, NetworkMap, n_scales_for
+from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
+from resmfn.reconstruction.refinement import Branch, insert_images
+
+BOX = 18
+CPU = torch.device("cpu")
+
+
+def draw(hidden_dim: int = 24, seed: int = 1, box_size: int = BOX) -> NetworkMap:
+    return NetworkMap.draw(box_size, hidden_dim, generator=make_generator(seed), device=CPU)
+
+
+def problem(size: int = BOX) -> tuple[NormalEquations, torch.Tensor, torch.Tensor]:
+    """Return normal equations, mask and prior of noisy images at known poses."""
+    scene = make_scene(200, box_size=BOX, amplitude=1.0, noise=1.0)
+    radius = size / 2 - 2
+    equations = NormalEquations(
+        insert_images(scene.observations, Branch(scene.index, scene.poses), MapGrid(BOX, size), radius)
+    )
+    mask = soft_sphere(size, 0.38 * size, 0.06 * size)
+    return equations, mask, 0.1 * equations.shell_weights()[: int(radius) + 1]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> NetworkMap:
+    network = draw()
+    network.fit(*problem(), steps=80)
+    return network
+
+
+def test_a_fit_reaches_nearly_all_that_an_explicit_map_can() -> None:
+    equations, mask, prior = problem()
+    network = draw(32)
+    reached = network.fit(equations, mask, prior, steps=120)
+    assert reached > 0.9
+    spread = equations.prior_array(prior)
+    lowest = float(equations.objective(equations.solve(mask, prior, iterations=40), spread))
+    with torch.no_grad():
+        value = float(equations.objective(network.decode(equations.grid) * mask, spread))
+    # The share that is reported is the true one, and no map does better than the minimum.
+    assert reached == pytest.approx(value / lowest, abs=0.03)
+    assert value >= lowest * 1.001
+
+
+def test_more_steps_reach_more() -> None:
+    reached = [draw().fit(*problem(), steps=steps) for steps in (5, 20, 60)]
+    assert reached == sorted(reached)
+    assert reached[0] < 0.8 * reached[-1]
+
+
+def test_a_fit_goes_on_from_where_the_network_is(fitted) -> None:
+    again = fitted.copy()
+    assert again.fit(*problem(), steps=20) > 0.85
+    assert again.amplitude == fitted.amplitude
+
+
+def test_the_first_fit_sets_the_grey_scale() -> None:
+    equations, mask, prior = problem()
+    network = draw()
+    assert network.amplitude is None
+    network.fit(equations, mask, prior, steps=1)
+    explicit = equations.solve(mask, prior)
+    assert network.amplitude == pytest.approx(float((explicit.square().sum() / mask.square().sum()).sqrt()), rel=1e-4)
+
+
+def test_a_coarse_scale_leaves_finer_ones_alone() -> None:
+    network = draw()
+    before = {name: p.detach().clone() for name, p in network.network.named_parameters()}
+    equations, mask, prior = problem(12)
+    network.fit(equations, mask, prior, scale=1, steps=3)
+    active = {id(p) for p in network.network.active_parameters(1)}
+    moved = {name for name, p in network.network.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {name for name, p in network.network.named_parameters() if id(p) in active}
+    assert moved != set(before)
+
+
+@pytest.mark.parametrize("size", [9, 13, 17])
+def test_a_coarse_decode_is_the_fourier_crop_of_a_fine_one(fitted, size: int) -> None:
+    with torch.no_grad():
+        fine = fitted.decode(MapGrid(BOX, 27))
+        coarse = fitted.decode(MapGrid(BOX, size))
+    assert relative_error(coarse, resize_map(fine, size)) < 1e-4
+    assert float(coarse.norm()) > 0
+
+
+@pytest.mark.parametrize("size", [10, 14, 18])
+def test_an_even_grid_holds_the_same_but_for_its_nyquist_term(fitted, size: int) -> None:
+    with torch.no_grad():
+        odd, even = fitted.decode(MapGrid(BOX, size - 1)), fitted.decode(MapGrid(BOX, size))
+    assert relative_error(even, resize_map(odd, size)) < 1e-4
+
+
+def test_scales_are_what_they_are_on_every_grid(fitted) -> None:
+    with torch.no_grad():
+        for scale in range(1, fitted.n_scales + 1):
+            side = fitted.network.minimal_grid(scale)
+            own = fitted.decode(MapGrid(BOX, side), scale)
+            assert relative_error(fitted.decode(MapGrid(BOX, BOX + 3), scale), resize_map(own, BOX + 3)) < 1e-4
+
+
+def test_decoding_is_differentiable() -> None:
+    network = draw(8)
+    network.decode(MapGrid(BOX, 10)).square().sum().backward()
+    gradients = [p.grad for p in network.network.active_parameters()]
+    assert all(g is not None and bool(g.abs().max() > 0) for g in gradients)
+
+
+def test_a_state_holds_all_of_it(fitted, tmp_path) -> None:
+    torch.save(fitted.state(), tmp_path / "state.pt")
+    again = NetworkMap.from_state(torch.load(tmp_path / "state.pt", weights_only=True), device=CPU)
+    with torch.no_grad():
+        assert torch.equal(again.decode(MapGrid(BOX, BOX)), fitted.decode(MapGrid(BOX, BOX)))
+    assert again.amplitude == fitted.amplitude
+    assert again.n_scales == fitted.n_scales
+    # Going on from a state is going on: the same numbers, bit for bit.
+    reached = [network.fit(*problem(12), steps=4) for network in (again, fitted.copy())]
+    assert reached[0] == reached[1]
+
+
+def test_a_copy_is_independent(fitted) -> None:
+    other = fitted.copy()
+    with torch.no_grad():
+        before = fitted.decode(MapGrid(BOX, 10)).clone()
+    other.fit(*problem(12), steps=3)
+    with torch.no_grad():
+        assert torch.equal(fitted.decode(MapGrid(BOX, 10)), before)
+        assert not torch.equal(other.decode(MapGrid(BOX, 10)), before)
+
+
+def test_a_seed_draws_one_network() -> None:
+    same, other = draw(seed=1), draw(seed=2)
+    with torch.no_grad():
+        maps = [n.decode(MapGrid(BOX, 10)) for n in (draw(seed=1), same, other)]
+    assert torch.equal(maps[0], maps[1])
+    assert not torch.equal(maps[0], maps[2])
+
+
+# --- scales ------------------------------------------------------------------------------------------
+
+
+@given(st.integers(8, 1024))
+def test_the_coarsest_scale_has_a_band_worth_having(box_size: int) -> None:
+    n_scales = n_scales_for(box_size)
+    assert 1 <= n_scales <= 4
+    coarsest = box_size / 2 * BandSchedule.paper(n_scales).cutoffs[0]
+    assert n_scales == 1 or coarsest >= COARSEST_BAND - 1e-9
+    if n_scales < 4:  # one more would be too many
+        assert box_size / 2 * BandSchedule.paper(n_scales + 1).cutoffs[0] < COARSEST_BAND + 1e-9
+    assert n_scales_for(box_size + 1) >= n_scales
+
+
+def test_boxes_that_are_common_have_the_scales_that_are_expected() -> None:
+    found = [n_scales_for(n) for n in (16, 32, 64, 128, 256)]
+    assert found == [1, 2, 3, 3, 4]
+
+
+@pytest.mark.parametrize("box_size", [18, 32, 64])
+def test_a_radius_is_held_by_the_coarsest_scale_that_can(box_size: int) -> None:
+    network = draw(8, box_size=box_size)
+    for radius in (0.5, 2.0, 3.0, 5.0, 8.0, 12.0, 1e9):
+        scale = network.scale_for(radius)
+        assert scale == network.n_scales or network.network.half_width(scale) >= radius
+        assert scale == 1 or network.network.half_width(scale - 1) < radius
