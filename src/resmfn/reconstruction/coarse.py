@@ -27,7 +27,7 @@ from resmfn.reconstruction.search import (
 )
 from resmfn.rotations import super_fibonacci
 
-N_SEARCH = 3000
+N_SEARCH = 1000
 """Images that the annealed starts use; more do not make a coarse map better."""
 COARSE_STEPS = 100
 

@@ -219,9 +219,9 @@ def first_offsets(observations: Observations, radius: float, space: SearchSpace)
 
 
 def neighbor_offsets(observations: Observations, radius: float, space: SearchSpace) -> Tensor:
-    """Return 0 and its eight neighbors on the shift grid of a radius, in Å; 0 alone if images are centered."""
+    """Return 0 and its four neighbors on the shift grid of a radius, in Å; 0 alone if images are centered."""
     step = _shift_step(observations, radius)
-    return _disc(1.5 * step if space.shift_range > 0 else 0.0, step, observations.device)
+    return _disc(step if space.shift_range > 0 else 0.0, step, observations.device)
 
 
 def _shift_step(observations: Observations, radius: float) -> float:

@@ -1,0 +1,237 @@
+"""Accuracy and cost of the main job, case by case: simulate, reconstruct, score, with independent programs.
+
+Each case is simulated by the program given as ``--simulator``, reconstructed by the command that users type from a
+folder that holds nothing but particles.star and particles.mrcs, and scored by ``--scorer`` against the truth. One JSON
+object a run goes to ``--results`` (appended) and a table is printed. README.md beside this file says how we measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from resmfn import __version__
+
+
+@dataclass(frozen=True)
+class Case:
+    """One data set and the flags it is reconstructed with."""
+
+    model: str
+    simulate: tuple[str, ...]
+    reconstruct: tuple[str, ...] = ()
+    mask_radius: float = 42.0
+    """Of the scorer's mask, Å."""
+    poses: str = "unknown"
+    compare_with_relion: bool = False
+    """Also reconstruct with RELION from our poses, and score that map."""
+    seeds: tuple[int, ...] = (0,)
+    needs_gpu: bool = False
+
+
+ADK, CENTERED = "adk_open.pdb", ("--mask-diameter", "84", "--shift-range", "0")
+CASES = {
+    "n2000": Case(ADK, ("--n", "2000"), CENTERED),
+    "n2000-true-poses": Case(ADK, ("--n", "2000"), CENTERED, poses="fixed"),
+    "n2000-seeds": Case(ADK, ("--n", "2000"), CENTERED, seeds=tuple(range(1, 11))),
+    "n2000-snr005-seeds": Case(ADK, ("--n", "2000", "--snr", "0.05"), CENTERED, seeds=tuple(range(1, 11))),
+    "n2000-shifts": Case(ADK, ("--n", "2000", "--shift-std", "3"), ("--mask-diameter", "84")),
+    "n2000-uneven": Case(ADK, ("--n", "2000", "--preferred", "4"), CENTERED),
+    "rhodopsin": Case(
+        "1u19.pdb", ("--n", "2000", "--box", "80", "--pixel-size", "1.8"), mask_radius=60.0, compare_with_relion=True
+    ),
+    "8zpm": Case(
+        "8zpm.cif", ("--n", "2000", "--box", "72", "--pixel-size", "2.0"), mask_radius=60.0, compare_with_relion=True
+    ),
+    "n10000": Case(ADK, ("--n", "10000"), (*CENTERED, "--device", "cuda"), needs_gpu=True),
+    "tiny": Case(
+        ADK, ("--n", "300", "--box", "32", "--pixel-size", "3", "--snr", "0.5"), (*CENTERED, "--n-starts", "1")
+    ),
+}
+DEFAULT = [name for name in CASES if name not in ("tiny", "n2000-snr005-seeds")]
+
+
+@dataclass
+class Usage:
+    """What a command took."""
+
+    wall_s: float
+    cpu_s: float
+    peak_memory_mib: float
+    output: str = field(repr=False, default="")
+
+
+def run(command: list[str]) -> Usage:
+    """Run a command to its end and measure it."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    output, peak = _follow(process)
+    wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{output}\nended with exit code {process.returncode}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Usage(wall, cpu, peak / 1024, output)
+
+
+def _follow(process: subprocess.Popen) -> tuple[str, int]:
+    """Return the output and the largest resident size in KiB (Linux; 0 elsewhere)."""
+    peak, lines = 0, []
+    for line in process.stdout or ():
+        lines.append(line)
+        status = Path(f"/proc/{process.pid}/status")
+        if status.exists():
+            found = re.search(r"VmHWM:\s+(\d+)", status.read_text())
+            peak = max(peak, int(found.group(1))) if found else peak
+    process.wait()
+    return "".join(lines), peak
+
+
+def simulate(case: Case, seed: int, folder: Path, tools: argparse.Namespace) -> Path:
+    """Make the data set of a case, unless it is there."""
+    if not (folder / "particles_true.star").exists():
+        model = Path(tools.models) / case.model
+        run([sys.executable, tools.simulator, str(model), str(folder), *case.simulate, "--seed", str(seed)])
+    return folder
+
+
+def reconstruct(case: Case, seed: int, data: Path, out: Path) -> Usage:
+    """Reconstruct from a folder that holds the images alone."""
+    blind = out.with_name(out.name + "-input")
+    shutil.rmtree(blind, ignore_errors=True)
+    blind.mkdir(parents=True)
+    star = "particles.star" if case.poses == "unknown" else "particles_true.star"
+    shutil.copy(data / star, blind / "particles.star")
+    shutil.copy(data / "particles.mrcs", blind)
+    flags = [*case.reconstruct, "--poses", case.poses, "--seed", str(seed), "--overwrite"]
+    usage = run(
+        [sys.executable, "-m", "resmfn", "reconstruct", str(blind / "particles.star"), "--out", str(out), *flags]
+    )
+    shutil.rmtree(blind)
+    return usage
+
+
+def score(map_path: Path, star: Path, data: Path, case: Case, tools: argparse.Namespace) -> dict:
+    """Score a map and its poses against the truth."""
+    target = map_path.with_suffix(".score.json")
+    truth = ["--star", str(star), "--true-star", str(data / "particles_true.star")]
+    options = ["--mask-radius", str(case.mask_radius), "--json", str(target)]
+    run([sys.executable, tools.scorer, str(map_path), str(data / "volume.mrc"), *truth, *options])
+    return json.loads(target.read_text())
+
+
+def relion_map(run_folder: Path, data: Path) -> Path:
+    """Return the map that relion_reconstruct makes of our poses."""
+    folder = run_folder / "relion"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(run_folder / "particles.star", folder)
+    shutil.copy(data / "particles.mrcs", folder)
+    target = folder / "map.mrc"
+    before = Path.cwd()
+    os.chdir(folder)  # RELION looks for stacks from where it is started
+    try:
+        run(["relion_reconstruct", "--i", "particles.star", "--o", target.name, "--ctf"])
+    finally:
+        os.chdir(before)
+    (folder / "particles.mrcs").unlink()
+    return target
+
+
+def measure(name: str, seed: int, tools: argparse.Namespace) -> dict:
+    """Do one run of a case and return its figures."""
+    case = CASES[name]
+    data = simulate(case, seed, Path(tools.out).resolve() / f"data-{name.removesuffix('-true-poses')}-{seed}", tools)
+    folder = Path(tools.out).resolve() / f"run-{name}-{seed}"
+    usage = reconstruct(case, seed, data, folder)
+    scores = score(folder / "map.mrc", folder / "particles.star", data, case, tools)
+    summary = json.loads((folder / "summary.json").read_text())
+    record = {
+        "case": name,
+        "seed": seed,
+        "fsc05_unmasked_A": round(scores["unmasked"]["fsc05"], 3),
+        "fsc05_masked_A": round(scores["masked"]["fsc05"], 3),
+        "half_map_fsc0143_A": summary["resolution_half_0143"],
+        "pose_median_deg": round(scores["pose"]["median"], 3),
+        "pose_mean_deg": round(scores["pose"]["mean"], 3),
+        "share_within_10_deg": round(scores["pose"]["lt10"], 4),
+        "shift_rms_A": round(scores["shift"]["rms"], 3),
+        "wall_s": round(usage.wall_s, 1),
+        "cpu_s": round(usage.cpu_s, 1),
+        "peak_memory_mib": round(usage.peak_memory_mib),
+        "device": summary["device"],
+        "log_likelihood": summary["log_likelihood"],
+        "flags": [*case.simulate, *case.reconstruct],
+        "resmfn": __version__,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+    }
+    if case.compare_with_relion and shutil.which("relion_reconstruct"):
+        theirs = score(relion_map(folder, data), folder / "particles.star", data, case, tools)
+        record["relion_reconstruct_same_poses_fsc05_unmasked_A"] = round(theirs["unmasked"]["fsc05"], 3)
+        record["relion_reconstruct_same_poses_fsc05_masked_A"] = round(theirs["masked"]["fsc05"], 3)
+    return record
+
+
+def has_gpu() -> bool:
+    """Say whether PyTorch can use a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def table(records: list[dict]) -> str:
+    """Return the figures of some runs as text."""
+    columns = ("case", "seed", "fsc05_unmasked_A", "half_map_fsc0143_A", "pose_median_deg", "share_within_10_deg")
+    columns += ("shift_rms_A", "wall_s", "cpu_s", "peak_memory_mib")
+    rows = [columns] + [tuple(str(record[column]) for column in columns) for record in records]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--simulator", default=os.environ.get("RESMFN_SIMULATOR"))
+    parser.add_argument("--scorer", default=os.environ.get("RESMFN_SCORER"))
+    parser.add_argument("--models", default=os.environ.get("RESMFN_MODELS"))
+    parser.add_argument("--out", default="benchmarks/out")
+    parser.add_argument("--results", default="benchmarks/results/accuracy.jsonl")
+    parser.add_argument("--cases", nargs="+", default=DEFAULT, choices=list(CASES))
+    given = parser.parse_args()
+    for name in ("simulator", "scorer", "models"):
+        if not getattr(given, name):
+            parser.error(f"--{name} (or RESMFN_{name.upper()}) must say where an independent one lies; none is shipped")
+    return given
+
+
+def main() -> None:
+    """Run the cases asked for."""
+    tools = arguments()
+    records = []
+    for name in tools.cases:
+        if CASES[name].needs_gpu and not has_gpu():
+            print(f"{name}: not measured: no GPU", flush=True)
+            continue
+        for seed in CASES[name].seeds:
+            record = measure(name, seed, tools)
+            records.append(record)
+            print(json.dumps(record), flush=True)
+            results = Path(tools.results)
+            results.parent.mkdir(parents=True, exist_ok=True)
+            with results.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+    if records:
+        print(table(records))
+
+
+if __name__ == "__main__":
+    main()
