@@ -194,6 +194,6 @@ def _tell_round(run: RunContext, stage: str, done: float, reports: list[RoundRep
     }
     message = (
         f"round {state.step} to {run.resolution(state.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"
-        + (f", poses moved {turn:.2f}°" if turn > 0 else "")
+        + (f", log-likelihood {values['log_likelihood']:.1f}, poses moved {turn:.2f}°" if turn > 0 else "")
     )
     run.tell(stage, message, done, values)
