@@ -34,7 +34,9 @@ def reconstruct(
     ] = "unknown",
     reference: Annotated[Path | None, Parameter(help="Map to start from, in place of the annealed starts.")] = None,
     ini_high: Annotated[float, Parameter(help="Å, to which the reference is believed.")] = 30.0,
-    hidden_dim: Annotated[int, Parameter(help="Width of the networks.")] = 128,
+    hidden_dim: Annotated[
+        int | None, Parameter(help="Width of the networks [default: twice the box, 96 to 384].")
+    ] = None,
     network_steps: Annotated[int, Parameter(help="Optimizer steps of each network's last fit.")] = 160,
     datadir: Annotated[Path | None, Parameter(help="Folder that image names start from.")] = None,
     pixel_size: Annotated[float | None, Parameter(help="Å per pixel, in place of what the files say.")] = None,

@@ -40,8 +40,8 @@ class ReconstructionConfig:
     """Map to start from, in place of the annealed starts."""
     ini_high: float = 30.0
     """Resolution to which the reference is believed, in Å."""
-    hidden_dim: int = 128
-    """Width of the network."""
+    hidden_dim: int | None = None
+    """Width of the networks; by default twice the box in pixels, 96 to 384."""
     network_steps: int = 160
     """Optimizer steps of each network's last fit."""
     datadir: Path | None = None
@@ -63,7 +63,7 @@ class ReconstructionConfig:
             if value is not None:
                 object.__setattr__(self, name, Path(value))  # text will do
         for name, least in (("n_starts", 1), ("hidden_dim", 8), ("network_steps", 1)):
-            if getattr(self, name) < least:
+            if getattr(self, name) is not None and getattr(self, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
         for name in ("mask_diameter", "ini_high", "pixel_size"):
             value = getattr(self, name)

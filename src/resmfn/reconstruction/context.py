@@ -15,7 +15,7 @@ from resmfn.data import ParticleSet, read_map
 from resmfn.evaluation import FscCurve
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.masks import shape_mask
-from resmfn.reconstruction.network_map import NetworkMap
+from resmfn.reconstruction.network_map import NetworkMap, default_width
 from resmfn.reconstruction.normal_equations import MapGrid
 from resmfn.reconstruction.observations import Observations
 from resmfn.reconstruction.pose_refinement import Poses
@@ -110,7 +110,8 @@ class RunContext:
         if name in self.state.networks:
             return NetworkMap.from_state(self.state.networks[name], device=self.device)
         generator = spawn(self.config.seed, "network", name)
-        return NetworkMap.draw(self.box_size, self.config.hidden_dim, generator=generator, device=self.device)
+        width = self.config.hidden_dim or default_width(self.box_size)
+        return NetworkMap.draw(self.box_size, width, generator=generator, device=self.device)
 
     def keep_network(self, name: str, network: NetworkMap, grid: MapGrid, scale: int, mask: Tensor) -> None:
         """Store a network and its masked map, which is the next reference."""

@@ -130,6 +130,11 @@ def n_scales_for(box_size: int) -> int:
     return n_scales
 
 
+def default_width(box_size: int) -> int:
+    """Return a width that holds maps of a box: twice its side, 96 to 384 (128 for 64 pixels)."""
+    return min(max(2 * box_size, 96), 384)
+
+
 def _rate(step: int, steps: int) -> float:
     """Learning rate at a step, as a share of the highest: a short rise, then half a cosine."""
     done = (step + 1) / steps

@@ -66,7 +66,7 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(value, ValueError) and not self.has_checkpoint and self._created:
+        if isinstance(value, (ValueError, OSError)) and not self.has_checkpoint and self._created:
             # The input was refused before anything was computed: leave nothing behind.
             shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
