@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from resmfn.data import ParticleSet, read_particles
 from resmfn.reconstruction.coarse import enter_first_phase, focus_step, search_step
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.context import ProgressEvent, RunContext, mask_radius
+from resmfn.reconstruction.network_map import default_width
 from resmfn.reconstruction.observations import observe
 from resmfn.reconstruction.outputs import write_results
 from resmfn.reconstruction.rounds import halves_step, joint_step, validate_step
@@ -80,6 +81,7 @@ def reconstruct(
         )
     device = choose_device(config.device)
     radius = mask_radius(config, particles)
+    config = _resolved(config, particles, radius, device)
     if config.poses != "unknown":
         particles.require_poses()
     with RunFolder(config) as folder:
@@ -113,6 +115,19 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise InputError("--device cuda needs a GPU that this PyTorch can use, and there is none; use --device cpu")
     return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+def _resolved(
+    config: ReconstructionConfig, particles: ParticleSet, radius: float, device: torch.device
+) -> ReconstructionConfig:
+    """Return the settings with every default that depends on the data filled in."""
+    return replace(
+        config,
+        mask_diameter=round(2 * radius * particles.pixel_size, 6),
+        pixel_size=particles.pixel_size,
+        hidden_dim=config.hidden_dim or default_width(particles.box_size),
+        device="cuda" if device.type == "cuda" else "cpu",
+    )
 
 
 def _first_state(folder: RunFolder, device: torch.device) -> tuple[RunState, bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,8 @@ POSE_STEPS = 3
 MOST_ROUNDS, JOINT_ROUNDS = 12, 4
 FIXED_ROUNDS, FIXED_JOINT_ROUNDS = 3, 2
 RECHECK_ROUND = 2
-"""In this round every image is once more compared with views from everywhere."""
+"""In this round every image is once more compared with views from everywhere; from it on the maps are good enough to
+tell noise from what they do not explain yet."""
 SETTLED_TURN = 0.3
 """Degrees: rounds end when poses move less and the resolution no longer grows."""
 
@@ -42,7 +45,7 @@ def halves_step(run: RunContext) -> None:
     mask = run.mask_on(grid)
     branches = [run.half(name) for name in HALVES]
     reports = [_move(run, branch, name, plan) for name, branch in zip(HALVES, branches, strict=True)]
-    if run.moves_poses:
+    if run.moves_poses and state.step >= RECHECK_ROUND:
         _update_noise(run, reports)
     fits = _fit_halves(run, branches, grid, mask, plan)
     run.keep_poses(branches)
@@ -170,11 +173,15 @@ def _halves_are_done(run: RunContext, turn: float) -> bool:
 
 
 def _update_noise(run: RunContext, reports: list[RoundReport]) -> None:
-    """Correct the noise spectrum by what the maps leave unexplained."""
+    """Correct the noise spectrum by what the maps leave unexplained.
+
+    Only in shells that the references already hold: elsewhere the molecule itself is still unexplained.
+    """
     residual = torch.stack([report.residual_power for report in reports]).mean(dim=0)
     power = run.observations.noise_power.clone()
-    n_known = min(len(residual), len(power))
-    factor = torch.where(residual > 0, residual, torch.ones_like(residual))[:n_known].clamp(0.5, 2)
+    n_known = min(len(residual), len(power), int(run.state.radius) + 1)
+    known = residual[:n_known]
+    factor = torch.where(known > 0, known, torch.ones_like(known)).clamp(0.5, 2)
     power[:n_known] *= factor
     run.observations.set_noise_power(power)
     run.state.noise_power = power
@@ -192,8 +199,9 @@ def _tell_round(run: RunContext, stage: str, done: float, reports: list[RoundRep
         "resolution": state.resolutions[-1],
         "network_fit": min(fits),
     }
-    message = (
-        f"round {state.step} to {run.resolution(state.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"
-        + (f", log-likelihood {values['log_likelihood']:.1f}, poses moved {turn:.2f}°" if turn > 0 else "")
-    )
-    run.tell(stage, message, done, values)
+    name = "last fit of the halves" if stage == "validate" else f"round {state.step}"
+    message = f"{name} to {run.resolution(state.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"
+    if turn > 0:
+        message += f", log-likelihood {values['log_likelihood']:.1f}, poses moved {turn:.2f}°"
+    known = {name: value for name, value in values.items() if math.isfinite(value)}
+    run.tell(stage, message, done, known)

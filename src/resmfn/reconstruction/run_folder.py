@@ -97,7 +97,7 @@ class RunFolder:
     def record(self, **values: object) -> None:
         """Append one line to the metrics."""
         with (self.path / METRICS).open("a") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(values, allow_nan=False) + "\n")
 
     def log(self, message: str) -> None:
         """Append one line to the log, with the time."""
