@@ -10,7 +10,7 @@ from resmfn.core import make_generator
 from resmfn.evaluation import fourier_shell_correlation
 from resmfn.fourier import half_plane_pixels, low_pass, resize_map, soft_sphere
 from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations, SliceSums
-from resmfn.reconstruction.refinement import Branch, insert_images
+from resmfn.reconstruction.refinement import Branch, fsc_prior, insert_images
 from resmfn.rotations import random_rotations, super_fibonacci
 
 SLICE_ERROR = 0.025
@@ -153,6 +153,21 @@ def test_shell_weights_are_the_means_of_the_kernel() -> None:
     assert weights.shape == (equations.n_shells,)
     for shell in (0, 1, 5):
         torch.testing.assert_close(weights[shell], equations.kernel[equations.shell == shell].mean())
+
+
+@pytest.mark.parametrize("radius", [6.0, 7.0, 8.0, 9.0, 9.9])
+def test_every_shell_has_a_weight_however_compact_the_mask(radius: float) -> None:
+    """Frequency 0 is in no image, and its kernel may be cut off at 0; the solution must not blow up for that."""
+    scene = make_scene(200, noise=1.0)
+    mask = soft_sphere(24, radius, 1.5)
+    equations = NormalEquations(
+        insert_images(scene.observations, Branch(scene.index, scene.poses), MapGrid(24, 24), 10.0), mask
+    )
+    assert bool((equations.shell_weights() > 0).all())
+    prior = fsc_prior(equations, torch.full((11,), 0.5), 11, halves_in=1)
+    found = equations.solve(mask, prior)
+    assert bool(found.isfinite().all())
+    assert float(equations.objective(found, equations.prior_array(prior))) < -20_000
 
 
 # --- sums of images ----------------------------------------------------------------------------------

@@ -123,10 +123,12 @@ class NormalEquations:
         return torch.where(beyond, 10 * shells[-1], shells[index])
 
     def shell_weights(self) -> Tensor:
-        """Return the mean of the kernel in each shell: the weight of the data."""
+        """Return the mean of the kernel in each shell, the weight of the data; never nothing, as priors come of it."""
         flat = self.shell.flatten()
         total = torch.zeros(self.n_shells, device=flat.device).index_add_(0, flat, self.kernel.flatten())
-        return total / torch.bincount(flat, minlength=self.n_shells)
+        weights = total / torch.bincount(flat, minlength=self.n_shells)
+        # Where the kernel is cut off at 0, a shell of a few voxels, such as frequency 0, may have no weight left.
+        return torch.maximum(weights, 1e-3 * weights.max())
 
     def solve(self, mask: Tensor, prior: Tensor, start: Tensor | None = None, iterations: int = 12) -> Tensor:
         """Return the map ``mask * u`` that minimizes the penalized quadratic, by preconditioned conjugate gradients.
