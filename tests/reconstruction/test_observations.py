@@ -49,7 +49,6 @@ def test_whitened_noise_has_variance_1_in_every_shell(make, box_size: int, tmp_p
     torch.testing.assert_close(power.mean(), torch.tensor(1.0), rtol=0.03, atol=0.0)
 
 
-@pytest.mark.xfail(reason="the corners' mean is taken off, and smoothing spreads the empty shell 0 over shells 1 and 2")
 @pytest.mark.parametrize("make", [white, colored])
 def test_whitened_noise_has_variance_1_in_the_first_shells_too(make, tmp_path) -> None:
     power = power_by_shell(observed(tmp_path, make(400)))[:2]

@@ -71,7 +71,6 @@ def test_the_same_process_may_not_open_it_twice(tmp_path) -> None:
         assert_refused(config(tmp_path / "run", resume=True), "another process is writing")
 
 
-@pytest.mark.xfail(reason="the lock of a folder that was refused stays open until it is collected")
 def test_a_refused_folder_is_let_go(tmp_path) -> None:
     folder = RunFolder(config(begun(tmp_path / "run"), resume=True, seed=1))
     try:
@@ -189,7 +188,7 @@ def test_the_settings_are_written_down_in_full(tmp_path) -> None:
         ({"shift_range": 4.0}, r"--shift-range 10\.0, not 4\.0"),
         ({"poses": "fixed"}, r"--poses unknown, not fixed"),
         ({"mask": "mask.mrc"}, r"--mask None, not mask\.mrc"),
-        ({"hidden_dim": 64}, r"--hidden-dim 128, not 64"),
+        ({"hidden_dim": 64}, r"--hidden-dim None, not 64"),
     ],
 )
 def test_a_run_goes_on_with_the_settings_it_was_begun_with(tmp_path, settings, message) -> None:
@@ -230,12 +229,7 @@ def test_a_folder_that_moved_is_resumed_where_it_is(tmp_path) -> None:
         assert folder.load()["phase"] == "focus"
 
 
-NOT_SETTINGS = pytest.mark.xfail(reason="settings that are no mapping end in a traceback", raises=AttributeError)
-
-
-@pytest.mark.parametrize(
-    "text", ["a: [", pytest.param("", marks=NOT_SETTINGS), pytest.param("- 1\n", marks=NOT_SETTINGS)]
-)
+@pytest.mark.parametrize("text", ["a: [", "", "- 1\n"])
 def test_settings_that_cannot_be_read_are_one_clear_error(tmp_path, text) -> None:
     out = begun(tmp_path / "run")
     (out / CONFIG).write_text(text)

@@ -139,6 +139,7 @@ def _corner_spectrum(images: Tensor, mask_radius: float) -> Tensor:
     window = 1 - soft_sphere(box_size, min(mask_radius, box_size / 2 - edge), edge, ndim=2)
     power = fft2_centered(images * window).abs().square().mean(dim=0) / window.square().sum()
     shells = shell_average(power, box_size)
+    shells[:2] = shells[2]  # the mean that was taken off each image empties the first, and the window the next
     # The window smears neighboring shells anyway; averaging them steadies the estimate.
     smooth = torch.nn.functional.avg_pool1d(
         torch.nn.functional.pad(shells[None, None], (2, 2), mode="replicate"), 5, stride=1

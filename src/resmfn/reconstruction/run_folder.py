@@ -46,6 +46,20 @@ class RunFolder:
         if self._has_run() and not (self.config.resume or self.config.overwrite):
             raise InputError(f"--out {self.path} holds a run; give --resume to go on, --overwrite, or another name")
         try:
+            self._take()
+            if self.config.overwrite:
+                self._clear()
+            if self.config.resume and self.has_checkpoint:
+                self._require_same_settings()
+            self._write_config()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def _take(self) -> None:
+        """Make the folder and lock it; the lock dies with the process."""
+        try:
             self._created = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / LOCK).open("w")
@@ -56,12 +70,10 @@ class RunFolder:
             raise InputError(
                 f"cannot make the run folder {self.path}: {error.strerror}; choose another --out"
             ) from None
-        if self.config.overwrite:
-            self._clear()
-        if self.config.resume and self.has_checkpoint:
-            self._require_same_settings()
-        self._write_config()
-        return self
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -69,8 +81,7 @@ class RunFolder:
         if isinstance(value, (ValueError, OSError)) and not self.has_checkpoint and self._created:
             # The input was refused before anything was computed: leave nothing behind.
             shutil.rmtree(self.path, ignore_errors=True)
-        if self._lock is not None:
-            self._lock.close()
+        self._release()
 
     @property
     def has_checkpoint(self) -> bool:
@@ -151,6 +162,8 @@ class RunFolder:
             before = yaml.safe_load((self.path / CONFIG).read_text())
         except (OSError, yaml.YAMLError) as error:
             raise InputError(f"{self.path / CONFIG} cannot be read ({error}); start again with --overwrite") from None
+        if not isinstance(before, dict):
+            raise InputError(f"{self.path / CONFIG} holds no settings; start again with --overwrite")
         for name, value in self._settings().items():
             if name not in _MAY_DIFFER and before.get(name) != value:
                 flag = "--" + name.replace("_", "-")
