@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from resmfn.reconstruction import ProgressEvent
+    from resmfn.reconstruction import ProgressEvent, ReconstructionResult
 
 _FLAG = Parameter(negative="")
 
@@ -75,8 +75,12 @@ def reconstruct(
     )
     with show:
         result = run(config, show)
+    print(_closing_lines(result))
+
+
+def _closing_lines(result: ReconstructionResult) -> str:
     summary = result.summary
-    print(
+    return (
         f"\n{summary['verdict']}\n"
         f"half maps, FSC 0.143  {summary['resolution_half_0143']:.2f} Å\n"
         f"time                  {summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} s of CPU)\n"
