@@ -1,0 +1,188 @@
+"""What all phases share: halves, masks, poses, networks; and the state that a checkpoint holds."""
+
+import pytest
+import torch
+
+from reconstruction.scenes import PIXEL_SIZE, write_particle_files
+from resmfn.core import InputError, make_generator
+from resmfn.data import write_map
+from resmfn.fourier import resize_map, soft_sphere
+from resmfn.reconstruction.context import HALVES, required
+from resmfn.reconstruction.normal_equations import MapGrid
+from resmfn.reconstruction.pose_refinement import Poses
+from resmfn.reconstruction.refinement import Branch
+from resmfn.reconstruction.state import PHASES, RunState
+from resmfn.rotations import random_rotations
+
+BOX = 20
+
+
+def white(n: int) -> torch.Tensor:
+    return torch.randn(n, BOX, BOX, generator=make_generator(1))
+
+
+# --- halves ------------------------------------------------------------------------------------------
+
+
+def test_halves_are_those_of_the_file(context) -> None:
+    first, second = context().half_index
+    assert torch.equal(first, torch.arange(0, 160, 2))
+    assert torch.equal(second, torch.arange(1, 160, 2))
+
+
+def test_halves_that_the_file_does_not_name_are_drawn_once_by_seed(context, tmp_path) -> None:
+    path = write_particle_files(tmp_path / "plain", white(61))
+    first, second = context(path).half_index
+    assert sorted([*first.tolist(), *second.tolist()]) == list(range(61))
+    assert abs(len(first) - len(second)) <= 1
+    assert all(torch.equal(a, b) for a, b in zip(context(path).half_index, (first, second), strict=True))
+    assert not torch.equal(context(path, seed=1).half_index[0], first)
+
+
+def test_a_column_that_names_one_half_only_is_no_split(context, tmp_path) -> None:
+    path = write_particle_files(tmp_path / "ones", white(60), subset=torch.ones(60, dtype=torch.int64))
+    assert [len(half) for half in context(path).half_index] == [30, 30]
+
+
+# --- masks -------------------------------------------------------------------------------------------
+
+
+def test_the_sphere_is_as_wide_as_it_was_asked_for(context) -> None:
+    run = context(mask_diameter=30.0)
+    assert run.space.mask_radius == pytest.approx(5.0)
+    assert float(run.sphere[BOX // 2, BOX // 2, BOX // 2 + 5]) == 1
+    assert float(run.sphere[BOX // 2, BOX // 2, BOX // 2 + 7]) == 0
+    assert context(mask_diameter=None).space.mask_radius == pytest.approx(0.42 * BOX)
+
+
+@pytest.mark.parametrize("diameter", [11.0, 61.0])
+def test_a_sphere_of_no_use_is_refused(context, diameter) -> None:
+    with pytest.raises(InputError, match=rf"--mask-diameter must lie .*, 12 to 60 Å, got {diameter:g}"):
+        context(mask_diameter=diameter)
+
+
+def test_a_mask_file_is_used_as_it_is_on_every_grid(context, tmp_path) -> None:
+    mask = soft_sphere(BOX, 4.0, 3.0)
+    write_map(tmp_path / "mask.mrc", mask, PIXEL_SIZE)
+    run = context(mask=tmp_path / "mask.mrc")
+    assert torch.equal(run.mask_on(run.full), mask)
+    coarse = run.mask_on(MapGrid(BOX, 12))
+    torch.testing.assert_close(coarse, resize_map(mask, 12).clamp(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("mask", "pixel_size", "message"),
+    [
+        (soft_sphere(24, 4.0, 3.0), PIXEL_SIZE, r"box of 20 pixels of 3 Å, got 24 of 3 Å; resample it"),
+        (soft_sphere(BOX, 4.0, 3.0), 2.0, r"box of 20 pixels of 3 Å, got 20 of 2 Å"),
+        (2 * soft_sphere(BOX, 4.0, 3.0), PIXEL_SIZE, r"must lie between 0 and 1, got 0 to 2"),
+        (soft_sphere(BOX, 4.0, 3.0) - 0.5, PIXEL_SIZE, r"must lie between 0 and 1, got -0.5 to 0.5"),
+        (torch.zeros(BOX, BOX, BOX), PIXEL_SIZE, r"must lie between 0 and 1, got 0 to 0"),
+    ],
+)
+def test_a_mask_file_that_does_not_fit_is_refused(context, tmp_path, mask, pixel_size, message) -> None:
+    write_map(tmp_path / "mask.mrc", mask, pixel_size)
+    with pytest.raises(InputError, match=message):
+        context(mask=tmp_path / "mask.mrc")
+
+
+def test_the_mask_found_from_the_halves_lies_in_the_sphere(context) -> None:
+    run = context()
+    for name, seed in zip(HALVES, (1, 2), strict=True):
+        blob = soft_sphere(BOX, 3.0, 3.0) + 0.05 * torch.randn(BOX, BOX, BOX, generator=make_generator(seed))
+        run.state.references[name] = blob
+    mask = run.mask_on(run.full)
+    assert bool((mask[run.sphere == 0] == 0).all())
+    assert float(mask[BOX // 2, BOX // 2, BOX // 2]) == 1
+    assert float(mask.mean()) < 0.8 * float(run.sphere.mean())
+
+
+# --- poses and networks ------------------------------------------------------------------------------
+
+
+def test_poses_of_branches_come_back_to_their_images(context) -> None:
+    run = context()
+    rotation = random_rotations(160, generator=make_generator(3))
+    run.state.rotation, run.state.shift = torch.eye(3).repeat(160, 1, 1), torch.zeros(160, 2)
+    before = run.state.rotation
+    halves = [run.half(name) for name in HALVES]
+    for half in halves:
+        half.poses = Poses(rotation[half.index], half.index[:, None].float().expand(-1, 2))
+    run.keep_poses(halves)
+    assert torch.equal(run.state.rotation, rotation)
+    assert torch.equal(run.state.shift[:, 0], torch.arange(160.0))
+    assert torch.equal(before, torch.eye(3).repeat(160, 1, 1))  # a saved state does not change under the hand
+    run.keep_poses([Branch(torch.tensor([5]), Poses(torch.eye(3)[None], torch.zeros(1, 2)))])
+    assert torch.equal(run.state.rotation[5], torch.eye(3))
+    assert torch.equal(run.state.rotation[6], rotation[6])
+
+
+def test_each_name_has_a_network_of_its_own_that_its_seed_draws(context) -> None:
+    run, grid = context(), MapGrid(BOX, 9)
+    with torch.no_grad():
+        maps = {name: run.network(name).decode(grid) for name in (*HALVES, "joint")}
+        again = context().network("half1").decode(grid)
+        other = context(seed=1).network("half1").decode(grid)
+    assert torch.equal(again, maps["half1"])
+    assert not torch.equal(other, maps["half1"])
+    assert not torch.equal(maps["half1"], maps["half2"])
+    assert not torch.equal(maps["half1"], maps["joint"])
+
+
+def test_a_kept_network_is_the_one_that_is_taken_up_and_its_masked_map_the_reference(context) -> None:
+    run, grid = context(), MapGrid(BOX, 12)
+    mask = soft_sphere(12, 3.0, 2.0)
+    network = run.network("half1")
+    run.keep_network("half1", network, grid, network.n_scales, mask)
+    with torch.no_grad():
+        own = network.decode(grid)
+        torch.testing.assert_close(run.network("half1").decode(grid), own)
+        torch.testing.assert_close(run.state.references["half1"], resize_map(own * mask, BOX))
+
+
+def test_a_resumed_run_whitens_as_the_state_says(context) -> None:
+    power = torch.linspace(0.5, 2.0, BOX // 2 + 1)
+    torch.testing.assert_close(context(state=RunState(noise_power=power)).observations.noise_power, power)
+
+
+@pytest.mark.parametrize(
+    ("settings", "poses", "shift"),
+    [
+        ({"shift_range": 5.0}, True, True),
+        ({"shift_range": 0.0}, True, False),
+        ({"poses": "fixed", "shift_range": 5.0}, False, False),
+        ({"poses": "from-input", "shift_range": 5.0}, True, True),
+    ],
+)
+def test_what_moves_follows_from_the_settings(context, settings, poses, shift) -> None:
+    run = context(**settings)
+    assert (run.moves_poses, run.moves_shift) == (poses, shift)
+
+
+def test_resolutions_are_in_angstroms(context) -> None:
+    run = context()
+    assert run.resolution(6.0) == pytest.approx(10.0)
+    fsc = torch.tensor([1.0, 1.0, 1.0, 0.143 + 0.2, 0.143 - 0.2, 0.0])
+    assert run.fsc_resolution(fsc) == pytest.approx(BOX * PIXEL_SIZE / 3.5, rel=1e-4)
+
+
+def test_a_phase_that_comes_too_early_says_so() -> None:
+    assert required(0.0) == 0.0
+    with pytest.raises(RuntimeError, match="before the one it builds on"):
+        required(None)
+
+
+# --- state -------------------------------------------------------------------------------------------
+
+
+def test_a_state_goes_through_a_checkpoint_unchanged(tmp_path) -> None:
+    state = RunState(phase="halves", step=2, log_likelihoods=[1.5, 2.0], coarse=torch.ones(2, 2, 2), seconds=3.25)
+    state.references["half1"] = torch.arange(8.0).view(2, 2, 2)
+    state.networks["half1"] = {"network": {"weight": torch.ones(2)}, "amplitude": 0.5}
+    torch.save(state.to_dict(), tmp_path / "state.pt")
+    again = RunState.from_dict(torch.load(tmp_path / "state.pt", weights_only=True), torch.device("cpu"))
+    assert again.phase in PHASES
+    for name, value in vars(state).items():
+        found = getattr(again, name)
+        assert repr(found) == repr(value), name
+    assert torch.equal(again.references["half1"], state.references["half1"])

@@ -1,0 +1,173 @@
+"""After the split nothing that one half becomes depends on the other's images, but noise spectrum, mask and FSC."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from reconstruction.conftest import SMALL_BOX, build_context
+from reconstruction.scenes import PIXEL_SIZE, stored_images, turned, write_particle_files
+from resmfn.core import make_generator
+from resmfn.data import read_particles, write_map, write_particles
+from resmfn.fourier import soft_sphere
+from resmfn.reconstruction import coarse, rounds
+from resmfn.reconstruction.coarse import enter_first_phase
+from resmfn.reconstruction.context import HALVES
+from resmfn.reconstruction.pose_refinement import Poses
+from resmfn.reconstruction.reconstruct import STEPS
+from resmfn.reconstruction.rounds import RECHECK_ROUND, halves_step, validate_step
+from resmfn.reconstruction.state import RunState
+from resmfn.rotations import random_rotations
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def short_fits(monkeypatch) -> None:
+    """Fit networks in a few steps: what is asked here does not depend on how well they fit."""
+    monkeypatch.setattr(coarse, "COARSE_STEPS", 20)
+    monkeypatch.setattr(rounds, "ROUND_STEPS", 12)
+
+
+def clone(state: RunState) -> RunState:
+    return RunState.from_dict(copy.deepcopy(state.to_dict()), CPU)
+
+
+@pytest.fixture(scope="module")
+def spoiled_files(small_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same particle file with pure noise in place of the images of half 2."""
+    folder = tmp_path_factory.mktemp("spoiled")
+    (folder / "particles.mrcs").write_bytes((small_files.parent / "particles.mrcs").read_bytes())
+    write_particles(folder / "particles.star", read_particles(small_files))
+    images = stored_images(folder / "particles.mrcs")
+    images[1::2] = torch.randn(80, SMALL_BOX, SMALL_BOX, generator=make_generator(7)).numpy()
+    images.flush()
+    return folder / "particles.star"
+
+
+@pytest.fixture(scope="module")
+def split_once(small_files: Path, tmp_path_factory: pytest.TempPathFactory) -> RunState:
+    """Return a state at the moment of the split: rough poses, one common map, three networks fitted to it."""
+    folder = tmp_path_factory.mktemp("split")
+    run = build_context(small_files, folder, poses="from-input", mask=user_mask(folder), hidden_dim=16)
+    enter_first_phase(run)
+    run.state.rotation = turned(run.state.rotation, 6.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coarse, "COARSE_STEPS", 20)
+        STEPS["focus"](run)
+    state = run.state
+    others = random_rotations(2 * len(state.rotation), generator=make_generator(4)).view(-1, 2, 3, 3)
+    state.candidate_rotation = torch.cat((state.rotation[:, None], others), dim=1)
+    state.candidate_shift = torch.zeros(len(state.rotation), 3, 2)
+    state.noise_power = run.observations.noise_power
+    assert state.phase == "halves"
+    return state
+
+
+@pytest.fixture
+def split(split_once: RunState) -> RunState:
+    """Return a copy of that state, to be changed."""
+    return clone(split_once)
+
+
+def user_mask(folder: Path) -> Path:
+    write_map(folder / "mask.mrc", soft_sphere(SMALL_BOX, 7.0, 1.5), PIXEL_SIZE)
+    return folder / "mask.mrc"
+
+
+def spoil_half_2(state: RunState) -> None:
+    """Replace all that the second half has found by something else."""
+    generator = make_generator(8)
+    for name in ("rotation", "shift", "candidate_rotation", "candidate_shift"):
+        changed = getattr(state, name).clone()
+        fresh = torch.randn(changed[1::2].shape, generator=generator)
+        changed[1::2] = random_rotations(80, generator=generator) if name == "rotation" else 0.01 * fresh
+        if name == "candidate_rotation":
+            changed[1::2] = random_rotations(80 * changed.shape[1], generator=generator).view_as(changed[1::2])
+        setattr(state, name, changed)
+    state.references["half2"] = torch.randn(state.references["half2"].shape, generator=generator)
+    state.networks["half2"] = state.networks["joint"]
+
+
+def half_1(state: RunState) -> list[torch.Tensor]:
+    network = state.networks["half1"]["network"]["state_dict"]
+    return [state.rotation[::2], state.shift[::2], state.references["half1"], *network.values()]
+
+
+@pytest.mark.parametrize("step", [0, 1, RECHECK_ROUND])
+def test_a_round_of_half_1_does_not_see_half_2(split, spoiled_files, context, tmp_path, monkeypatch, step: int) -> None:
+    """Same noise spectrum, mask and FSC; of half 2 the images, poses, network and map are others."""
+    monkeypatch.setattr(rounds, "_update_noise", lambda run, reports: None)  # the spectrum is shared, and would differ
+    split.step = step
+    split.fsc = torch.linspace(1.0, 0.4, int(split.radius) + 1)
+    other = clone(split)
+    spoil_half_2(other)
+    mask = user_mask(tmp_path)
+    for run in (context(state=split, mask=mask), context(spoiled_files, state=other, mask=mask)):
+        halves_step(run)
+    assert all(torch.equal(a, b) for a, b in zip(half_1(split), half_1(other), strict=True))
+    assert not torch.equal(split.rotation[1::2], other.rotation[1::2])
+    assert not torch.equal(split.references["half2"], other.references["half2"])
+    assert not torch.equal(split.fsc, other.fsc)
+
+
+def test_poses_of_half_1_stand_even_though_the_noise_is_learnt_from_both(
+    split, spoiled_files, context, tmp_path
+) -> None:
+    """The spectrum that both halves share is corrected after the poses of a round have moved."""
+    split.step, split.fsc = RECHECK_ROUND, torch.linspace(1.0, 0.4, int(split.radius) + 1)
+    other, before = clone(split), clone(split)
+    mask = user_mask(tmp_path)
+    for run in (context(state=split, mask=mask), context(spoiled_files, state=other, mask=mask)):
+        halves_step(run)
+    assert torch.equal(split.rotation[::2], other.rotation[::2])
+    assert not torch.equal(split.rotation[::2], before.rotation[::2])
+    assert not torch.equal(split.rotation[1::2], other.rotation[1::2])
+    assert not torch.equal(split.noise_power, other.noise_power)
+
+
+def test_the_last_fit_of_the_halves_leaves_poses_and_joint_network_alone(split, context, tmp_path) -> None:
+    split.fsc = torch.linspace(1.0, 0.4, int(split.radius) + 1)
+    split.phase = "validate"
+    run = context(state=split, mask=user_mask(tmp_path), network_steps=3)
+    before = clone(split)
+    validate_step(run)
+    assert torch.equal(split.rotation, before.rotation)
+    assert torch.equal(split.references["joint"], before.references["joint"])
+    assert not any(torch.equal(split.references[name], before.references[name]) for name in HALVES)
+
+
+def test_joint_rounds_leave_the_halves_maps_alone(split, context, tmp_path) -> None:
+    split.fsc = torch.linspace(1.0, 0.4, int(split.radius) + 1)
+    split.resolutions = [10.0]
+    split.phase, split.step = "joint", 1
+    run = context(state=split, mask=user_mask(tmp_path), network_steps=3)
+    before = clone(split)
+    STEPS["joint"](run)
+    assert not torch.equal(split.rotation, before.rotation)
+    assert not torch.equal(split.references["joint"], before.references["joint"])
+    assert all(torch.equal(split.references[name], before.references[name]) for name in HALVES)
+    assert torch.equal(split.fsc, before.fsc)
+
+
+def test_halves_of_pure_noise_do_not_agree_beyond_the_split(context, tmp_path) -> None:
+    """From one map of all images, poses refined against each half's own noise: no agreement may come of that."""
+    n, box_size = 200, 26
+    generator = make_generator(9)
+    path = write_particle_files(
+        tmp_path / "noise",
+        torch.randn(n, box_size, box_size, generator=generator),
+        poses=Poses(random_rotations(n, generator=generator), torch.zeros(n, 2)),
+    )
+    run = context(path, poses="from-input", mask_diameter=None, network_steps=30, hidden_dim=12)
+    enter_first_phase(run)
+    beyond = []
+    while run.state.phase != "joint":
+        STEPS[run.state.phase](run)
+        if run.state.fsc is not None:
+            beyond.append(run.state.fsc[int(run.state.split_radius) + 2 :])
+    assert run.state.split_radius < run.observations.radius_max - 2  # there are shells to look at
+    assert len(beyond) >= 3
+    assert float(torch.cat(beyond).mean()) < 0.143
+    assert float(beyond[-1].mean()) < 0.143
