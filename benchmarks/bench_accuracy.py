@@ -206,6 +206,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", default="benchmarks/out")
     parser.add_argument("--results", default="benchmarks/results/accuracy.jsonl")
     parser.add_argument("--cases", nargs="+", default=DEFAULT, choices=list(CASES))
+    parser.add_argument("--seeds", nargs="+", type=int, help="in place of the cases' own")
     given = parser.parse_args()
     for name in ("simulator", "scorer", "models"):
         if not getattr(given, name):
@@ -221,7 +222,7 @@ def main() -> None:
         if CASES[name].needs_gpu and not has_gpu():
             print(f"{name}: not measured: no GPU", flush=True)
             continue
-        for seed in CASES[name].seeds:
+        for seed in tools.seeds or CASES[name].seeds:
             record = measure(name, seed, tools)
             records.append(record)
             print(json.dumps(record), flush=True)

@@ -126,7 +126,8 @@ def _focus_on_search(run: RunContext) -> Focus:
     pixels = run.observations.pixels[: run.observations.n_pixels(result.radius)]
     equations = equations_of(result.posterior, result.rotations, pixels, grid)
     mask = sphere_on(grid, run.space, run.device)
-    return equations, power_prior(result.volume, mask, int(result.radius) + 1), mask, result.radius
+    prior = equations.limited_prior(power_prior(result.volume, mask, int(result.radius) + 1))
+    return equations, prior, mask, result.radius
 
 
 def _center(run: RunContext, start: SearchResult, generator: torch.Generator) -> SearchResult:
@@ -149,7 +150,8 @@ def _focus_on_input(run: RunContext) -> Focus:
     mask = sphere_on(grid, run.space, run.device)
     equations = NormalEquations(insert_images(run.observations, Branch(run.index, run.poses()), grid, radius))
     weak = 0.3 * equations.shell_weights()[: int(radius) + 1]
-    return equations, power_prior(equations.solve(mask, weak), mask, int(radius) + 1), mask, radius
+    prior = equations.limited_prior(power_prior(equations.solve(mask, weak), mask, int(radius) + 1))
+    return equations, prior, mask, radius
 
 
 def _search_index(run: RunContext) -> Tensor:

@@ -26,6 +26,8 @@ from resmfn.physics.projection import (
 )
 
 PADDING = 2
+LEAST_SSNR = 0.03
+"""Signal-to-noise ratio of a shell below which a prior grows no stronger: what was lost may come back."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,10 @@ class NormalEquations:
         weights = total / torch.bincount(flat, minlength=self.n_shells)
         # Where the kernel is cut off at 0, a shell of a few voxels, such as frequency 0, may have no weight left.
         return torch.maximum(weights, 1e-3 * weights.max())
+
+    def limited_prior(self, shells: Tensor) -> Tensor:
+        """Return a penalty of each shell, at most what a signal-to-noise ratio of ``LEAST_SSNR`` gives."""
+        return torch.minimum(shells, self.shell_weights()[: len(shells)] / LEAST_SSNR)
 
     def solve(self, mask: Tensor, prior: Tensor, start: Tensor | None = None, iterations: int = 12) -> Tensor:
         """Return the map ``mask * u`` that minimizes the penalized quadratic, by preconditioned conjugate gradients.

@@ -10,14 +10,12 @@ from torch import Tensor
 from resmfn.evaluation import fourier_shell_correlation
 from resmfn.fourier import resize_map
 from resmfn.physics.shift import phase_shift
-from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations, SliceSums
+from resmfn.reconstruction.normal_equations import LEAST_SSNR, MapGrid, NormalEquations, SliceSums
 from resmfn.reconstruction.observations import Observations
 from resmfn.reconstruction.pose_refinement import PoseModel, Poses, refine_poses
 from resmfn.rotations import geodesic_degrees
 
 _INSERT_CHUNK = 1_000_000
-LEAST_SSNR = 0.03
-"""Signal-to-noise ratio of a shell below which the prior grows no stronger."""
 
 
 @dataclass

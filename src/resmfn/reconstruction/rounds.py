@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from resmfn.reconstruction.refinement import (
     resized,
 )
 from resmfn.reconstruction.search import power_prior
+from resmfn.rotations import geodesic_degrees
 
 ROUND_STEPS = 40
 POSE_STEPS = 3
@@ -33,7 +35,9 @@ RECHECK_ROUND = 2
 """In this round every image is once more compared with views from everywhere; from it on the maps are good enough to
 tell noise from what they do not explain yet."""
 SETTLED_TURN = 0.3
-"""Degrees: rounds end when poses move less and the resolution no longer grows."""
+"""Degrees: a round is at rest if poses move less and the resolution does not grow."""
+ROUNDS_AT_REST = 2
+"""Rounds at rest, one after the other, that end the halves: a new shell is learned in the round after it came."""
 
 
 def halves_step(run: RunContext) -> None:
@@ -99,11 +103,14 @@ def _move(run: RunContext, branch: Branch, name: str, plan: RoundPlan) -> RoundR
         return _UNMOVED
     grid = MapGrid.for_radius(run.box_size, plan.radius)
     volume = resized(run.state.references[name], grid.size)
+    before = branch.poses
     candidates = _candidates(run, branch, name)
     if candidates is not None:
         model = PoseModel(grid, grid.transform(volume), plan.radius, plan.moves_shift, plan.shift_spread)
         branch.poses = best_of(run.observations, branch.index, *candidates, model, plan.iterations)
-    return move_poses(run.observations, branch, volume, plan)
+    report = move_poses(run.observations, branch, volume, plan)
+    turn = geodesic_degrees(branch.poses.rotation, before.rotation)
+    return replace(report, pose_change=float(turn.median()))
 
 
 def _candidates(run: RunContext, branch: Branch, name: str) -> tuple[Tensor, Tensor] | None:
@@ -137,7 +144,7 @@ def _fit(
     n_shells = int(plan.radius) + 1
     if state.fsc is None:
         mean = torch.stack([resized(state.references[half], mask.shape[0]) for half in HALVES]).mean(dim=0)
-        prior = power_prior(mean * mask, mask, n_shells)
+        prior = equations.limited_prior(power_prior(mean * mask, mask, n_shells))
     else:
         prior = fsc_prior(equations, state.fsc, n_shells, halves_in=halves_in)
     network = run.network(name)
@@ -164,12 +171,13 @@ def _round_radius(run: RunContext) -> float:
 
 
 def _halves_are_done(run: RunContext, turn: float) -> bool:
-    """Say whether more rounds would change nothing: poses rest and the resolution does not grow."""
+    """Say whether more rounds would change nothing: poses rest and the resolution does not grow, again and again."""
     state = run.state
     if not run.moves_poses:
         return state.step == FIXED_ROUNDS
     rests = _round_radius(run) < 1.02 * state.radius and turn < SETTLED_TURN
-    return state.step == MOST_ROUNDS or (state.step > RECHECK_ROUND and rests)
+    state.rounds_at_rest = state.rounds_at_rest + 1 if rests else 0
+    return state.step == MOST_ROUNDS or state.rounds_at_rest == ROUNDS_AT_REST
 
 
 def _update_noise(run: RunContext, reports: list[RoundReport]) -> None:

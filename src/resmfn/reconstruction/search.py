@@ -252,7 +252,7 @@ def _solve(
     radius: float,
 ) -> Tensor:
     equations = equations_of(posterior, rotations, pixels, grid)
-    prior = power_prior(volume, mask, int(radius) + 1)
+    prior = equations.limited_prior(power_prior(volume, mask, int(radius) + 1))
     return equations.solve(mask, prior, start=volume, iterations=4)
 
 

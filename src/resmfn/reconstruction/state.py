@@ -43,6 +43,8 @@ class RunState:
     """(shells,): of the half maps of the last round."""
     resolutions: list[float] = field(default_factory=list)
     """Å, where the half maps of each round fell below 0.143."""
+    rounds_at_rest: int = 0
+    """Rounds of the halves, up to the last one, in which nothing moved."""
     networks: dict[str, Any] = field(default_factory=dict)
     """States of the networks: common, half1, half2, joint."""
     references: dict[str, Tensor] = field(default_factory=dict)
