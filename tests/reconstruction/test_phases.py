@@ -13,10 +13,6 @@ from resmfn.reconstruction.network_map import NetworkMap
 from resmfn.reconstruction.reconstruct import STEPS
 
 
-@pytest.mark.xfail(
-    reason="the focus's prior comes from the map's own power alone: in shells that the map has lost it is a thousand "
-    "times the data's weight, and the networks cannot be fitted; a limit of weights / LEAST_SSNR would do"
-)
 @pytest.mark.parametrize("hidden_dim", [24, 48])
 def test_every_network_holds_most_of_the_common_map(context, monkeypatch, hidden_dim: int) -> None:
     reached: list[float] = []
@@ -37,7 +33,6 @@ def test_every_network_holds_most_of_the_common_map(context, monkeypatch, hidden
     assert max(finest) < 1.1
 
 
-@pytest.mark.xfail(reason="the map of pure noise fades to nothing, and the networks become NaN", strict=True)
 def test_pure_noise_ends_with_a_verdict(tmp_path: Path) -> None:
     box_size = 20
     images = torch.randn(60, box_size, box_size, generator=make_generator(5))
