@@ -311,7 +311,6 @@ def test_an_empty_reference_is_refused_and_leaves_nothing(small_files, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.xfail(reason="CPU seconds count from the start of the process, so also those of an earlier run in it")
 def test_cpu_seconds_of_a_second_run_do_not_count_the_first() -> None:
     _Clock().lap()
     _, cpu_seconds = _Clock().lap()

@@ -159,10 +159,10 @@ def peak_memory() -> int:
 
 
 class _Clock:
-    """Wall clock and CPU time since the last look; the process's start counts from the first."""
+    """Wall clock and CPU time since the last look."""
 
     def __init__(self) -> None:
-        self._wall, self._cpu = time.monotonic(), 0.0
+        self._wall, self._cpu = time.monotonic(), time.process_time()
 
     def lap(self) -> tuple[float, float]:
         wall, cpu = time.monotonic(), time.process_time()
