@@ -53,6 +53,13 @@ CASES = {
     "8zpm": Case(
         "8zpm.cif", ("--n", "2000", "--box", "72", "--pixel-size", "2.0"), mask_radius=60.0, compare_with_relion=True
     ),
+    "aurora": Case(
+        "1ol5.pdb",
+        ("--n", "2000", "--box", "52", "--pixel-size", "1.9"),
+        ("--shift-range", "0"),
+        mask_radius=42.0,
+        compare_with_relion=True,
+    ),
     "n10000": Case(ADK, ("--n", "10000"), (*CENTERED, "--device", "cuda"), needs_gpu=True),
     "tiny": Case(
         ADK, ("--n", "300", "--box", "32", "--pixel-size", "3", "--snr", "0.5"), (*CENTERED, "--n-starts", "1")
