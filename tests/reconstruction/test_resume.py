@@ -21,7 +21,7 @@ BOX, N = 16, 60
 ENVIRONMENT = os.environ | {
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "passive",
-    "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]),
 }
 MOMENTS = [
     [["log", 1]],  # the folder is there, nothing is read
