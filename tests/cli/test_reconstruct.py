@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -348,28 +348,43 @@ def test_progress_is_a_line_for_each_piece_of_work_and_ends_with_the_figures(rec
     assert any("run/map.mrc" in line for line in lines)
 
 
-def test_the_first_line_comes_at_once_and_an_interrupt_is_no_traceback(data, tmp_path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "resmfn",
-        "reconstruct",
-        str(data / "particles.star"),
-        "--out",
-        str(tmp_path / "run"),
-    ]
+@pytest.fixture
+def command(data: Path, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Return a function that starts the command in a process of its own; what still runs at the end is killed."""
+    arguments = ["-m", "resmfn", "reconstruct", str(data / "particles.star"), "--out", str(tmp_path / "run")]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    start = time.monotonic()
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        try:
-            assert process.stdout.readline().strip().endswith("starting")
-            assert time.monotonic() - start < 5
-            assert "read: 60 particles of 16 x 16 pixels of 3 Å on cpu" in process.stdout.readline()
-            process.send_signal(signal.SIGINT)
-            _, error = process.communicate(timeout=60)
-        finally:
-            process.kill()
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen([sys.executable, *arguments, "--overwrite"], env=environment, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_the_first_line_comes_within_5_seconds(command) -> None:
+    """Three tries, as the machine may be busy with something else."""
+    waited = []
+    for _ in range(3):
+        begun = time.monotonic()
+        process = command()
+        assert process.stdout.readline().strip().endswith("starting")
+        waited.append(time.monotonic() - begun)
+        process.kill()
+        if waited[-1] < 5:
+            return
+    pytest.fail(f"the first line came after {min(waited):.1f} s")
+
+
+def test_an_interrupt_is_no_traceback_and_leaves_a_run_to_resume(command, tmp_path) -> None:
+    process = command()
+    process.stdout.readline()
+    assert "read: 60 particles of 16 x 16 pixels of 3 Å on cpu" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
     assert (process.returncode, error) == (130, "resmfn: interrupted\n")
-    assert (tmp_path / "run" / "config.yaml").exists()  # it may be resumed
+    assert (tmp_path / "run" / "config.yaml").exists()

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import mrcfile
@@ -27,13 +28,15 @@ def map_file(tmp_path, volume):
     return tmp_path / "map.mrc"
 
 
-@pytest.fixture
+@contextmanager
 def small_files_only():
-    """Let no file grow beyond 4 KiB: the disk is full."""
+    """Let no file grow beyond 4 KiB: the disk is full. Never while pytest reports: its own log may be a file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def patch_header(path: Path, **fields: object) -> None:
@@ -251,8 +254,9 @@ def test_a_failure_while_writing_leaves_the_old_stack_alone(tmp_path):
     assert path.read_bytes() == b"old"
 
 
-def test_a_full_disk_is_one_line_before_the_first_image(tmp_path, small_files_only):
+def test_a_full_disk_is_one_line_before_the_first_image(tmp_path):
     with (
+        small_files_only(),
         pytest.raises(InputError, match=r"cannot write .*s\.mrcs: File too large"),
         ImageStackWriter(tmp_path / "s.mrcs", 100, 16, 1.0),
     ):
@@ -260,9 +264,10 @@ def test_a_full_disk_is_one_line_before_the_first_image(tmp_path, small_files_on
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_fills_up_later_is_one_line_too(tmp_path, small_files_only, monkeypatch):
+def test_a_disk_that_fills_up_later_is_one_line_too(tmp_path, monkeypatch):
     monkeypatch.delattr("os.posix_fallocate")
     with (
+        small_files_only(),
         pytest.raises(InputError, match=r"cannot write .*s\.mrcs: File too large"),
         ImageStackWriter(tmp_path / "s.mrcs", 100, 16, 1.0) as stack,
     ):
@@ -270,8 +275,8 @@ def test_a_disk_that_fills_up_later_is_one_line_too(tmp_path, small_files_only, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_map_on_a_full_disk_is_one_line(tmp_path, small_files_only):
-    with pytest.raises(InputError, match=r"cannot write .*x\.mrc: File too large"):
+def test_a_map_on_a_full_disk_is_one_line(tmp_path):
+    with small_files_only(), pytest.raises(InputError, match=r"cannot write .*x\.mrc: File too large"):
         write_map(tmp_path / "x.mrc", torch.rand(16, 16, 16), 1.0)
     assert list(tmp_path.iterdir()) == []
 
