@@ -351,7 +351,10 @@ def test_progress_is_a_line_for_each_piece_of_work_and_ends_with_the_figures(rec
 @pytest.fixture
 def command(data: Path, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     """Return a function that starts the command in a process of its own; what still runs at the end is killed."""
-    arguments = ["-m", "resmfn", "reconstruct", str(data / "particles.star"), "--out", str(tmp_path / "run")]
+    # A shell that runs tests in the background lets them, and all that they start, ignore interrupts.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from resmfn.cli.main import main; sys.exit(main())"
+    arguments = ["-c", code, "reconstruct", str(data / "particles.star"), "--out", str(tmp_path / "run")]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     started: list[subprocess.Popen[str]] = []
 

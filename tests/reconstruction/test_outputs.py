@@ -1,0 +1,42 @@
+"""What a run says of itself in one line."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from resmfn.reconstruction.outputs import AGREEMENT, _verdict
+
+
+def verdict(resolution: float, *, split: float = 12.0, starts: tuple[float, ...] = (), pixel_size: float = 1.5) -> str:
+    run = SimpleNamespace(state=SimpleNamespace(log_likelihoods=list(starts)), pixel_size=pixel_size)
+    return _verdict(run, resolution, split)
+
+
+@pytest.mark.parametrize("resolution", [12.0, 20.0, math.inf])
+def test_halves_that_agree_no_finer_than_what_they_share_resolve_nothing(resolution: float) -> None:
+    text = verdict(resolution, starts=(5.0, 5.0))
+    assert text.startswith("not resolved: half maps agree to ")
+    assert "no finer than the 12.0 Å that they share; try more starts" in text
+
+
+def test_a_resolved_map_has_its_resolution() -> None:
+    assert verdict(4.256) == "half maps agree to 4.26 Å"
+
+
+def test_starts_that_agree_are_counted() -> None:
+    near, far = 50.0 - 0.9 * AGREEMENT, 50.0 - 1.1 * AGREEMENT
+    assert "; 3 of 4 starts found the best likelihood" in verdict(4.0, starts=(near, 50.0, far, near))
+    assert "starts" not in verdict(4.0, starts=(50.0,))
+
+
+def test_a_start_that_stands_alone_is_a_reason_to_run_again() -> None:
+    assert "1 of 2 starts found the best likelihood, so run again with another --seed to be sure" in verdict(
+        4.0, starts=(50.0, 40.0)
+    )
+    assert "run again" not in verdict(4.0, starts=(50.0, 49.9))
+
+
+def test_nyquist_is_named() -> None:
+    assert verdict(3.0).endswith("; that is Nyquist: finer pixels may show more")
+    assert "Nyquist" not in verdict(3.2)
