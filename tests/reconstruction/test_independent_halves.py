@@ -76,8 +76,8 @@ def user_mask(folder: Path) -> Path:
     return folder / "mask.mrc"
 
 
-def spoil_half_2(state: RunState) -> None:
-    """Replace all that the second half has found by something else."""
+def spoil_all_but_half_1(state: RunState) -> None:
+    """Replace all that the second half and the joint network have found by something else."""
     generator = make_generator(8)
     for name in ("rotation", "shift", "candidate_rotation", "candidate_shift"):
         changed = getattr(state, name).clone()
@@ -86,8 +86,9 @@ def spoil_half_2(state: RunState) -> None:
         if name == "candidate_rotation":
             changed[1::2] = random_rotations(80 * changed.shape[1], generator=generator).view_as(changed[1::2])
         setattr(state, name, changed)
-    state.references["half2"] = torch.randn(state.references["half2"].shape, generator=generator)
-    state.networks["half2"] = state.networks["joint"]
+    for name in ("half2", "joint"):
+        state.references[name] = torch.randn(state.references[name].shape, generator=generator)
+    state.networks["half2"], state.networks["joint"] = state.networks["joint"], state.networks["half2"]
 
 
 def half_1(state: RunState) -> list[torch.Tensor]:
@@ -97,12 +98,12 @@ def half_1(state: RunState) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("step", [0, 1, RECHECK_ROUND])
 def test_a_round_of_half_1_does_not_see_half_2(split, spoiled_files, context, tmp_path, monkeypatch, step: int) -> None:
-    """Same noise spectrum, mask and FSC; of half 2 the images, poses, network and map are others."""
+    """Same noise spectrum, mask and FSC; images, poses, networks and maps of all but half 1 are others."""
     monkeypatch.setattr(rounds, "_update_noise", lambda run, reports: None)  # the spectrum is shared, and would differ
     split.step = step
     split.fsc = torch.linspace(1.0, 0.4, int(split.radius) + 1)
     other = clone(split)
-    spoil_half_2(other)
+    spoil_all_but_half_1(other)
     mask = user_mask(tmp_path)
     for run in (context(state=split, mask=mask), context(spoiled_files, state=other, mask=mask)):
         halves_step(run)

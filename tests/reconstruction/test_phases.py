@@ -1,6 +1,7 @@
 """Phases on small data: networks take over what the search found, and nothing is found in noise."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from reconstruction.conftest import SMALL_BOX, small_blobs
 from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import make_generator
-from resmfn.data import write_map
+from resmfn.data import read_map, write_map
 from resmfn.evaluation import align_poses
 from resmfn.fourier import fftn_centered, low_pass, resize_map, shell_average
 from resmfn.reconstruction import ReconstructionConfig, coarse, reconstruct, rounds
@@ -158,6 +159,10 @@ def test_every_network_holds_most_of_the_common_map(context, monkeypatch, hidden
     assert max(finest) < 1.1
 
 
+def refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
 def test_pure_noise_ends_with_a_verdict(tmp_path: Path) -> None:
     box_size = 20
     images = torch.randn(60, box_size, box_size, generator=make_generator(5))
@@ -174,4 +179,13 @@ def test_pure_noise_ends_with_a_verdict(tmp_path: Path) -> None:
         )
     )
     assert str(result.summary["verdict"]).startswith("not resolved")
-    assert (tmp_path / "run" / "map.mrc").exists()
+    written = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=refuse)
+    assert written["verdict"] == result.summary["verdict"]
+    for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+    # Filtered to what little the halves agree on: far less than the map holds.
+    power = {}
+    for name in ("map", "map_filtered"):
+        volume = read_map(tmp_path / "run" / f"{name}.mrc").data
+        power[name] = shell_average(fftn_centered(volume).abs().square(), box_size)
+    assert bool((power["map_filtered"][7:9] < 1e-6 * power["map"][7:9]).all())
