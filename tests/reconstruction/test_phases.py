@@ -103,7 +103,6 @@ def test_halves_end_when_poses_rest_at_the_radius_that_they_have(context) -> Non
     assert rounds_until_done(0.0) == rounds.MOST_ROUNDS
 
 
-@pytest.mark.xfail(reason="two rounds at rest end the halves before the round that looks at every view again")
 def test_halves_do_not_end_before_every_image_was_compared_with_all_views_again(context) -> None:
     run = context()
     run.state.radius = run.observations.radius_max

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,8 @@ HOLD = """
 import sys
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.run_folder import RunFolder
-with RunFolder(ReconstructionConfig(particles="p.star", out=sys.argv[1], resume=True)):
+with RunFolder(ReconstructionConfig(particles="p.star", out=sys.argv[1], resume=True)) as folder:
+    folder.begin()
     print("open", flush=True)
     sys.stdin.read()
 """
@@ -28,9 +31,17 @@ def config(out: Path, **settings: object) -> ReconstructionConfig:
     return ReconstructionConfig(particles="particles.star", out=out, **settings)
 
 
+@contextmanager
+def opened(config: ReconstructionConfig) -> Iterator[RunFolder]:
+    """Open a run folder and begin, as a run whose input is in order does."""
+    with RunFolder(config) as folder:
+        folder.begin()
+        yield folder
+
+
 def begun(out: Path, **settings: object) -> Path:
     """Make a run folder with a checkpoint."""
-    with RunFolder(config(out, **settings)) as folder:
+    with opened(config(out, **settings)) as folder:
         folder.save({"phase": "focus", "values": torch.arange(3.0)})
     return out
 
@@ -62,12 +73,12 @@ def test_a_second_process_is_refused_and_the_lock_dies_with_the_first(tmp_path) 
             assert (out / CONFIG).read_bytes() == before
         finally:
             holder.kill()
-    with RunFolder(config(out, resume=True)):
+    with opened(config(out, resume=True)):
         pass
 
 
 def test_the_same_process_may_not_open_it_twice(tmp_path) -> None:
-    with RunFolder(config(tmp_path / "run")):
+    with opened(config(tmp_path / "run")):
         assert_refused(config(tmp_path / "run", resume=True), "another process is writing")
 
 
@@ -83,7 +94,7 @@ def test_a_refused_folder_is_let_go(tmp_path) -> None:
 
 def test_a_closed_folder_is_free(tmp_path) -> None:
     for settings in ({}, {"resume": True}, {"overwrite": True}):
-        with RunFolder(config(tmp_path / "run", **settings)):
+        with opened(config(tmp_path / "run", **settings)):
             pass
 
 
@@ -113,15 +124,40 @@ def test_a_path_through_a_file_is_one_clear_error(tmp_path) -> None:
     assert_refused(config(tmp_path / "file" / "run"), "cannot make the run folder .*file")
 
 
+@pytest.mark.parametrize("settings", [{"resume": True}, {"overwrite": True}])
+def test_a_run_that_does_not_begin_leaves_the_folder_as_it_was(tmp_path, settings) -> None:
+    out = begun(tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(InputError, match="bad"), RunFolder(config(out, **settings)) as folder:
+        folder.log("reading")
+        raise InputError("bad")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_run_that_does_not_begin_leaves_no_folder(tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt), RunFolder(config(tmp_path / "run")):
+        raise KeyboardInterrupt
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_said_before_the_run_began_is_in_its_log(tmp_path) -> None:
+    with RunFolder(config(tmp_path / "run")) as folder:
+        folder.log("reading")
+        folder.begin()
+        folder.log("read")
+    lines = (tmp_path / "run" / "run.log").read_text().splitlines()
+    assert [line.split("  ")[1] for line in lines] == ["reading", "read"]
+
+
 def test_an_empty_folder_may_become_a_run(tmp_path) -> None:
     (tmp_path / "run").mkdir()
-    with RunFolder(config(tmp_path / "run")) as folder:
+    with opened(config(tmp_path / "run")) as folder:
         assert folder.load() is None
     assert (tmp_path / "run" / CONFIG).exists()
 
 
 def test_missing_parents_are_made(tmp_path) -> None:
-    with RunFolder(config(tmp_path / "a" / "b" / "run")):
+    with opened(config(tmp_path / "a" / "b" / "run")):
         pass
     assert (tmp_path / "a" / "b" / "run" / CONFIG).exists()
 
@@ -131,7 +167,7 @@ def test_overwriting_clears_all_that_was_there(tmp_path) -> None:
     (out / "map.mrc").write_text("old")
     (out / "figures").mkdir()
     (out / "figures" / "a.png").write_text("old")
-    with RunFolder(config(out, overwrite=True)) as folder:
+    with opened(config(out, overwrite=True)) as folder:
         assert folder.load() is None
         assert not folder.has_checkpoint
     assert {path.name for path in out.iterdir()} <= {CONFIG, ".lock"}
@@ -139,7 +175,7 @@ def test_overwriting_clears_all_that_was_there(tmp_path) -> None:
 
 def test_refused_input_leaves_no_folder(tmp_path) -> None:
     out = tmp_path / "run"
-    with pytest.raises(InputError, match="bad"), RunFolder(config(out)) as folder:
+    with pytest.raises(InputError, match="bad"), opened(config(out)) as folder:
         folder.log("reading")
         folder.record(stage="read")
         raise InputError("bad input")
@@ -148,7 +184,7 @@ def test_refused_input_leaves_no_folder(tmp_path) -> None:
 
 def test_an_error_after_a_checkpoint_leaves_the_folder(tmp_path) -> None:
     out = tmp_path / "run"
-    with pytest.raises(InputError, match="disk"), RunFolder(config(out)) as folder:
+    with pytest.raises(InputError, match="disk"), opened(config(out)) as folder:
         folder.save({"phase": "focus"})
         raise InputError("the disk is full")
     assert (out / CHECKPOINT).exists()
@@ -156,14 +192,14 @@ def test_an_error_after_a_checkpoint_leaves_the_folder(tmp_path) -> None:
 
 def test_an_interrupt_leaves_the_folder(tmp_path) -> None:
     out = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt), RunFolder(config(out)):
+    with pytest.raises(KeyboardInterrupt), opened(config(out)):
         raise KeyboardInterrupt
     assert (out / CONFIG).exists()
 
 
 def test_refused_input_leaves_what_stood_in_the_folder_before(tmp_path) -> None:
     out = begun(tmp_path / "run")
-    with pytest.raises(InputError, match="bad"), RunFolder(config(out, resume=True)):
+    with pytest.raises(InputError, match="bad"), opened(config(out, resume=True)):
         raise InputError("bad input")
     assert (out / CHECKPOINT).exists()
 
@@ -172,7 +208,7 @@ def test_refused_input_leaves_what_stood_in_the_folder_before(tmp_path) -> None:
 
 
 def test_the_settings_are_written_down_in_full(tmp_path) -> None:
-    with RunFolder(config(tmp_path / "run", shift_range=3.5, seed=7)):
+    with opened(config(tmp_path / "run", shift_range=3.5, seed=7)):
         pass
     written = yaml.safe_load((tmp_path / "run" / CONFIG).read_text())
     assert written["shift_range"] == 3.5
@@ -206,26 +242,26 @@ def test_other_particles_are_other_settings(tmp_path) -> None:
 
 def test_device_and_folders_may_change(tmp_path) -> None:
     out = begun(tmp_path / "run")
-    with RunFolder(config(out, resume=True, device="cpu", datadir=tmp_path)) as folder:
+    with opened(config(out, resume=True, device="cpu", datadir=tmp_path)) as folder:
         assert folder.load() is not None
 
 
 def test_before_the_first_checkpoint_a_resumed_run_starts_afresh_with_any_settings(tmp_path) -> None:
-    with RunFolder(config(tmp_path / "run")):
+    with opened(config(tmp_path / "run")):
         pass
-    with RunFolder(config(tmp_path / "run", resume=True, seed=5)) as folder:
+    with opened(config(tmp_path / "run", resume=True, seed=5)) as folder:
         assert folder.load() is None
     assert yaml.safe_load((tmp_path / "run" / CONFIG).read_text())["seed"] == 5
 
 
 def test_resuming_nothing_is_a_fresh_start(tmp_path) -> None:
-    with RunFolder(config(tmp_path / "run", resume=True)) as folder:
+    with opened(config(tmp_path / "run", resume=True)) as folder:
         assert folder.load() is None
 
 
 def test_a_folder_that_moved_is_resumed_where_it_is(tmp_path) -> None:
     begun(tmp_path / "run").rename(tmp_path / "elsewhere")
-    with RunFolder(config(tmp_path / "elsewhere", resume=True)) as folder:
+    with opened(config(tmp_path / "elsewhere", resume=True)) as folder:
         assert folder.load()["phase"] == "focus"
 
 
@@ -251,10 +287,10 @@ class Trap:
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path) -> None:
     state = {"phase": "halves", "step": 3, "maps": {"half1": torch.randn(3, 3, generator=torch.Generator())}}
-    with RunFolder(config(tmp_path / "run")) as folder:
+    with opened(config(tmp_path / "run")) as folder:
         folder.save(state)
         assert folder.load() is None  # nobody asked to resume
-    with RunFolder(config(tmp_path / "run", resume=True)) as folder:
+    with opened(config(tmp_path / "run", resume=True)) as folder:
         loaded = folder.load()
     assert (loaded["phase"], loaded["step"]) == ("halves", 3)
     assert torch.equal(loaded["maps"]["half1"], state["maps"]["half1"])
@@ -264,7 +300,7 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path) -> None:
     out, harm = begun(tmp_path / "run"), tmp_path / "harm"
     torch.save({"phase": "focus", "trap": Trap(harm)}, out / CHECKPOINT)
     with (
-        RunFolder(config(out, resume=True)) as folder,
+        opened(config(out, resume=True)) as folder,
         pytest.raises(InputError, match=r"(?s)checkpoint\.pt cannot be read .*start again with --overwrite"),
     ):
         folder.load()
@@ -277,7 +313,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path, content) -> None:
     whole = (out / CHECKPOINT).read_bytes()
     (out / CHECKPOINT).write_bytes(whole[: len(whole) // 2] if content is None else content)
     with (
-        RunFolder(config(out, resume=True)) as folder,
+        opened(config(out, resume=True)) as folder,
         pytest.raises(InputError, match="cannot be read"),
     ):
         folder.load()
@@ -288,7 +324,7 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch) -> 
         Path(path).write_bytes(b"half a checkp")
         raise OSError(28, "No space left on device")
 
-    with RunFolder(config(tmp_path / "run", resume=True)) as folder:
+    with opened(config(tmp_path / "run", resume=True)) as folder:
         folder.save({"phase": "focus"})
         monkeypatch.setattr(torch, "save", fail)
         with pytest.raises(InputError, match="No space left on device"):
@@ -301,7 +337,7 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch) -> 
 
 
 def test_metrics_are_lines_of_json_and_go_back_to_the_checkpoint(tmp_path) -> None:
-    with RunFolder(config(tmp_path / "run")) as folder:
+    with opened(config(tmp_path / "run")) as folder:
         assert folder.count_metrics() == 0
         for step in range(5):
             folder.record(stage="halves", step=step)
@@ -315,13 +351,13 @@ def test_metrics_are_lines_of_json_and_go_back_to_the_checkpoint(tmp_path) -> No
 
 
 def test_there_may_be_no_metrics_to_drop(tmp_path) -> None:
-    with RunFolder(config(tmp_path / "run")) as folder:
+    with opened(config(tmp_path / "run")) as folder:
         folder.keep_metrics(0)
     assert not (tmp_path / "run" / METRICS).exists()
 
 
 def test_the_log_has_a_time_for_each_line(tmp_path) -> None:
-    with RunFolder(config(tmp_path / "run")) as folder:
+    with opened(config(tmp_path / "run")) as folder:
         folder.log("first")
         folder.log("second")
     lines = (tmp_path / "run" / "run.log").read_text().splitlines()

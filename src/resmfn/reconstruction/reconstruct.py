@@ -90,11 +90,12 @@ def reconstruct(
         observations = observe(particles, mask_radius=radius, device=device)
         state, resumed = _first_state(folder, device)
         run = RunContext(config, particles, observations, state, teller)
+        if not resumed:
+            enter_first_phase(run)
+        folder.begin()  # all input was read by now: what it lacked left the folder as it was
         if resumed:
             folder.keep_metrics(state.n_metrics)
             teller(ProgressEvent("resume", f"from phase {state.phase}, step {state.step}"))
-        else:
-            enter_first_phase(run)
         while state.phase != "done":
             STEPS[state.phase](run)
             _save(folder, state, started)
@@ -133,7 +134,6 @@ def _resolved(
 def _first_state(folder: RunFolder, device: torch.device) -> tuple[RunState, bool]:
     stored = folder.load()
     if stored is None:
-        folder.keep_metrics(0)
         return RunState(), False
     return RunState.from_dict(stored, device), True
 

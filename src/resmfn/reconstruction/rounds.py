@@ -177,7 +177,8 @@ def _halves_are_done(run: RunContext, turn: float) -> bool:
         return state.step == FIXED_ROUNDS
     rests = _round_radius(run) < 1.02 * state.radius and turn < SETTLED_TURN
     state.rounds_at_rest = state.rounds_at_rest + 1 if rests else 0
-    return state.step == MOST_ROUNDS or state.rounds_at_rest == ROUNDS_AT_REST
+    looked_again = run.config.poses != "unknown" or state.step > RECHECK_ROUND
+    return state.step == MOST_ROUNDS or (looked_again and state.rounds_at_rest >= ROUNDS_AT_REST)
 
 
 def _update_noise(run: RunContext, reports: list[RoundReport]) -> None:

@@ -27,6 +27,9 @@ _MAY_DIFFER = {"resume", "overwrite", "out", "device", "datadir"}
 class RunFolder:
     """An open run folder; one process at a time. Use as a context manager.
 
+    It is locked when it is entered and as it was until :meth:`begin`: input that is refused before costs no run that
+    stood there, and leaves nothing behind.
+
     Raises
     ------
     InputError
@@ -39,6 +42,9 @@ class RunFolder:
         self.config = config
         self._lock: TextIO | None = None
         self._created = False
+        self._was_empty = False
+        self._begun = False
+        self._waiting: list[str] = []
 
     def __enter__(self) -> Self:
         if self.path.exists() and not self._is_ours():
@@ -47,21 +53,30 @@ class RunFolder:
             raise InputError(f"--out {self.path} holds a run; give --resume to go on, --overwrite, or another name")
         try:
             self._take()
-            if self.config.overwrite:
-                self._clear()
             if self.config.resume and self.has_checkpoint:
                 self._require_same_settings()
-            self._write_config()
         except BaseException:
             self._release()
             raise
         return self
+
+    def begin(self) -> None:
+        """Make it this run's folder: write the settings; drop what another run left, or metrics without checkpoint."""
+        if self.config.overwrite:
+            self._clear()
+        elif not (self.config.resume and self.has_checkpoint):
+            self.keep_metrics(0)
+        self._write_config()
+        self._begun = True
+        for line in self._waiting:
+            self._append_to_log(line)
 
     def _take(self) -> None:
         """Make the folder and lock it; the lock dies with the process."""
         try:
             self._created = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
+            self._was_empty = not any(self.path.iterdir())
             self._lock = (self.path / LOCK).open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -78,9 +93,11 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(value, (ValueError, OSError)) and not self.has_checkpoint and self._created:
-            # The input was refused before anything was computed: leave nothing behind.
+        refused = isinstance(value, (ValueError, OSError)) and not self.has_checkpoint
+        if self._created and (refused or not self._begun):
             shutil.rmtree(self.path, ignore_errors=True)
+        elif self._was_empty and not self._begun:
+            (self.path / LOCK).unlink(missing_ok=True)
         self._release()
 
     @property
@@ -112,8 +129,15 @@ class RunFolder:
 
     def log(self, message: str) -> None:
         """Append one line to the log, with the time."""
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n"
+        if self._begun:
+            self._append_to_log(line)
+        else:
+            self._waiting.append(line)
+
+    def _append_to_log(self, line: str) -> None:
         with (self.path / LOG).open("a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
+            file.write(line)
 
     def count_metrics(self) -> int:
         """Return how many metrics are recorded."""
