@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from resmfn.core import atomic
+from resmfn.data.run_folder import RunFolder
 from resmfn.reconstruction import ReconstructionConfig, coarse, outputs, reconstruct, refinement, rounds, search
-from resmfn.reconstruction.run_folder import RunFolder
 
 # For all runs that are compared: how good they are is not the question here.
 rounds.MOST_ROUNDS, coarse.COARSE_STEPS = 4, 20

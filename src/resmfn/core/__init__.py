@@ -1,7 +1,8 @@
 """What every other folder may use: errors, seeded random streams, atomic files. Knows nothing of images."""
 
 from resmfn.core.atomic import atomic_write
+from resmfn.core.device import choose_device
 from resmfn.core.errors import InputError, ResmfnError, ShapeError
 from resmfn.core.random import make_generator, spawn
 
-__all__ = ["InputError", "ResmfnError", "ShapeError", "atomic_write", "make_generator", "spawn"]
+__all__ = ["InputError", "ResmfnError", "ShapeError", "atomic_write", "choose_device", "make_generator", "spawn"]

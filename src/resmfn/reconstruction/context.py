@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from resmfn.core.errors import InputError
+from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.core.random import spawn
 from resmfn.data import ParticleSet, read_map
 from resmfn.evaluation import FscCurve
@@ -25,21 +24,6 @@ from resmfn.reconstruction.state import RunState
 
 HALVES = ("half1", "half2")
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class ProgressEvent:
-    """What a person, or a log, is told after a piece of work."""
-
-    stage: str
-    message: str
-    done: float | None = None
-    """Share of the run, 0 to 1: a guess; None inside a piece of work."""
-    values: dict[str, float] | None = None
-    """Figures worth recording."""
-
-
-Listener = Callable[[ProgressEvent], None]
 
 
 class RunContext:

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from resmfn.core.random import spawn
 from resmfn.data import write_map, write_particles
+from resmfn.data.run_folder import RunFolder
 from resmfn.evaluation import HalfMapResult, fsc_csv_text, half_map_resolution
 from resmfn.fourier import low_pass
 from resmfn.reconstruction.context import HALVES, RunContext, required
-from resmfn.reconstruction.run_folder import RunFolder
 
 AGREEMENT = 1.0
 """Starts whose log-likelihood is within this of the best are said to agree with it."""

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import torch
 
-from resmfn.core.errors import InputError
+from resmfn.core import InputError, choose_device
+from resmfn.core.progress import ProgressEvent
 from resmfn.data import ParticleSet, read_particles
+from resmfn.data.run_folder import RunFolder
 from resmfn.reconstruction.coarse import enter_first_phase, focus_step, search_step
 from resmfn.reconstruction.config import ReconstructionConfig
-from resmfn.reconstruction.context import ProgressEvent, RunContext, mask_radius
+from resmfn.reconstruction.context import RunContext, mask_radius
 from resmfn.reconstruction.network_map import default_width
 from resmfn.reconstruction.observations import observe
 from resmfn.reconstruction.outputs import write_results
 from resmfn.reconstruction.rounds import halves_step, joint_step, validate_step
-from resmfn.reconstruction.run_folder import RunFolder
 from resmfn.reconstruction.state import RunState
 
 STEPS: dict[str, Callable[[RunContext], None]] = {
@@ -102,20 +103,6 @@ def reconstruct(
         summary = write_results(folder, run)
         teller(ProgressEvent("done", str(summary["verdict"]), 1.0))
     return ReconstructionResult(folder.path, summary)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name: auto is a GPU if there is one.
-
-    Raises
-    ------
-    InputError
-        A GPU is asked for and there is none.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise InputError("--device cuda needs a GPU that this PyTorch can use, and there is none; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and available else "cpu")
 
 
 def _resolved(

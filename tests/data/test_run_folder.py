@@ -13,13 +13,13 @@ import torch
 import yaml
 
 from resmfn.core import InputError
+from resmfn.data.run_folder import CHECKPOINT, CONFIG, METRICS, RunFolder
 from resmfn.reconstruction.config import ReconstructionConfig
-from resmfn.reconstruction.run_folder import CHECKPOINT, CONFIG, METRICS, RunFolder
 
 HOLD = """
 import sys
 from resmfn.reconstruction.config import ReconstructionConfig
-from resmfn.reconstruction.run_folder import RunFolder
+from resmfn.data.run_folder import RunFolder
 with RunFolder(ReconstructionConfig(particles="p.star", out=sys.argv[1], resume=True)) as folder:
     folder.begin()
     print("open", flush=True)

@@ -11,17 +11,34 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, ClassVar, Protocol, Self, TextIO
 
 import torch
 import yaml
 
 from resmfn.core import InputError, atomic_write
-from resmfn.reconstruction.config import ReconstructionConfig
 
 CONFIG, CHECKPOINT, METRICS, LOG, LOCK = "config.yaml", "checkpoint.pt", "metrics.jsonl", "run.log", ".lock"
 _MAY_DIFFER = {"resume", "overwrite", "out", "device", "datadir"}
 """Settings that a resumed run may change."""
+
+
+class RunSettings(Protocol):
+    """A dataclass of settings, flags named as its fields are, that says where a run goes."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def out(self) -> Path:
+        """The folder."""
+
+    @property
+    def resume(self) -> bool:
+        """Whether to go on from its checkpoint."""
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether to replace a run that stands there."""
 
 
 class RunFolder:
@@ -37,7 +54,7 @@ class RunFolder:
         writes it; or a run is resumed with other settings than it was begun with.
     """
 
-    def __init__(self, config: ReconstructionConfig) -> None:
+    def __init__(self, config: RunSettings) -> None:
         self.path = Path(config.out)
         self.config = config
         self._lock: TextIO | None = None
@@ -176,7 +193,8 @@ class RunFolder:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def _settings(self) -> dict[str, object]:
-        return {k: os.fspath(v) if isinstance(v, Path) else v for k, v in asdict(self.config).items()}
+        plain = {k: os.fspath(v) if isinstance(v, Path) else v for k, v in asdict(self.config).items()}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
     def _write_config(self) -> None:
         self.write_text(CONFIG, yaml.safe_dump(self._settings(), sort_keys=False))

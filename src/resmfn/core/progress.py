@@ -1,0 +1,21 @@
+"""What long tasks say while they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """What a person, or a log, is told after a piece of work."""
+
+    stage: str
+    message: str
+    done: float | None = None
+    """Share of the run, 0 to 1: a guess; None inside a piece of work."""
+    values: dict[str, float] | None = None
+    """Figures worth recording."""
+
+
+Listener = Callable[[ProgressEvent], None]
