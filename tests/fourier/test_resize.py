@@ -64,3 +64,11 @@ def test_a_map_that_is_no_cube_is_refused() -> None:
         resize_map(torch.zeros(4, 4, 5), 8)
     with pytest.raises(ShapeError, match="new_size must be at least 1, got 0"):
         resize_images(torch.zeros(4, 4), 0)
+
+
+@given(old=st.integers(5, 14), new=st.integers(4, 13), seed=st.integers(0, 99))
+def test_real_input_is_shrunk_as_complex_input_is(old: int, new: int, seed: int) -> None:
+    """Real input has a way of its own, which computes no more of the transform than is kept."""
+    x = torch.randn(old, old, old, generator=make_generator(seed), dtype=torch.float64)
+    torch.testing.assert_close(resize_map(x, new), resize_map(x.to(torch.complex128), new).real)
+    torch.testing.assert_close(resize_images(x, new), resize_images(x.to(torch.complex128), new).real)

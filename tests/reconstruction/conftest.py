@@ -12,10 +12,11 @@ from resmfn.core import make_generator
 from resmfn.data import read_particles
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction import ReconstructionConfig
-from resmfn.reconstruction.context import RunContext, mask_radius
+from resmfn.reconstruction.context import RunContext
 from resmfn.reconstruction.observations import observe
 from resmfn.reconstruction.pose_refinement import Poses
 from resmfn.reconstruction.state import RunState
+from resmfn.reconstruction.working_box import WorkingBox
 from resmfn.rotations import random_rotations
 
 SMALL_BOX = 20
@@ -57,7 +58,9 @@ def build_context(particles: Path, folder: Path, state: RunState | None = None, 
     settings = {"hidden_dim": 8, "shift_range": 0.0, "mask_diameter": 0.84 * SMALL_BOX * PIXEL_SIZE} | settings
     config = ReconstructionConfig(particles=particles, out=folder / "run", **settings)
     found = read_particles(particles, pixel_size=config.pixel_size)
-    observations = observe(found, mask_radius=mask_radius(config, found), device=torch.device("cpu"))
+    box = WorkingBox.of(config, found)
+    radius = box.mask_radius(config.mask_diameter)
+    observations = observe(found, mask_radius=radius, device=torch.device("cpu"), box_size=box.box_size)
     return RunContext(config, found, observations, state or RunState(), lambda event: None)
 
 

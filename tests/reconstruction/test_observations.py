@@ -11,7 +11,7 @@ from resmfn.core import InputError, make_generator
 from resmfn.data import read_particles
 from resmfn.fourier import half_plane_pixels, radius_grid, soft_sphere
 from resmfn.physics import compute_ctf
-from resmfn.reconstruction import observations as module
+from resmfn.reconstruction import image_chunks
 from resmfn.reconstruction.observations import Observations, observe
 
 BOX = 32
@@ -158,7 +158,7 @@ def test_whitening_divides_values_and_ctf_alike(tmp_path) -> None:
 def test_images_read_in_parts_are_the_same(tmp_path, monkeypatch) -> None:
     path = write_particle_files(tmp_path, white(60), optics=varied_optics(60))
     whole = observe(read_particles(path), mask_radius=11.0, device=CPU)
-    monkeypatch.setattr(module, "_READ_BATCH", 20)
+    monkeypatch.setattr(image_chunks, "READ_IMAGES", 20)
     parts = observe(read_particles(path), mask_radius=11.0, device=CPU)
     index = torch.arange(60)
     for expected, found in zip(whole.batch(index, 300), parts.batch(index, 300), strict=True):

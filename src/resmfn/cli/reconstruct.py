@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from resmfn.reconstruction import ProgressEvent, ReconstructionResult
 
 _FLAG = Parameter(negative="")
+_DATA = Parameter(group=Group.create_ordered("Real data"))
 
 
 def reconstruct(
     particles: Annotated[Path, Parameter(help="RELION STAR file of the particle images.")],
     *,
     out: Annotated[Path, Parameter(help="Run folder to make.")],
+    box_size: Annotated[
+        int | None,
+        _DATA,
+        Parameter(help="Pixels, to which images are Fourier-cropped as they are read [default: theirs]."),
+    ] = None,
     mask_diameter: Annotated[
         float | None, Parameter(help="Å, of the sphere that holds the particle [default: 0.84 of the box].")
     ] = None,
@@ -57,6 +63,7 @@ def reconstruct(
     config = ReconstructionConfig(
         particles=particles,
         out=out,
+        box_size=box_size,
         mask_diameter=mask_diameter,
         mask=mask,
         shift_range=shift_range,

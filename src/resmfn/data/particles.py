@@ -101,6 +101,20 @@ class ParticleSet:
         self._require_signal(pixels, rows)
         return pixels
 
+    def distinct_images(self) -> tuple[Tensor, Tensor]:
+        """Return what is needed to read each image once, although several rows may show it.
+
+        Returns
+        -------
+        tuple
+            (m,) a row of each image, images in the order in which they are stored; (n,) which of these each row shows.
+        """
+        if self.images is None:
+            raise InputError(f"{self.path}: its images were not opened; read the file with them")
+        place = np.stack((self.images.stack_of, self.images.position))
+        _, rows, image_of = np.unique(place, axis=1, return_index=True, return_inverse=True)
+        return torch.from_numpy(rows), torch.from_numpy(image_of.reshape(-1))
+
     def _require_signal(self, pixels: Tensor, rows: np.ndarray) -> None:
         if not len(rows):
             return

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self, TextIO
@@ -206,6 +206,8 @@ class RunFolder:
             raise InputError(f"{self.path / CONFIG} cannot be read ({error}); start again with --overwrite") from None
         if not isinstance(before, dict):
             raise InputError(f"{self.path / CONFIG} holds no settings; start again with --overwrite")
+        # A run begun before a setting existed had what is its default now.
+        before = {f.name: f.default for f in fields(self.config) if f.default is not MISSING} | before
         for name, value in self._settings().items():
             if name not in _MAY_DIFFER and before.get(name) != value:
                 flag = "--" + name.replace("_", "-")

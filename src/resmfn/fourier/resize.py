@@ -37,6 +37,8 @@ def _resize(x: Tensor, new_size: int, ndim: int) -> Tensor:
         raise ShapeError(f"new_size must be at least 1, got {new_size}")
     if new_size == old_size:
         return x.clone()
+    if new_size < old_size and not x.is_complex():
+        return _shrink_real(x, new_size, ndim)
     dims = tuple(range(-ndim, 0))
     spectrum = torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(x, dim=dims), dim=dims), dim=dims)
     for dim in dims:
@@ -44,6 +46,28 @@ def _resize(x: Tensor, new_size: int, ndim: int) -> Tensor:
     resized = torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(spectrum, dim=dims), dim=dims), dim=dims)
     resized = resized * (new_size / old_size) ** ndim
     return resized if x.is_complex() else resized.real
+
+
+def _shrink_real(x: Tensor, new_size: int, ndim: int) -> Tensor:
+    """Crop the transform axis by axis, so that each but the first is computed only where it is kept."""
+    old_size, half = x.shape[-1], new_size // 2
+    # In plain transforms index 0 is the origin: a ramp of phases moves it from old_size // 2 to new_size // 2.
+    turns = 2 * torch.pi * ((old_size // 2) / old_size - half / new_size)
+    k = torch.arange(half + 1, device=x.device, dtype=x.dtype)
+    ramp = torch.polar(torch.ones_like(k), turns * k)
+    spectrum = torch.fft.rfft(x)[..., : half + 1] * ramp
+    if new_size % 2 == 0:
+        spectrum[..., half] *= 2  # the inverse keeps the real part, half the sum of the two terms that meet here
+    for dim in range(-2, -ndim - 1, -1):
+        shape = (-1, *(1,) * (-1 - dim))
+        whole = torch.fft.fft(spectrum, dim=dim)
+        positive = whole.narrow(dim, 0, half + 1) * ramp.view(shape)
+        negative = whole.narrow(dim, old_size - half, half) * ramp[1:].flip(0).conj().view(shape)
+        if new_size % 2 == 0:
+            negative.narrow(dim, 0, 1).add_(positive.narrow(dim, half, 1))
+            positive = positive.narrow(dim, 0, half)
+        spectrum = torch.fft.ifft(torch.cat((positive, negative), dim=dim), dim=dim)
+    return torch.fft.irfft(spectrum, n=new_size) * (new_size / old_size) ** ndim
 
 
 def _resize_axis(spectrum: Tensor, dim: int, new_size: int) -> Tensor:

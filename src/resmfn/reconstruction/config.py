@@ -26,6 +26,8 @@ class ReconstructionConfig:
     """RELION STAR file of the particle images."""
     out: Path
     """Run folder to make."""
+    box_size: int | None = None
+    """Pixels of the working box, to which the images are Fourier-cropped as they are read; by default theirs."""
     mask_diameter: float | None = None
     """Diameter of the sphere that holds the particle, in Å; by default 0.84 of the box."""
     mask: Path | None = None
@@ -62,7 +64,7 @@ class ReconstructionConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value))  # text will do
-        for name, least in (("n_starts", 1), ("hidden_dim", 8), ("network_steps", 1)):
+        for name, least in (("n_starts", 1), ("hidden_dim", 8), ("network_steps", 1), ("box_size", 16)):
             if getattr(self, name) is not None and getattr(self, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
         for name in ("mask_diameter", "ini_high", "pixel_size"):

@@ -21,6 +21,7 @@ from resmfn.reconstruction.pose_refinement import Poses
 from resmfn.reconstruction.refinement import Branch, resized
 from resmfn.reconstruction.search import SearchSpace, sphere_on
 from resmfn.reconstruction.state import RunState
+from resmfn.reconstruction.working_box import WorkingBox
 
 HALVES = ("half1", "half2")
 Value = TypeVar("Value")
@@ -51,9 +52,9 @@ class RunContext:
     ) -> None:
         self.config, self.particles, self.observations, self.state = config, particles, observations, state
         self.listener = listener
-        self.box_size, self.pixel_size = particles.box_size, particles.pixel_size
+        self.box_size, self.pixel_size = observations.box_size, observations.pixel_size
         self.device = observations.device
-        self.space = SearchSpace(mask_radius(config, particles), config.shift_range)
+        self.space = SearchSpace(WorkingBox.of(config, particles).mask_radius(config.mask_diameter), config.shift_range)
         self.full = MapGrid(self.box_size, self.box_size)
         self.sphere = sphere_on(self.full, self.space, self.device)
         self.user_mask = None if config.mask is None else self._read_mask()
@@ -125,20 +126,24 @@ class RunContext:
         self.listener(ProgressEvent(stage, message, done, values))
 
     def read_own_map(self, flag: str, path: object) -> Tensor:
-        """Read a map that must have the images' box and pixel size."""
+        """Read a map that must have the box and pixel size of the images, or of the maps; return it in the latter."""
         found = read_map(str(path))
-        if found.box_size != self.box_size or abs(found.pixel_size - self.pixel_size) > 0.01 * self.pixel_size:
+        frames = {self.particles.box_size: self.particles.pixel_size, self.box_size: self.pixel_size}
+        expected = frames.get(found.box_size)
+        if expected is None or abs(found.pixel_size - expected) > 0.01 * expected:
+            wanted = " or ".join(f"{size} pixels of {pixel:g} Å" for size, pixel in frames.items())
             raise InputError(
-                f"{flag} {path} must have the images' box of {self.box_size} pixels of {self.pixel_size:g} Å, got "
-                f"{found.box_size} of {found.pixel_size:g} Å; resample it"
+                f"{flag} {path} must have the images' box of {wanted}, got {found.box_size} of "
+                f"{found.pixel_size:g} Å; resample it"
             )
-        return found.data.to(self.device)
+        return resized(found.data, self.box_size).to(self.device)
 
     def _read_mask(self) -> Tensor:
         path = self.config.mask
         mask = self.read_own_map("--mask", path)
         low, high = float(mask.min()), float(mask.max())
-        if low < -1e-3 or high > 1 + 1e-3 or high <= 0:
+        slack = 1e-3 if self.box_size == self.particles.box_size else 0.1  # edges ring a little when they are cropped
+        if low < -slack or high > 1 + slack or high <= 0:
             raise InputError(
                 f"--mask {path} must lie between 0 and 1, got {low:g} to {high:g}; threshold the map and soften its "
                 "edge first"
@@ -155,20 +160,6 @@ class RunContext:
         order = torch.randperm(len(self.particles), generator=spawn(self.config.seed, "halves"))
         middle = len(order) // 2
         return order[:middle].sort().values.to(self.device), order[middle:].sort().values.to(self.device)
-
-
-def mask_radius(config: ReconstructionConfig, particles: ParticleSet) -> float:
-    """Return the radius of the spherical mask in pixels; by default 0.42 of the box."""
-    if config.mask_diameter is None:
-        return 0.42 * particles.box_size
-    radius = config.mask_diameter / (2 * particles.pixel_size)
-    if not 2 <= radius <= 0.5 * particles.box_size:
-        side = particles.box_size * particles.pixel_size
-        raise InputError(
-            f"--mask-diameter must lie between 4 pixels and the box, {4 * particles.pixel_size:g} to {side:g} Å, got "
-            f"{config.mask_diameter:g}"
-        )
-    return radius
 
 
 def required(value: Value | None) -> Value:

@@ -10,8 +10,9 @@ from resmfn.data import ParticleSet
 from resmfn.fourier import half_plane_from_images, half_plane_pixels, radius_grid, shell_average, soft_sphere
 from resmfn.fourier.transforms import fft2_centered
 from resmfn.physics import compute_ctf
+from resmfn.reconstruction.image_chunks import read_once
 
-_READ_BATCH = 1000
+_CTF_BATCH = 1000
 _NOISE_SAMPLE = 1000
 _LEAST_CORNER = 0.05
 """Share of an image that must lie outside the mask for its noise to be measured there."""
@@ -57,6 +58,11 @@ class Observations:
         return self._values.device
 
     @property
+    def grey(self) -> float:
+        """Factor from maps in the scale of these pixels to the images' grey values."""
+        return float(self.noise_level.median())
+
+    @property
     def radius_max(self) -> float:
         """Largest frequency held, in Fourier pixels."""
         return float(self.radius[-1])
@@ -75,53 +81,70 @@ class Observations:
         return self._values[index, :n_pixels] * gain, self._ctf[index, :n_pixels] * gain
 
 
-def observe(particles: ParticleSet, *, mask_radius: float, device: torch.device) -> Observations:
-    """Read all images once and keep their Fourier pixels up to Nyquist.
+def observe(
+    particles: ParticleSet, *, mask_radius: float, device: torch.device, box_size: int | None = None
+) -> Observations:
+    """Read every image once, crop it to the working box, and keep its Fourier pixels up to Nyquist.
 
     Parameters
     ----------
     particles
-        Images and optics.
+        Images and optics. Rows that show one image share its reading.
     mask_radius
-        Pixels; what is outside is taken for noise.
+        Pixels of the working box; what is outside is taken for noise.
     device
         Where to keep them: 12 bytes a pixel of the half plane, 18 kB an image of 64^2.
+    box_size
+        Side of the working box in pixels, at most that of the images; by default theirs.
     """
-    box_size, pixel_size = particles.box_size, particles.pixel_size
-    outside = _outside(box_size, mask_radius)
+    size = box_size or particles.box_size
+    pixel_size = particles.pixel_size * particles.box_size / size
+    outside = _outside(size, mask_radius)
     # Frequency 0 is left out: the mean of the corners was taken off each image.
-    pixels = half_plane_pixels((box_size - 1) // 2, radius_min=0.5)
-    frequencies = pixels.float() / (box_size * pixel_size)
-    values, ctf, levels, spectra = [], [], [], []
-    for start in range(0, len(particles), _READ_BATCH):
-        rows = slice(start, min(start + _READ_BATCH, len(particles)))
-        images = particles.read_images(rows)
-        noise = images[:, outside]
-        level = noise.std(dim=1)
-        if not bool((level > 0).all()):
-            row = start + int((level <= 0).nonzero()[0]) + 1
-            raise InputError(
-                f"{particles.path}: row {row}: the image has no noise outside the mask, so its noise cannot be "
-                "measured; images must not be masked: give them as they were extracted, or a smaller --mask-diameter"
-            )
-        images = (images - noise.mean(dim=1)[:, None, None]) / level[:, None, None]
-        if start < _NOISE_SAMPLE:
-            spectra.append(_corner_spectrum(images, mask_radius))
-        values.append((half_plane_from_images(images, pixels) / box_size).to(device))
-        optics = None if particles.optics is None else particles.optics.select(rows)
-        contrast = torch.ones(len(images), len(pixels)) if optics is None else compute_ctf(optics, frequencies)
-        ctf.append(contrast.to(device))
-        levels.append(level)
+    pixels = half_plane_pixels((size - 1) // 2, radius_min=0.5)
+    values = torch.empty(len(particles), len(pixels), dtype=torch.complex64, device=device)
+    level = torch.empty(len(particles))
+    power, n_sampled = torch.zeros(size // 2 + 1), 0
+    for chunk in read_once(particles, size):
+        noise = chunk.images[:, outside]
+        deviation = noise.std(dim=1)
+        _require_noise(particles, chunk.row, deviation)
+        images = (chunk.images - noise.mean(dim=1)[:, None, None]) / deviation[:, None, None]
+        if n_sampled < _NOISE_SAMPLE:
+            power += len(images) * _corner_spectrum(images, mask_radius)
+            n_sampled += len(images)
+        values[chunk.shown_by] = (half_plane_from_images(images, pixels) / size).to(device)[chunk.image]
+        level[chunk.shown_by] = deviation[chunk.image]
     observations = Observations(
-        torch.cat(values),
-        torch.cat(ctf),
+        values,
+        _contrast_transfer(particles, pixels.float() / (size * pixel_size), device),
         pixels.to(device),
-        box_size=box_size,
+        box_size=size,
         pixel_size=pixel_size,
-        noise_level=torch.cat(levels).to(device),
+        noise_level=level.to(device),
     )
-    observations.set_noise_power(torch.stack(spectra).mean(dim=0))
+    observations.set_noise_power(power / n_sampled)
     return observations
+
+
+def _require_noise(particles: ParticleSet, rows: Tensor, deviation: Tensor) -> None:
+    if not bool((deviation > 0).all()):
+        row = int(rows[deviation <= 0].min()) + 1
+        raise InputError(
+            f"{particles.path}: row {row}: the image has no noise outside the mask, so its noise cannot be measured; "
+            "images must not be masked: give them as they were extracted, or a smaller --mask-diameter"
+        )
+
+
+def _contrast_transfer(particles: ParticleSet, frequencies: Tensor, device: torch.device) -> Tensor:
+    """Return the CTF of each row (n, P); 1 where there are no optics."""
+    if particles.optics is None:
+        return torch.ones(len(particles), len(frequencies), device=device)
+    ctf = torch.empty(len(particles), len(frequencies), device=device)
+    for start in range(0, len(particles), _CTF_BATCH):
+        rows = slice(start, min(start + _CTF_BATCH, len(particles)))
+        ctf[rows] = compute_ctf(particles.optics.select(rows), frequencies).to(device)
+    return ctf
 
 
 def _outside(box_size: int, mask_radius: float) -> Tensor:

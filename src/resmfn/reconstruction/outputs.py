@@ -20,7 +20,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     """Write maps, poses, curves and summary; return the summary."""
     state, full = run.state, run.full
     mask = run.mask_on(full).cpu()
-    grey = float(run.observations.noise_level.median())
+    grey = run.observations.grey
     maps = {name: state.references[name].cpu() * grey for name in (*HALVES, "joint")}
     halves = half_map_resolution(
         maps["half1"], maps["half2"], mask, run.pixel_size, generator=spawn(run.config.seed, "phases")
@@ -84,6 +84,8 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         "device": str(run.device),
         "box_size": run.box_size,
         "pixel_size": run.pixel_size,
+        "image_box_size": run.particles.box_size,
+        "image_pixel_size": run.particles.pixel_size,
     }
     summary["verdict"] = _verdict(run, halves.resolution, split)
     return summary

@@ -17,12 +17,13 @@ from resmfn.data import ParticleSet, read_particles
 from resmfn.data.run_folder import RunFolder
 from resmfn.reconstruction.coarse import enter_first_phase, focus_step, search_step
 from resmfn.reconstruction.config import ReconstructionConfig
-from resmfn.reconstruction.context import RunContext, mask_radius
+from resmfn.reconstruction.context import RunContext
 from resmfn.reconstruction.network_map import default_width
 from resmfn.reconstruction.observations import observe
 from resmfn.reconstruction.outputs import write_results
 from resmfn.reconstruction.rounds import halves_step, joint_step, validate_step
 from resmfn.reconstruction.state import RunState
+from resmfn.reconstruction.working_box import WorkingBox
 
 STEPS: dict[str, Callable[[RunContext], None]] = {
     "search": search_step,
@@ -81,14 +82,15 @@ def reconstruct(
             f"{LEAST_PARTICLES}"
         )
     device = choose_device(config.device)
-    radius = mask_radius(config, particles)
-    config = _resolved(config, particles, radius, device)
+    box = WorkingBox.of(config, particles)
+    radius = box.mask_radius(config.mask_diameter)
+    config = _resolved(config, box, particles, device)
     if config.poses != "unknown":
         particles.require_poses()
     with RunFolder(config) as folder:
         teller = _Teller(folder, listener)
-        teller(ProgressEvent("read", f"{_describe(particles)} on {device}", 0.0))
-        observations = observe(particles, mask_radius=radius, device=device)
+        teller(ProgressEvent("read", f"{_describe(particles, box)} on {device}", 0.0))
+        observations = observe(particles, mask_radius=radius, device=device, box_size=box.box_size)
         state, resumed = _first_state(folder, device)
         run = RunContext(config, particles, observations, state, teller)
         if not resumed:
@@ -106,14 +108,14 @@ def reconstruct(
 
 
 def _resolved(
-    config: ReconstructionConfig, particles: ParticleSet, radius: float, device: torch.device
+    config: ReconstructionConfig, box: WorkingBox, particles: ParticleSet, device: torch.device
 ) -> ReconstructionConfig:
     """Return the settings with every default that depends on the data filled in."""
     return replace(
         config,
-        mask_diameter=round(2 * radius * particles.pixel_size, 6),
+        mask_diameter=round(2 * box.mask_radius(config.mask_diameter) * box.pixel_size, 6),
         pixel_size=particles.pixel_size,
-        hidden_dim=config.hidden_dim or default_width(particles.box_size),
+        hidden_dim=config.hidden_dim or default_width(box.box_size),
         device="cuda" if device.type == "cuda" else "cpu",
     )
 
@@ -125,9 +127,12 @@ def _first_state(folder: RunFolder, device: torch.device) -> tuple[RunState, boo
     return RunState.from_dict(stored, device), True
 
 
-def _describe(particles: ParticleSet) -> str:
-    box = particles.box_size
-    return f"{len(particles)} particles of {box} x {box} pixels of {particles.pixel_size:g} Å"
+def _describe(particles: ParticleSet, box: WorkingBox) -> str:
+    native = particles.box_size
+    text = f"{len(particles)} particles of {native} x {native} pixels of {particles.pixel_size:g} Å"
+    if box.box_size != native:
+        text += f", cropped to {box.box_size} of {box.pixel_size:g} Å"
+    return text
 
 
 def _save(folder: RunFolder, state: RunState, clock: _Clock) -> None:

@@ -1,0 +1,49 @@
+"""Images read from disk in the order in which they lie there, each once, the next ones while these are worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resmfn.data import ParticleSet
+from resmfn.fourier import resize_images
+
+READ_PIXELS, READ_IMAGES = 16_000_000, 1000
+"""Most of either that one chunk holds: 64 MB of pixels, whatever the box."""
+
+
+@dataclass(frozen=True)
+class ImageChunk:
+    """Some images, and the rows that show them."""
+
+    images: Tensor
+    """(m, N, N) in the working box."""
+    row: Tensor
+    """int64 (m,): the first row that shows each image."""
+    shown_by: Tensor
+    """int64 (r,): every row that shows one of them."""
+    image: Tensor
+    """int64 (r,): which image of the chunk it shows."""
+
+
+def read_once(particles: ParticleSet, box_size: int) -> Iterator[ImageChunk]:
+    """Read every image once, Fourier-cropped to ``box_size``, in chunks that fit in memory."""
+    first_row, image_of = particles.distinct_images()
+    order = torch.argsort(image_of, stable=True)
+    starts = torch.cat((torch.zeros(1, dtype=torch.int64), torch.bincount(image_of).cumsum(0)))
+    step = max(1, min(READ_IMAGES, READ_PIXELS // particles.box_size**2))
+    chunks = torch.arange(len(first_row)).split(step)
+    with ThreadPoolExecutor(1) as reader:
+        pending = reader.submit(particles.read_images, first_row[chunks[0]])
+        for number, chunk in enumerate(chunks):
+            images = pending.result()
+            if number + 1 < len(chunks):
+                pending = reader.submit(particles.read_images, first_row[chunks[number + 1]])
+            rows = order[starts[chunk[0]] : starts[chunk[-1] + 1]]
+            if box_size != particles.box_size:
+                images = resize_images(images, box_size)
+            yield ImageChunk(images, first_row[chunk], rows, image_of[rows] - chunk[0])
