@@ -363,3 +363,13 @@ def test_the_log_has_a_time_for_each_line(tmp_path) -> None:
     lines = (tmp_path / "run" / "run.log").read_text().splitlines()
     assert [line.split("  ")[1] for line in lines] == ["first", "second"]
     assert all(line[:2] == "20" and line[10] == " " for line in lines)
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default(tmp_path) -> None:
+    run = begun(tmp_path / "run")
+    settings = yaml.safe_load((run / CONFIG).read_text())
+    del settings["box_size"]
+    (run / CONFIG).write_text(yaml.safe_dump(settings))
+    assert_refused(config(run, resume=True, box_size=32), "begun with --box-size None, not 32")
+    with opened(config(run, resume=True)) as folder:
+        assert folder.load() is not None
