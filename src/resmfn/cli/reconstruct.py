@@ -6,26 +6,23 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from resmfn.cli.real_data_flags import RealDataFlags
 
 if TYPE_CHECKING:
     from resmfn.reconstruction import ProgressEvent, ReconstructionResult
 
 _FLAG = Parameter(negative="")
-_DATA = Parameter(group=Group.create_ordered("Real data"))
+_NOTHING_SPECIAL = RealDataFlags()
 
 
 def reconstruct(
     particles: Annotated[Path, Parameter(help="RELION STAR file of the particle images.")],
     *,
     out: Annotated[Path, Parameter(help="Run folder to make.")],
-    box_size: Annotated[
-        int | None,
-        _DATA,
-        Parameter(help="Pixels, to which images are Fourier-cropped as they are read [default: theirs]."),
-    ] = None,
     mask_diameter: Annotated[
         float | None, Parameter(help="Å, of the sphere that holds the particle [default: 0.84 of the box].")
     ] = None,
@@ -48,6 +45,7 @@ def reconstruct(
     pixel_size: Annotated[float | None, Parameter(help="Å per pixel, in place of what the files say.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="Where to compute.")] = "auto",
     seed: Annotated[int, Parameter(help="Of everything random.")] = 0,
+    real: RealDataFlags = _NOTHING_SPECIAL,
     resume: Annotated[bool, _FLAG, Parameter(help="Go on from the run's last checkpoint.")] = False,
     overwrite: Annotated[bool, _FLAG, Parameter(help="Replace an existing run folder.")] = False,
 ) -> None:
@@ -63,7 +61,6 @@ def reconstruct(
     config = ReconstructionConfig(
         particles=particles,
         out=out,
-        box_size=box_size,
         mask_diameter=mask_diameter,
         mask=mask,
         shift_range=shift_range,
@@ -79,6 +76,7 @@ def reconstruct(
         seed=seed,
         resume=resume,
         overwrite=overwrite,
+        **vars(real),
     )
     with show:
         result = run(config, show)

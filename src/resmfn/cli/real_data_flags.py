@@ -1,0 +1,18 @@
+"""Flags of ``resmfn reconstruct`` that real data may need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+
+@Parameter(name="*", group=Group.create_ordered("Real data"))
+@dataclass(frozen=True, kw_only=True)
+class RealDataFlags:
+    """What real particle sets need, beyond clean ones; names and defaults are those of the settings."""
+
+    box_size: Annotated[
+        int | None, Parameter(help="Pixels, to which images are Fourier-cropped as they are read [default: theirs].")
+    ] = None
