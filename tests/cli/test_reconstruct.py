@@ -303,6 +303,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Reconstruc
 def test_every_flag_reaches_the_settings(recorded, tmp_path) -> None:
     wanted = {
         "box_size": 24,
+        "contrast": "black",
         "mask_diameter": 80.0,
         "mask": Path("mask.mrc"),
         "shift_range": 3.5,

@@ -24,6 +24,7 @@ def test_text_becomes_paths() -> None:
         ({"n_starts": 0}, "--n-starts must be at least 1, got 0"),
         ({"hidden_dim": 7}, "--hidden-dim must be at least 8, got 7"),
         ({"network_steps": 0}, "--network-steps must be at least 1, got 0"),
+        ({"contrast": "grey"}, "--contrast must be auto, white or black, got 'grey'"),
         ({"mask_diameter": 0.0}, "--mask-diameter must be above 0 Å, got 0"),
         ({"mask_diameter": float("nan")}, "--mask-diameter must be above 0 Å, got nan"),
         ({"ini_high": -1.0}, "--ini-high must be above 0 Å, got -1"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -16,3 +16,6 @@ class RealDataFlags:
     box_size: Annotated[
         int | None, Parameter(help="Pixels, to which images are Fourier-cropped as they are read [default: theirs].")
     ] = None
+    contrast: Annotated[
+        Literal["auto", "white", "black"], Parameter(help="Molecules are white or black; auto asks the images.")
+    ] = "auto"

@@ -9,6 +9,7 @@ from typing import Literal
 from resmfn.core.errors import InputError
 
 PoseSource = Literal["unknown", "from-input", "fixed"]
+Contrast = Literal["auto", "white", "black"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -28,6 +29,8 @@ class ReconstructionConfig:
     """Run folder to make."""
     box_size: int | None = None
     """Pixels of the working box, to which the images are Fourier-cropped as they are read; by default theirs."""
+    contrast: Contrast = "auto"
+    """Whether molecules are white or black at low frequency in the images; auto asks the images."""
     mask_diameter: float | None = None
     """Diameter of the sphere that holds the particle, in Å; by default 0.84 of the box."""
     mask: Path | None = None
@@ -77,6 +80,8 @@ class ReconstructionConfig:
             raise InputError(f"--poses must be unknown, from-input or fixed, got {self.poses!r}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"--device must be auto, cpu or cuda, got {self.device!r}")
+        if self.contrast not in ("auto", "white", "black"):
+            raise InputError(f"--contrast must be auto, white or black, got {self.contrast!r}")
         if self.reference is not None and self.poses != "unknown":
             raise InputError(f"--reference starts a search: it cannot go with --poses {self.poses}; drop one of them")
         if self.resume and self.overwrite:

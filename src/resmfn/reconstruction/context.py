@@ -13,6 +13,7 @@ from resmfn.core.random import spawn
 from resmfn.data import ParticleSet, read_map
 from resmfn.evaluation import FscCurve
 from resmfn.reconstruction.config import ReconstructionConfig
+from resmfn.reconstruction.contrast import ContrastVote
 from resmfn.reconstruction.masks import shape_mask
 from resmfn.reconstruction.network_map import NetworkMap, default_width
 from resmfn.reconstruction.normal_equations import MapGrid
@@ -40,6 +41,8 @@ class RunContext:
         Where to go on from; the phases change it.
     listener
         Told of progress.
+    vote
+        How the images' contrast was settled; None where they were taken as they are.
     """
 
     def __init__(
@@ -49,9 +52,10 @@ class RunContext:
         observations: Observations,
         state: RunState,
         listener: Listener,
+        vote: ContrastVote | None = None,
     ) -> None:
         self.config, self.particles, self.observations, self.state = config, particles, observations, state
-        self.listener = listener
+        self.listener, self.vote = listener, vote
         self.box_size, self.pixel_size = observations.box_size, observations.pixel_size
         self.device = observations.device
         self.space = SearchSpace(WorkingBox.of(config, particles).mask_radius(config.mask_diameter), config.shift_range)

@@ -75,6 +75,10 @@ class Observations:
         """Set the noise variance of a complex pixel in each shell ``(box_size // 2 + 1,)``."""
         self.noise_power = power.to(self.noise_power)
 
+    def invert(self) -> None:
+        """Turn black into white, in all images."""
+        self._values.neg_()
+
     def batch(self, index: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
         """Return whitened values and CTF ``(m, n_pixels)`` of some images."""
         gain = self.noise_power[self.shell[:n_pixels]].rsqrt()

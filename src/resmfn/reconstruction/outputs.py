@@ -87,6 +87,9 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         "image_box_size": run.particles.box_size,
         "image_pixel_size": run.particles.pixel_size,
     }
+    if run.vote is not None:
+        summary["contrast"] = run.vote.contrast
+        summary["share_white"] = round(run.vote.share_white, 4)
     summary["verdict"] = _verdict(run, halves.resolution, split)
     return summary
 

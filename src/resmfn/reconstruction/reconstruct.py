@@ -18,6 +18,7 @@ from resmfn.data.run_folder import RunFolder
 from resmfn.reconstruction.coarse import enter_first_phase, focus_step, search_step
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.context import RunContext
+from resmfn.reconstruction.contrast import settle_contrast
 from resmfn.reconstruction.network_map import default_width
 from resmfn.reconstruction.observations import observe
 from resmfn.reconstruction.outputs import write_results
@@ -91,8 +92,10 @@ def reconstruct(
         teller = _Teller(folder, listener)
         teller(ProgressEvent("read", f"{_describe(particles, box)} on {device}", 0.0))
         observations = observe(particles, mask_radius=radius, device=device, box_size=box.box_size)
+        vote = settle_contrast(observations, config.contrast)
+        teller(ProgressEvent("read", vote.message, 0.0))
         state, resumed = _first_state(folder, device)
-        run = RunContext(config, particles, observations, state, teller)
+        run = RunContext(config, particles, observations, state, teller, vote)
         if not resumed:
             enter_first_phase(run)
         folder.begin()  # all input was read by now: what it lacked left the folder as it was
