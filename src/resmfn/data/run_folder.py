@@ -118,6 +118,11 @@ class RunFolder:
         self._release()
 
     @property
+    def has_begun(self) -> bool:
+        """Whether this run may write here."""
+        return self._begun
+
+    @property
     def has_checkpoint(self) -> bool:
         """Whether there is something to go on from."""
         return (self.path / CHECKPOINT).exists()

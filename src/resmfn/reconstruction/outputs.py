@@ -11,6 +11,8 @@ from resmfn.data.run_folder import RunFolder
 from resmfn.evaluation import HalfMapResult, fsc_csv_text, half_map_resolution
 from resmfn.fourier import low_pass
 from resmfn.reconstruction.context import HALVES, RunContext, required
+from resmfn.reconstruction.examples import write_examples
+from resmfn.reconstruction.signs_of_life import PREVIEW
 
 AGREEMENT = 1.0
 """Starts whose log-likelihood is within this of the best are said to agree with it."""
@@ -35,6 +37,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
             bare = network.decode(full, scale).cpu() * grey
         write_map(folder.path / f"map_scale{scale}.mrc", bare, run.pixel_size)
     _write_poses(folder, run)
+    write_examples(folder, run, maps["joint"], halves)
     curves = halves.curves
     folder.write_text(
         "fsc.csv",
@@ -49,6 +52,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     )
     summary = _summary(run, halves)
     folder.write_json("summary.json", summary)
+    (folder.path / PREVIEW).unlink(missing_ok=True)
     return summary
 
 

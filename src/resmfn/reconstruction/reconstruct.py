@@ -23,6 +23,7 @@ from resmfn.reconstruction.network_map import default_width
 from resmfn.reconstruction.observations import observe
 from resmfn.reconstruction.outputs import write_results
 from resmfn.reconstruction.rounds import halves_step, joint_step, validate_step
+from resmfn.reconstruction.signs_of_life import ProgressFile, write_preview, write_provenance
 from resmfn.reconstruction.state import RunState
 from resmfn.reconstruction.working_box import WorkingBox
 
@@ -99,12 +100,15 @@ def reconstruct(
         if not resumed:
             enter_first_phase(run)
         folder.begin()  # all input was read by now: what it lacked left the folder as it was
+        write_provenance(folder, device)
+        teller.progress.earlier_seconds = state.seconds
         if resumed:
             folder.keep_metrics(state.n_metrics)
             teller(ProgressEvent("resume", f"from phase {state.phase}, step {state.step}"))
         while state.phase != "done":
             STEPS[state.phase](run)
             _save(folder, state, started)
+            write_preview(folder, run)
         summary = write_results(folder, run)
         teller(ProgressEvent("done", str(summary["verdict"]), 1.0))
     return ReconstructionResult(folder.path, summary)
@@ -171,9 +175,11 @@ class _Teller:
 
     def __init__(self, folder: RunFolder, listener: Callable[[ProgressEvent], None] | None) -> None:
         self._folder, self._listener = folder, listener
+        self.progress = ProgressFile(folder)
 
     def __call__(self, event: ProgressEvent) -> None:
         self._folder.log(f"{event.stage}: {event.message}")
+        self.progress(event)
         if event.values:
             self._folder.record(stage=event.stage, **event.values)
         if self._listener is not None:
