@@ -50,7 +50,7 @@ def test_the_images_tell_and_are_made_white(sign: float, seed: int) -> None:
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_hollow_shell_has_the_sign_of_its_density(sign: float) -> None:
-    vote = settle_contrast(images(sign=sign, hollow=True), "auto")
+    vote = settle_contrast(images(sign=sign, hollow=True, amplitude=2.0), "auto")
     assert (vote.is_clear, vote.contrast) == (True, "white" if sign > 0 else "black")
 
 

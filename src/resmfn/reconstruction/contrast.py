@@ -1,7 +1,7 @@
 """Whether molecules are white or black in the images: their sign at the lowest frequencies tells.
 
-Averaged over views, a molecule of positive density that lies within the box has positive Fourier terms at the first
-shells, about its center. An image times its CTF should show them; the share of the images that does, and not their
+Averaged over views, a molecule of positive density that lies within the box has a positive Fourier term at the first
+shell, about its center. An image times its CTF should show it; the share of the images that does, and not their
 mean, decides: a few images with dust or a steep background cannot outvote the others.
 """
 
@@ -15,8 +15,9 @@ from torch import Tensor
 from resmfn.reconstruction.config import Contrast
 from resmfn.reconstruction.observations import Observations
 
-FIRST_SHELLS, WIDTH = 3.0, 2.0
-"""Frequencies that are looked at, and the Gaussian weight over them, Fourier pixels."""
+FIRST_SHELLS, WIDTH = 3.0, 1.0
+"""Frequencies that are looked at, and the Gaussian weight over them, Fourier pixels: the first counts most, for in
+hollow molecules the second is negative."""
 CLEAR = 4.0
 """Standard deviations of a fair coin's count beyond which the images' vote is clear."""
 _BATCH = 10_000
