@@ -7,7 +7,7 @@ from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import InputError, make_generator
 from resmfn.data import write_map
 from resmfn.fourier import resize_map, soft_sphere
-from resmfn.reconstruction.context import HALVES, required
+from resmfn.reconstruction.context import HALVES, FittedNetwork, required
 from resmfn.reconstruction.normal_equations import MapGrid
 from resmfn.reconstruction.pose_refinement import Poses
 from resmfn.reconstruction.refinement import Branch
@@ -133,7 +133,8 @@ def test_a_kept_network_is_the_one_that_is_taken_up_and_its_masked_map_the_refer
     run, grid = context(), MapGrid(BOX, 12)
     mask = soft_sphere(12, 3.0, 2.0)
     network = run.network("half1")
-    run.keep_network("half1", network, grid, network.n_scales, mask)
+    fitted = FittedNetwork.of(network, grid, network.n_scales, mask, 0.9)
+    assert run.fit_networks({"half1": lambda: fitted}) == [0.9]
     with torch.no_grad():
         own = network.decode(grid)
         torch.testing.assert_close(run.network("half1").decode(grid), own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -80,7 +81,8 @@ def reconstruct(
     )
     with show:
         result = run(config, show)
-    print(_closing_lines(result))
+    if _leads():
+        print(_closing_lines(result))
 
 
 def _closing_lines(result: ReconstructionResult) -> str:
@@ -93,11 +95,16 @@ def _closing_lines(result: ReconstructionResult) -> str:
     )
 
 
+def _leads() -> bool:
+    """Say whether this is the process that talks, if a launcher such as torchrun has started several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class _Display:
     """One line for each piece of progress and, on a terminal, a bar with the time that is left."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, quiet=not _leads())
         self._start = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),

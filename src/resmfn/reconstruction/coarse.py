@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from resmfn.core.errors import InputError
 from resmfn.core.random import spawn
 from resmfn.fourier import low_pass, resize_map
 from resmfn.reconstruction.candidates import N_LISTED, distinct_candidates
-from resmfn.reconstruction.context import HALVES, RunContext, required
+from resmfn.reconstruction.context import HALVES, FittedNetwork, RunContext, required
 from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
 from resmfn.reconstruction.refinement import Branch, insert_images
 from resmfn.reconstruction.search import (
@@ -72,12 +74,15 @@ def focus_step(run: RunContext) -> None:
     """
     find = _focus_on_search if run.config.poses == "unknown" else _focus_on_input
     equations, prior, mask, radius = find(run)
-    for name in (*HALVES, "joint"):
+
+    def fit(name: str) -> FittedNetwork:
         network = run.network(name)
         finest = network.scale_for(radius)
         for scale in range(1, finest + 1):
-            network.fit(equations, mask, prior, scale=scale, steps=COARSE_STEPS)
-        run.keep_network(name, network, equations.grid, finest, mask)
+            reached = network.fit(equations, mask, prior, scale=scale, steps=COARSE_STEPS)
+        return FittedNetwork.of(network, equations.grid, finest, mask, reached)
+
+    run.fit_networks({name: partial(fit, name) for name in (*HALVES, "joint")})
     state = run.state
     state.radius = state.split_radius = radius
     state.phase, state.step = "halves", 0
@@ -172,12 +177,18 @@ def _read_reference(run: RunContext) -> tuple[Tensor, float]:
 
 def _reference_gain(run: RunContext, volume: Tensor, grid: MapGrid, radius: float) -> float:
     """Return the factor that gives slices of a map the power that the images have beyond their noise."""
-    n_pixels = run.observations.n_pixels(radius)
-    values, ctf = run.observations.batch(_search_index(run), n_pixels)
-    signal = float((values.abs().square() - 1).mean().clamp_min(1e-6))
+    observations, index = run.observations, _search_index(run)
+    n_pixels = observations.n_pixels(radius)
+    power, weight = torch.zeros(n_pixels, device=run.device), torch.zeros(n_pixels, device=run.device)
+    for rows in observations.chunks(index, len(index)):
+        values, ctf = observations.batch(index[rows], n_pixels)
+        power += values.abs().square().sum(dim=0)
+        weight += ctf.square().sum(dim=0)
+    observations.team.sum_(power, weight)
+    signal = float((power / len(index) - 1).mean().clamp_min(1e-6))
     views = super_fibonacci(200, device=run.device)
-    slices = grid.slices(grid.transform(volume), views, run.observations.pixels[:n_pixels])
-    expected = float((ctf.square().mean(dim=0) * slices.abs().square().mean(dim=0)).mean())
+    slices = grid.slices(grid.transform(volume), views, observations.pixels[:n_pixels])
+    expected = float((weight / len(index) * slices.abs().square().mean(dim=0)).mean())
     if not expected > 0:
         raise InputError(f"--reference {run.config.reference} is empty inside the mask; give another map")
     return float((signal / expected) ** 0.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -26,6 +28,25 @@ from resmfn.reconstruction.working_box import WorkingBox
 
 HALVES = ("half1", "half2")
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network after a fit, as plain values that one process can send to another."""
+
+    network: dict[str, object]
+    """From :meth:`NetworkMap.state`."""
+    reference: Tensor
+    """(N, N, N): its masked map on the full grid."""
+    reached: float
+    """From :meth:`NetworkMap.fit`."""
+
+    @classmethod
+    def of(cls, network: NetworkMap, grid: MapGrid, scale: int, mask: Tensor, reached: float) -> FittedNetwork:
+        """Decode a scale on the grid that it was fitted on."""
+        with torch.no_grad():
+            reference = resized(network.decode(grid, scale) * mask, grid.box_size)
+        return cls(network.state(), reference.cpu(), reached)
 
 
 class RunContext:
@@ -102,11 +123,19 @@ class RunContext:
         width = self.config.hidden_dim or default_width(self.box_size)
         return NetworkMap.draw(self.box_size, width, generator=generator, device=self.device)
 
-    def keep_network(self, name: str, network: NetworkMap, grid: MapGrid, scale: int, mask: Tensor) -> None:
-        """Store a network and its masked map, which is the next reference."""
-        with torch.no_grad():
-            self.state.references[name] = resized(network.decode(grid, scale) * mask, self.box_size)
-        self.state.networks[name] = network.state()
+    def fit_networks(self, tasks: Mapping[str, Callable[[], FittedNetwork]]) -> list[float]:
+        """Fit networks, each in one process, and keep them with their masked maps, which are the next references.
+
+        Returns
+        -------
+        list[float]
+            How well each was fitted, as :meth:`NetworkMap.fit` says it.
+        """
+        fitted = self.observations.team.divide(list(tasks.values()))
+        for name, found in zip(tasks, fitted, strict=True):
+            self.state.references[name] = found.reference.to(self.device)
+            self.state.networks[name] = found.network
+        return [found.reached for found in fitted]
 
     def mask_on(self, grid: MapGrid) -> Tensor:
         """Return the mask on a grid: the user's, or the shape of the halves' mean map at low resolution."""

@@ -57,8 +57,12 @@ def settle_contrast(observations: Observations, wanted: Contrast) -> ContrastVot
     wanted
         What the settings say; auto asks the images, and is white where they do not tell.
     """
-    white = torch.cat([_score(observations, rows) > 0 for rows in _all_rows(observations)])
-    share = float(white.float().mean())
+    everyone = torch.arange(len(observations), device=observations.device)
+    white = torch.zeros(len(observations), device=observations.device)
+    for rows in observations.chunks(everyone, _BATCH):
+        white[rows] = (_score(observations, rows) > 0).float()
+    observations.team.sum_(white)
+    share = float(white.mean())
     is_clear = abs(2 * share - 1) * len(white) ** 0.5 > CLEAR
     contrast: Contrast = wanted
     if wanted == "auto":
@@ -66,10 +70,6 @@ def settle_contrast(observations: Observations, wanted: Contrast) -> ContrastVot
     if contrast == "black":
         observations.invert()
     return ContrastVote(contrast, share, wanted != "auto", is_clear)
-
-
-def _all_rows(observations: Observations) -> tuple[Tensor, ...]:
-    return torch.arange(len(observations), device=observations.device).split(_BATCH)
 
 
 def _score(observations: Observations, rows: Tensor) -> Tensor:

@@ -88,8 +88,11 @@ def grid_posterior(
     slice_power = slices.abs().square().T.contiguous()
     sums = torch.zeros(n_rotations, 2 * n_pixels, device=slices.device)
     weights = torch.zeros(n_rotations, n_pixels, device=slices.device)
-    parts: list[tuple[Tensor, ...]] = []
-    for rows in torch.arange(len(index), device=index.device).split(chunk):
+    n = len(index)
+    evidence, probability = (torch.zeros(n, device=slices.device) for _ in range(2))
+    mean_shift, top_shift = center.new_zeros(n, 2), center.new_zeros(n, n_top, 2)
+    top_rotation = torch.zeros(n, n_top, dtype=torch.int64, device=slices.device)
+    for rows in observations.chunks(index, chunk):
         values, ctf = observations.batch(index[rows], n_pixels)
         shift = center[rows, None] + grid.offsets
         images = _shifted(observations, values * ctf, shift)
@@ -99,19 +102,20 @@ def grid_posterior(
         score += _log_prior(shift, grid.spread)[:, :, None]
         flat = score.view(len(rows), -1)
         top = flat.topk(n_top, dim=1)
-        evidence, probability = _soften(flat, temperature, top.values[:, :1])
+        evidence[rows], probability[rows] = _soften(flat, temperature, top.values[:, :1])
         score = flat.view(len(rows), n_offsets, n_rotations)
         sums.addmm_(flat.view(-1, n_rotations).T, images)
         weights.addmm_(score.sum(dim=1).T, power)
-        mean_shift = torch.einsum("nt,ntd->nd", score.sum(dim=2), shift)
+        mean_shift[rows] = torch.einsum("nt,ntd->nd", score.sum(dim=2), shift)
         best = top.indices // n_rotations
-        top_shift = torch.take_along_dim(shift, best[:, :, None].expand(-1, -1, 2), dim=1)
-        parts.append((evidence - math.log(n_rotations), mean_shift, probability, top.indices % n_rotations, top_shift))
-    evidence, mean_shift, probability, top_rotation, top_shift = (torch.cat(p) for p in zip(*parts, strict=True))
+        top_shift[rows] = torch.take_along_dim(shift, best[:, :, None].expand(-1, -1, 2), dim=1)
+        top_rotation[rows] = top.indices % n_rotations
+    # What another process holds is 0 here: the sum puts the images' own figures together too.
+    observations.team.sum_(sums, weights, evidence, probability, mean_shift, top_rotation, top_shift)
     return GridPosterior(
         torch.complex(sums[:, :n_pixels].contiguous(), sums[:, n_pixels:].contiguous()),
         weights,
-        evidence,
+        evidence - math.log(n_rotations),
         mean_shift,
         probability,
         top_rotation,

@@ -30,9 +30,12 @@ class ImageChunk:
     """int64 (r,): which image of the chunk it shows."""
 
 
-def read_once(particles: ParticleSet, box_size: int) -> Iterator[ImageChunk]:
-    """Read every image once, Fourier-cropped to ``box_size``, in chunks that fit in memory."""
+def read_once(particles: ParticleSet, box_size: int, block: range | None = None) -> Iterator[ImageChunk]:
+    """Read every image of a block of rows once, Fourier-cropped to ``box_size``, in chunks that fit in memory."""
     first_row, image_of = particles.distinct_images()
+    block = block or range(len(image_of))
+    wanted, image_of = image_of[block.start : block.stop].unique(return_inverse=True)
+    first_row = first_row[wanted]
     order = torch.argsort(image_of, stable=True)
     starts = torch.cat((torch.zeros(1, dtype=torch.int64), torch.bincount(image_of).cumsum(0)))
     step = max(1, min(READ_IMAGES, READ_PIXELS // particles.box_size**2))
@@ -46,4 +49,4 @@ def read_once(particles: ParticleSet, box_size: int) -> Iterator[ImageChunk]:
             rows = order[starts[chunk[0]] : starts[chunk[-1] + 1]]
             if box_size != particles.box_size:
                 images = resize_images(images, box_size)
-            yield ImageChunk(images, first_row[chunk], rows, image_of[rows] - chunk[0])
+            yield ImageChunk(images, first_row[chunk], rows + block.start, image_of[rows] - chunk[0])

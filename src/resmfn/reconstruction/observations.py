@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from resmfn.fourier import half_plane_from_images, half_plane_pixels, radius_gri
 from resmfn.fourier.transforms import fft2_centered
 from resmfn.physics import compute_ctf
 from resmfn.reconstruction.image_chunks import read_once
+from resmfn.reconstruction.team import Team
 
 _CTF_BATCH = 1000
 _NOISE_SAMPLE = 1000
@@ -34,10 +37,21 @@ class Observations:
         Pixels; Å per pixel.
     noise_level
         ``(n,)``: standard deviation of each image's noise in grey values, divided out of ``values``.
+    team
+        The processes that share the images; ``values`` and ``ctf`` then hold this one's block of them only. Indices
+        mean the images of all.
     """
 
     def __init__(
-        self, values: Tensor, ctf: Tensor, pixels: Tensor, *, box_size: int, pixel_size: float, noise_level: Tensor
+        self,
+        values: Tensor,
+        ctf: Tensor,
+        pixels: Tensor,
+        *,
+        box_size: int,
+        pixel_size: float,
+        noise_level: Tensor,
+        team: Team | None = None,
     ) -> None:
         self._values = values
         self._ctf = ctf
@@ -45,12 +59,14 @@ class Observations:
         self.box_size = box_size
         self.pixel_size = pixel_size
         self.noise_level = noise_level
+        self.team = team or Team()
+        self._block = self.team.share_of(len(noise_level))
         self.radius = pixels.double().norm(dim=1)
         self.shell = self.radius.round().long()
         self.noise_power = torch.ones(box_size // 2 + 1, device=values.device)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.noise_level)
 
     @property
     def device(self) -> torch.device:
@@ -67,6 +83,11 @@ class Observations:
         """Largest frequency held, in Fourier pixels."""
         return float(self.radius[-1])
 
+    def chunks(self, index: Tensor, size: int) -> list[Tensor]:
+        """Return the positions in ``index`` (n,) of the images that this process holds, ``size`` at a time."""
+        held = ((index >= self._block.start) & (index < self._block.stop)).nonzero()[:, 0]
+        return list(held.split(size)) if len(held) else []
+
     def n_pixels(self, radius: float) -> int:
         """How many pixels lie within a radius: they come first."""
         return int((self.radius <= radius + 1e-6).sum())
@@ -80,13 +101,19 @@ class Observations:
         self._values.neg_()
 
     def batch(self, index: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
-        """Return whitened values and CTF ``(m, n_pixels)`` of some images."""
+        """Return whitened values and CTF ``(m, n_pixels)`` of some images that this process holds."""
+        index = index - self._block.start
         gain = self.noise_power[self.shell[:n_pixels]].rsqrt()
         return self._values[index, :n_pixels] * gain, self._ctf[index, :n_pixels] * gain
 
 
 def observe(
-    particles: ParticleSet, *, mask_radius: float, device: torch.device, box_size: int | None = None
+    particles: ParticleSet,
+    *,
+    mask_radius: float,
+    device: torch.device,
+    box_size: int | None = None,
+    team: Team | None = None,
 ) -> Observations:
     """Read every image once, crop it to the working box, and keep its Fourier pixels up to Nyquist.
 
@@ -100,35 +127,63 @@ def observe(
         Where to keep them: 12 bytes a pixel of the half plane, 18 kB an image of 64^2.
     box_size
         Side of the working box in pixels, at most that of the images; by default theirs.
+    team
+        The processes that share the images: each reads and keeps its own block.
     """
+    team = team or Team()
     size = box_size or particles.box_size
     pixel_size = particles.pixel_size * particles.box_size / size
-    outside = _outside(size, mask_radius)
     # Frequency 0 is left out: the mean of the corners was taken off each image.
     pixels = half_plane_pixels((size - 1) // 2, radius_min=0.5)
-    values = torch.empty(len(particles), len(pixels), dtype=torch.complex64, device=device)
-    level = torch.empty(len(particles))
-    power, n_sampled = torch.zeros(size // 2 + 1), 0
-    for chunk in read_once(particles, size):
+    with team.refusing_together():
+        read = _read(particles, team.share_of(len(particles)), pixels, size, mask_radius, device)
+    team.sum_(read.noise_level, read.noise_power, read.n_sampled)
+    observations = Observations(
+        read.values,
+        _contrast_transfer(particles, team.share_of(len(particles)), pixels.float() / (size * pixel_size), device),
+        pixels.to(device),
+        box_size=size,
+        pixel_size=pixel_size,
+        noise_level=read.noise_level.to(device),
+        team=team,
+    )
+    observations.set_noise_power(read.noise_power / read.n_sampled)
+    return observations
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One process's block of the images, with what its team adds up."""
+
+    values: Tensor
+    """(block, P)."""
+    noise_level: Tensor
+    """(n,): of all images, 0 for those of other processes."""
+    noise_power: Tensor
+    """(shells,): sum over the images sampled."""
+    n_sampled: Tensor
+    """(): how many they are."""
+
+
+def _read(
+    particles: ParticleSet, block: range, pixels: Tensor, size: int, mask_radius: float, device: torch.device
+) -> _Reading:
+    outside = _outside(size, mask_radius)
+    values = torch.empty(len(block), len(pixels), dtype=torch.complex64, device=device)
+    level = torch.zeros(len(particles), device=device)
+    power, n_sampled = torch.zeros(size // 2 + 1, device=device), torch.zeros((), device=device)
+    for chunk in read_once(particles, size, block):
         noise = chunk.images[:, outside]
         deviation = noise.std(dim=1)
         _require_noise(particles, chunk.row, deviation)
         images = (chunk.images - noise.mean(dim=1)[:, None, None]) / deviation[:, None, None]
         if n_sampled < _NOISE_SAMPLE:
-            power += len(images) * _corner_spectrum(images, mask_radius)
+            power += len(images) * _corner_spectrum(images, mask_radius).to(device)
             n_sampled += len(images)
-        values[chunk.shown_by] = (half_plane_from_images(images, pixels) / size).to(device)[chunk.image]
-        level[chunk.shown_by] = deviation[chunk.image]
-    observations = Observations(
-        values,
-        _contrast_transfer(particles, pixels.float() / (size * pixel_size), device),
-        pixels.to(device),
-        box_size=size,
-        pixel_size=pixel_size,
-        noise_level=level.to(device),
-    )
-    observations.set_noise_power(power / n_sampled)
-    return observations
+        shown = chunk.shown_by.to(device)
+        values[shown - block.start] = (half_plane_from_images(images, pixels) / size).to(device)[chunk.image]
+        level[shown] = deviation.to(device)[chunk.image]
+    return _Reading(values, level, power, n_sampled)
 
 
 def _require_noise(particles: ParticleSet, rows: Tensor, deviation: Tensor) -> None:
@@ -140,14 +195,15 @@ def _require_noise(particles: ParticleSet, rows: Tensor, deviation: Tensor) -> N
         )
 
 
-def _contrast_transfer(particles: ParticleSet, frequencies: Tensor, device: torch.device) -> Tensor:
-    """Return the CTF of each row (n, P); 1 where there are no optics."""
+def _contrast_transfer(particles: ParticleSet, block: range, frequencies: Tensor, device: torch.device) -> Tensor:
+    """Return the CTF of each row of a block (m, P); 1 where there are no optics."""
     if particles.optics is None:
-        return torch.ones(len(particles), len(frequencies), device=device)
-    ctf = torch.empty(len(particles), len(frequencies), device=device)
-    for start in range(0, len(particles), _CTF_BATCH):
-        rows = slice(start, min(start + _CTF_BATCH, len(particles)))
-        ctf[rows] = compute_ctf(particles.optics.select(rows), frequencies).to(device)
+        return torch.ones(len(block), len(frequencies), device=device)
+    ctf = torch.empty(len(block), len(frequencies), device=device)
+    for start in range(0, len(block), _CTF_BATCH):
+        rows = slice(start, min(start + _CTF_BATCH, len(block)))
+        optics = particles.optics.select(slice(block.start + rows.start, block.start + rows.stop))
+        ctf[rows] = compute_ctf(optics, frequencies).to(device)
     return ctf
 
 

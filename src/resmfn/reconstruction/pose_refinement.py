@@ -84,14 +84,16 @@ def refine_poses(
     budget = _GPU_CHUNK if model.transform.is_cuda else _CPU_CHUNK
     shells = observations.shell[:n_pixels]
     residual = torch.zeros(int(shells.max()) + 1, device=shells.device)
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for rows in torch.arange(len(index), device=index.device).split(max(1, budget // n_pixels)):
+    rotation, shift = torch.zeros_like(poses.rotation), torch.zeros_like(poses.shift)
+    log_likelihood = torch.zeros(len(index), device=shells.device)
+    for rows in observations.chunks(index, max(1, budget // n_pixels)):
         values, ctf = observations.batch(index[rows], n_pixels)
         climb = _Climb(observations, values, ctf, model)
         best = climb.run(poses.select(rows), iterations)
         residual.index_add_(0, shells, climb.residual_power(best).sum(dim=0))
-        found.append((best.poses.rotation, best.poses.shift, best.log_likelihood))
-    rotation, shift, log_likelihood = (torch.cat(part) for part in zip(*found, strict=True))
+        rotation[rows], shift[rows] = best.poses.rotation, best.poses.shift
+        log_likelihood[rows] = best.log_likelihood
+    observations.team.sum_(rotation, shift, log_likelihood, residual)
     counts = torch.bincount(shells, minlength=len(residual)).clamp_min(1) * len(index)
     return PoseFit(Poses(rotation, shift), log_likelihood, residual / counts)
 

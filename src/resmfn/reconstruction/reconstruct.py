@@ -5,9 +5,11 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -25,6 +27,7 @@ from resmfn.reconstruction.outputs import write_results
 from resmfn.reconstruction.rounds import halves_step, joint_step, validate_step
 from resmfn.reconstruction.signs_of_life import ProgressFile, write_preview, write_provenance
 from resmfn.reconstruction.state import RunState
+from resmfn.reconstruction.team import Team, team_of_environment
 from resmfn.reconstruction.working_box import WorkingBox
 
 STEPS: dict[str, Callable[[RunContext], None]] = {
@@ -76,6 +79,18 @@ def reconstruct(
     InputError
         The input cannot be used. Nothing is left behind then.
     """
+    with team_of_environment(config.device) as team:
+        try:
+            return _reconstruct(config, listener, team)
+        except InputError:
+            if team.leads:
+                raise
+            raise SystemExit(2) from None  # the leading process says why
+
+
+def _reconstruct(
+    config: ReconstructionConfig, listener: Callable[[ProgressEvent], None] | None, team: Team
+) -> ReconstructionResult:
     started = _Clock()
     particles = read_particles(config.particles, config.datadir, pixel_size=config.pixel_size)
     if len(particles) < LEAST_PARTICLES:
@@ -89,13 +104,16 @@ def reconstruct(
     config = _resolved(config, box, particles, device)
     if config.poses != "unknown":
         particles.require_poses()
-    with RunFolder(config) as folder:
-        teller = _Teller(folder, listener)
-        teller(ProgressEvent("read", f"{_describe(particles, box)} on {device}", 0.0))
-        observations = observe(particles, mask_radius=radius, device=device, box_size=box.box_size)
+    with ExitStack() as stack:
+        with team.refusing_together():
+            folder = stack.enter_context(_own_folder(config, team))
+        teller = _Teller(folder, listener if team.leads else None)
+        several = f", {team.size} processes" if team.size > 1 else ""
+        teller(ProgressEvent("read", f"{_describe(particles, box)} on {device}{several}", 0.0))
+        observations = observe(particles, mask_radius=radius, device=device, box_size=box.box_size, team=team)
         vote = settle_contrast(observations, config.contrast)
         teller(ProgressEvent("read", vote.message, 0.0))
-        state, resumed = _first_state(folder, device)
+        state, resumed = _first_state(folder, team, device)
         run = RunContext(config, particles, observations, state, teller, vote)
         if not resumed:
             enter_first_phase(run)
@@ -109,9 +127,18 @@ def reconstruct(
             STEPS[state.phase](run)
             _save(folder, state, started)
             write_preview(folder, run)
-        summary = write_results(folder, run)
+        summary = team.from_leader(write_results(folder, run) if team.leads else {})
         teller(ProgressEvent("done", str(summary["verdict"]), 1.0))
-    return ReconstructionResult(folder.path, summary)
+    return ReconstructionResult(config.out, summary)
+
+
+@contextmanager
+def _own_folder(config: ReconstructionConfig, team: Team) -> Iterator[RunFolder]:
+    """Open the run folder, in the leading process; the others write into one that is thrown away."""
+    with TemporaryDirectory() as passing:
+        own = config if team.leads else replace(config, out=Path(passing) / "run")
+        with RunFolder(own) as folder:
+            yield folder
 
 
 def _resolved(
@@ -127,8 +154,8 @@ def _resolved(
     )
 
 
-def _first_state(folder: RunFolder, device: torch.device) -> tuple[RunState, bool]:
-    stored = folder.load()
+def _first_state(folder: RunFolder, team: Team, device: torch.device) -> tuple[RunState, bool]:
+    stored = team.from_leader(folder.load())
     if stored is None:
         return RunState(), False
     return RunState.from_dict(stored, device), True

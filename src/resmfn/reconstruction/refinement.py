@@ -69,14 +69,15 @@ def move_poses(observations: Observations, branch: Branch, volume: Tensor, plan:
 
 
 def insert_images(observations: Observations, branch: Branch, grid: MapGrid, radius: float) -> SliceSums:
-    """Insert the images of a branch at their poses."""
+    """Insert the images of a branch at their poses; with several processes, all of its images, everywhere."""
     sums = SliceSums(grid, observations.device)
     n_pixels = observations.n_pixels(radius)
     pixels = observations.pixels[:n_pixels]
-    for rows in torch.arange(len(branch.index), device=observations.device).split(max(1, _INSERT_CHUNK // n_pixels)):
+    for rows in observations.chunks(branch.index, max(1, _INSERT_CHUNK // n_pixels)):
         values, ctf = observations.batch(branch.index[rows], n_pixels)
         poses = branch.poses.select(rows)
         sums.add(values * centered_ctf(observations, ctf, poses.shift), ctf.square(), poses.rotation, pixels)
+    observations.team.sum_(sums.values, sums.weights)
     return sums
 
 

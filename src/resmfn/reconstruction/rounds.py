@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from resmfn.reconstruction.candidates import best_of
 from resmfn.reconstruction.coarse import search_again
-from resmfn.reconstruction.context import HALVES, RunContext, required
+from resmfn.reconstruction.context import HALVES, FittedNetwork, RunContext, required
 from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
 from resmfn.reconstruction.pose_refinement import PoseModel
 from resmfn.reconstruction.refinement import (
@@ -86,10 +87,10 @@ def joint_step(run: RunContext) -> None:
     report = _move(run, everyone, "joint", plan)
     mask = run.mask_on(grid)
     equations = NormalEquations(insert_images(run.observations, everyone, grid, state.radius), mask)
-    fit = _fit(run, "joint", equations, mask, plan, halves_in=2)
+    fits = run.fit_networks({"joint": partial(_fit, run, "joint", equations, mask, plan, halves_in=2)})
     run.keep_poses([everyone])
     state.step += 1
-    _tell_round(run, "joint", 0.8 + 0.19 * state.step / n_rounds, [report], [fit])
+    _tell_round(run, "joint", 0.8 + 0.19 * state.step / n_rounds, [report], fits)
     if is_last:
         state.phase, state.step = "done", 0
 
@@ -126,10 +127,11 @@ def _candidates(run: RunContext, branch: Branch, name: str) -> tuple[Tensor, Ten
 
 def _fit_halves(run: RunContext, branches: list[Branch], grid: MapGrid, mask: Tensor, plan: RoundPlan) -> list[float]:
     """Fit each half's network to its own images, and compare the two."""
-    fits = []
+    tasks = {}
     for name, branch in zip(HALVES, branches, strict=True):
         equations = NormalEquations(insert_images(run.observations, branch, grid, plan.radius), mask)
-        fits.append(_fit(run, name, equations, mask, plan, halves_in=1))
+        tasks[name] = partial(_fit, run, name, equations, mask, plan, halves_in=1)
+    fits = run.fit_networks(tasks)
     first, second = (resized(run.state.references[name], grid.size) for name in HALVES)
     run.state.fsc = half_map_fsc(first, second, plan.radius)
     run.state.resolutions.append(run.fsc_resolution(run.state.fsc))
@@ -138,8 +140,8 @@ def _fit_halves(run: RunContext, branches: list[Branch], grid: MapGrid, mask: Te
 
 def _fit(
     run: RunContext, name: str, equations: NormalEquations, mask: Tensor, plan: RoundPlan, *, halves_in: int
-) -> float:
-    """Fit a network to normal equations and keep its map as the next reference."""
+) -> FittedNetwork:
+    """Fit a network to normal equations."""
     state = run.state
     n_shells = int(plan.radius) + 1
     if state.fsc is None:
@@ -150,8 +152,7 @@ def _fit(
     network = run.network(name)
     scale = network.scale_for(plan.radius)
     reached = network.fit(equations, mask, prior, scale=scale, steps=plan.network_steps)
-    run.keep_network(name, network, equations.grid, scale, mask)
-    return reached
+    return FittedNetwork.of(network, equations.grid, scale, mask, reached)
 
 
 def _plan(run: RunContext, radius: float, *, moves: bool, network_steps: int) -> RoundPlan:

@@ -115,8 +115,10 @@ def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress)
     sums = SliceSums(grid, observations.device)
     rotation = random_rotations(len(index), generator=generator).to(observations.device)
     n_pixels = observations.n_pixels(radius)
-    values, ctf = observations.batch(index, n_pixels)
-    sums.add(values * ctf, ctf.square(), rotation, observations.pixels[:n_pixels])
+    for rows in observations.chunks(index, len(index)):
+        values, ctf = observations.batch(index[rows], n_pixels)
+        sums.add(values * ctf, ctf.square(), rotation[rows], observations.pixels[:n_pixels])
+    observations.team.sum_(sums.values, sums.weights)
     equations = NormalEquations(sums)
     prior = 3 * equations.shell_weights()[: int(radius) + 1]
     still = torch.zeros(len(index), 2, device=observations.device)

@@ -1,0 +1,136 @@
+"""Several processes at one reconstruction: each holds some of the images; only sums and poses travel.
+
+Every process runs the same program. What images are read for (scores, statistics, poses) is computed where the images
+are and summed; what is computed from the sums is computed everywhere alike, or by one process for all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from resmfn.core.errors import InputError, ResmfnError
+
+Value = TypeVar("Value")
+_PATIENCE = timedelta(hours=2)
+"""A process waits so long for the others: one of them may be fitting a large network for all."""
+
+
+class LostProcessError(ResmfnError):
+    """Another process of the run has gone."""
+
+
+class Team:
+    """The processes of a run.
+
+    Parameters
+    ----------
+    rank, size
+        Which of how many this is; (0, 1) is a process on its own, for which everything here does nothing.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files and talks to people."""
+        return self.rank == 0
+
+    def share_of(self, n: int) -> range:
+        """Return which of n images this process holds: a block, the blocks as even as they can be."""
+        return range(self.rank * n // self.size, (self.rank + 1) * n // self.size)
+
+    def sum_(self, *tensors: Tensor) -> None:
+        """Replace tensors by their sum over the processes, in place; the same everywhere to the last bit."""
+        if self.size > 1:
+            for tensor in tensors:
+                with _told_plainly():
+                    distributed.all_reduce(torch.view_as_real(tensor) if tensor.is_complex() else tensor)
+
+    def from_leader(self, value: Value) -> Value:
+        """Return what the leading process has: any value whose tensors are on the CPU."""
+        return self._from(0, value)
+
+    def divide(self, tasks: Sequence[Callable[[], Value]]) -> list[Value]:
+        """Let each task be done by one process and return all results everywhere; tensors in them on the CPU."""
+        if self.size == 1:
+            return [task() for task in tasks]
+        mine = {i: task() for i, task in enumerate(tasks) if i % self.size == self.rank}
+        return [self._from(i % self.size, mine.get(i)) for i in range(len(tasks))]  # type: ignore[misc]
+
+    @contextmanager
+    def refusing_together(self) -> Iterator[None]:
+        """Let what one process refuses end all of them: one says why, the others leave in silence.
+
+        Raises
+        ------
+        InputError
+            In the leading process, if any process met one.
+        SystemExit
+            In the others, with exit code 2.
+        """
+        if self.size == 1:
+            yield
+            return
+        refusal: InputError | None = None
+        try:
+            yield
+        except InputError as error:
+            refusal = error
+        refusals: list[InputError | None] = [None] * self.size
+        with _told_plainly():
+            distributed.all_gather_object(refusals, refusal)
+        for first in refusals:
+            if first is not None and self.leads:
+                raise first
+            if first is not None:
+                raise SystemExit(2)
+
+    def _from(self, rank: int, value: Value) -> Value:
+        if self.size == 1:
+            return value
+        box: list[Value] = [value]
+        with _told_plainly():
+            distributed.broadcast_object_list(box, src=rank)
+        return box[0]
+
+
+@contextmanager
+def team_of_environment(device_name: str = "auto") -> Iterator[Team]:
+    """Join the processes that a launcher such as ``torchrun`` has started, or be on one's own.
+
+    The launcher says who is who by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. With GPUs, each process
+    takes the one of its LOCAL_RANK.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Team()
+        return
+    gpu = device_name != "cpu" and torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    with _told_plainly():
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=_PATIENCE)
+    try:
+        yield Team(distributed.get_rank(), size)
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # gloo and NCCL say no more than that a connection closed
+        reason = str(error).strip().splitlines()[0]
+        raise LostProcessError(
+            f"another process of this run was lost ({reason}); what was saved last is whole: start all of them again "
+            "with --resume"
+        ) from error
