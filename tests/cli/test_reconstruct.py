@@ -293,6 +293,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Reconstruc
             "resolution_half_0143": 8.0,
             "seconds": 61,
             "cpu_seconds": 90,
+            "structure_found": config.seed != 13,
         }
         return ReconstructionResult(config.out, summary)
 
@@ -346,6 +347,10 @@ def test_progress_is_a_line_for_each_piece_of_work_and_ends_with_the_figures(rec
     assert "half maps, FSC 0.143  8.00 Å" in lines
     assert any("61 s (90 s of CPU)" in line for line in lines)
     assert any("run/map.mrc" in line for line in lines)
+
+
+def test_no_structure_is_an_exit_code_of_its_own(recorded) -> None:
+    assert main(["reconstruct", "p.star", "--out", "run", "--seed", "13"]) == 3
 
 
 @pytest.fixture

@@ -213,8 +213,8 @@ def test_metrics_are_json_of_every_step(finished) -> None:
     text = (finished.run / "metrics.jsonl").read_text()
     lines = [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
     stages = [line["stage"] for line in lines]
-    assert stages[:3] == ["search", "search", "focus"]
-    assert stages == sorted(stages, key=["search", "focus", "halves", "validate", "joint"].index)
+    assert stages[:3] == ["search", "search", "control"]
+    assert stages == sorted(stages, key=["search", "control", "focus", "halves", "validate", "joint"].index)
     for stage in ("halves", "joint"):
         rounds = [line for line in lines if line["stage"] == stage]
         assert [line["round"] for line in rounds] == list(range(1, len(rounds) + 1))

@@ -5,11 +5,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from resmfn.reconstruction.outputs import AGREEMENT, _verdict
+from resmfn.reconstruction.outputs import AGREEMENT, _verdict, _warnings
+
+FOUND = {"is_structure": True}
+NOTHING = {"is_structure": False, "n_images": 500, "gain": 0.0002, "gain_error": 0.0001}
 
 
-def verdict(resolution: float, *, split: float = 12.0, starts: tuple[float, ...] = (), pixel_size: float = 1.5) -> str:
-    run = SimpleNamespace(state=SimpleNamespace(log_likelihoods=list(starts)), pixel_size=pixel_size)
+def verdict(
+    resolution: float,
+    *,
+    split: float = 12.0,
+    starts: tuple[float, ...] = (),
+    pixel_size: float = 1.5,
+    control: dict[str, float | bool] = FOUND,
+) -> str:
+    run = SimpleNamespace(state=SimpleNamespace(log_likelihoods=list(starts), control=control), pixel_size=pixel_size)
     return _verdict(run, resolution, split)
 
 
@@ -40,3 +50,19 @@ def test_a_start_that_stands_alone_is_a_reason_to_run_again() -> None:
 def test_nyquist_is_named() -> None:
     assert verdict(3.0).endswith("; that is Nyquist: finer pixels may show more")
     assert "Nyquist" not in verdict(3.2)
+
+
+def test_what_held_out_images_do_not_prefer_to_noise_is_no_structure_however_well_halves_agree() -> None:
+    text = verdict(4.0, starts=(50.0, 49.9), control=NOTHING)
+    assert text.startswith("no structure found: 500 images ")
+    assert "0.0002 ± 0.0001 nat" in text
+    assert "half maps agree" not in text
+
+
+@pytest.mark.parametrize(
+    ("agreement", "says"), [([0.9, 1.0, 0.4], "1 of 2 other starts"), ([1.0, 0.95], None), ([], None)]
+)
+def test_starts_that_end_in_other_maps_are_warned_of(agreement: list[float], says: str | None) -> None:
+    found = _warnings(SimpleNamespace(state=SimpleNamespace(start_agreement=agreement)))
+    assert (says is None) == (found == [])
+    assert says is None or (says in found[0] and "another --seed" in found[0])

@@ -30,10 +30,10 @@ def test_a_search_comes_first_where_poses_are_unknown(context) -> None:
 
 
 @pytest.mark.parametrize("poses", ["fixed", "from-input"])
-def test_poses_of_the_input_go_straight_to_the_focus(context, poses) -> None:
+def test_poses_of_the_input_need_no_search(context, poses) -> None:
     run = context(poses=poses)
     enter_first_phase(run)
-    assert run.state.phase == "focus"
+    assert run.state.phase == "control"
     assert torch.equal(run.state.rotation, run.particles.rotations)
     assert torch.equal(run.state.shift, torch.zeros(160, 2))
     assert bool((run.state.max_probability == 1).all())
@@ -44,7 +44,7 @@ def test_a_reference_comes_in_the_images_grey_scale_and_no_finer_than_it_is_beli
     write_map(tmp_path / "reference.mrc", 1e4 * volume, PIXEL_SIZE)
     run = context(reference=tmp_path / "reference.mrc", ini_high=12.0)
     enter_first_phase(run)
-    assert (run.state.phase, run.state.radius) == ("focus", pytest.approx(5.0))
+    assert (run.state.phase, run.state.radius) == ("control", pytest.approx(5.0))
     # The images are divided by their noise of 1.5; the molecule lies within the sphere.
     truth = low_pass(volume, 5.0, 0.0) / 1.5
     found = low_pass(resize_map(run.state.coarse, SMALL_BOX), 5.0, 0.0)
@@ -67,7 +67,7 @@ def test_the_likeliest_start_goes_on(context, monkeypatch) -> None:
     for _ in evidence:
         assert run.state.phase == "search"
         STEPS["search"](run)
-    assert run.state.phase == "focus"
+    assert run.state.phase == "control"
     assert run.state.log_likelihoods == evidence
     assert float(run.state.coarse.mean()) == 1.0
     assert run.state.radius == 3.0
@@ -75,12 +75,12 @@ def test_the_likeliest_start_goes_on(context, monkeypatch) -> None:
 
 def test_the_search_takes_a_sample_of_many_images_always_the_same(context, monkeypatch) -> None:
     monkeypatch.setattr(coarse, "N_SEARCH", 50)
-    index = coarse._search_index(context())
+    index = coarse.search_index(context())
     assert len(index) == 50 == len(index.unique())
-    assert torch.equal(index, coarse._search_index(context()))
-    assert not torch.equal(index, coarse._search_index(context(seed=1)))
+    assert torch.equal(index, coarse.search_index(context()))
+    assert not torch.equal(index, coarse.search_index(context(seed=1)))
     monkeypatch.setattr(coarse, "N_SEARCH", 160)
-    assert torch.equal(coarse._search_index(context()), torch.arange(160))
+    assert torch.equal(coarse.search_index(context()), torch.arange(160))
 
 
 def test_halves_end_when_poses_rest_at_the_radius_that_they_have(context) -> None:
@@ -149,7 +149,7 @@ def test_every_network_holds_most_of_the_common_map(context, monkeypatch, hidden
 
     monkeypatch.setattr(NetworkMap, "fit", watched)
     run = context(n_starts=1, hidden_dim=hidden_dim)
-    for phase in ("search", "focus"):
+    for phase in ("search", "control", "focus"):
         assert run.state.phase == phase
         STEPS[phase](run)
     assert align_poses(run.state.rotation, run.particles.rotations).summary().median < 30  # the search did its part
@@ -177,7 +177,7 @@ def test_pure_noise_ends_with_a_verdict(tmp_path: Path) -> None:
             mask_diameter=0.84 * box_size * PIXEL_SIZE,
         )
     )
-    assert str(result.summary["verdict"]).startswith("not resolved")
+    assert str(result.summary["verdict"]).startswith("no structure found")
     written = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=refuse)
     assert written["verdict"] == result.summary["verdict"]
     for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():

@@ -102,7 +102,7 @@ def assert_same_results(run: Path, uninterrupted: Path) -> None:
 def test_the_undisturbed_run_says_something(uninterrupted) -> None:
     """The comparisons below see nothing if the maps are empty."""
     lines = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
-    assert {line["stage"] for line in lines} == {"search", "focus", "halves", "validate", "joint"}
+    assert {line["stage"] for line in lines} == {"search", "control", "focus", "halves", "validate", "joint"}
     assert json.loads((uninterrupted / "summary.json").read_text())["log_likelihood"][0] > 1
 
 

@@ -55,7 +55,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done; 2 bad flags, files or values; 130 interrupted; whatever integer the command returned.
+        Exit code: 0 done; 2 bad flags, files or values; 130 interrupted; whatever integer the command returned,
+        as 3 where `reconstruct` found no structure.
     """
     # Threads that spin while they wait burn several times the CPU seconds of the work, on a machine that is shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

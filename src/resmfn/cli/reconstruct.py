@@ -16,6 +16,7 @@ from resmfn.cli.real_data_flags import RealDataFlags
 if TYPE_CHECKING:
     from resmfn.reconstruction import ProgressEvent, ReconstructionResult
 
+EXIT_NO_STRUCTURE = 3
 _FLAG = Parameter(negative="")
 _NOTHING_SPECIAL = RealDataFlags()
 
@@ -49,10 +50,11 @@ def reconstruct(
     real: RealDataFlags = _NOTHING_SPECIAL,
     resume: Annotated[bool, _FLAG, Parameter(help="Go on from the run's last checkpoint.")] = False,
     overwrite: Annotated[bool, _FLAG, Parameter(help="Replace an existing run folder.")] = False,
-) -> None:
+) -> int:
     """Find map and poses from particle images: poses unknown, coarse to fine, two independent halves.
 
     RUN/map.mrc and RUN/particles.star hold the solution, RUN/summary.json its figures (docs/run-folder.md).
+    Exit code 3 says that the images hold no structure: what the files then show is noise.
     """
     show = _Display()
     show.line("starting")  # PyTorch takes seconds to import: say at once that something happens
@@ -83,6 +85,7 @@ def reconstruct(
         result = run(config, show)
     if _leads():
         print(_closing_lines(result))
+    return 0 if result.summary["structure_found"] else EXIT_NO_STRUCTURE
 
 
 def _closing_lines(result: ReconstructionResult) -> str:

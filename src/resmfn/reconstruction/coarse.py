@@ -41,10 +41,11 @@ def enter_first_phase(run: RunContext) -> None:
         rotation, shift = run.particles.require_poses()
         state.rotation, state.shift = rotation.float().to(run.device), shift.float().to(run.device)
         state.max_probability = torch.ones(len(run.particles), device=run.device)
-        state.phase = "focus"
+        state.pose_entropy = torch.zeros(len(run.particles), device=run.device)
+        state.phase = "control"
     elif run.config.reference is not None:
         state.coarse, state.radius = _read_reference(run)
-        state.phase = "focus"
+        state.phase = "control"
 
 
 def search_step(run: RunContext) -> None:
@@ -52,19 +53,20 @@ def search_step(run: RunContext) -> None:
     state, n_starts = run.state, run.config.n_starts
     name = f"start {state.step + 1} of {n_starts}"
     result = random_start(
-        SearchTask(run.observations, _search_index(run), run.space),
+        SearchTask(run.observations, search_index(run), run.space),
         seed=run.config.seed,
         start=state.step,
         progress=lambda what, value: run.tell(name, f"{what}, log-likelihood {value:.2f}"),
     )
     if result.log_evidence > max(state.log_likelihoods, default=float("-inf")):
         state.coarse, state.radius = result.volume, result.radius
+    state.start_maps.append(result.volume)
     state.log_likelihoods.append(result.log_evidence)
     state.step += 1
     values = {"start": state.step, "log_likelihood": result.log_evidence}
     run.tell("search", f"{name}: log-likelihood {result.log_evidence:.2f}", 0.2 * state.step / n_starts, values)
     if state.step == n_starts:
-        state.phase, state.step = "focus", 0
+        state.phase, state.step = "control", 0
 
 
 def focus_step(run: RunContext) -> None:
@@ -127,6 +129,7 @@ def _focus_on_search(run: RunContext) -> Focus:
     state.candidate_rotation, state.candidate_shift = distinct_candidates(result)
     state.rotation, state.shift = state.candidate_rotation[:, 0], state.candidate_shift[:, 0]
     state.max_probability = result.posterior.max_probability
+    state.pose_entropy = result.posterior.entropy
     grid = MapGrid(run.box_size, result.volume.shape[0])
     pixels = run.observations.pixels[: run.observations.n_pixels(result.radius)]
     equations = equations_of(result.posterior, result.rotations, pixels, grid)
@@ -151,15 +154,31 @@ def _center(run: RunContext, start: SearchResult, generator: torch.Generator) ->
 
 def _focus_on_input(run: RunContext) -> Focus:
     radius = stage_radius(FOCUS_STAGE, run.observations, run.space)
-    grid = MapGrid.for_radius(run.box_size, radius)
-    mask = sphere_on(grid, run.space, run.device)
-    equations = NormalEquations(insert_images(run.observations, Branch(run.index, run.poses()), grid, radius))
+    equations, mask = _at_poses(run, run.index, radius)
     weak = 0.3 * equations.shell_weights()[: int(radius) + 1]
     prior = equations.limited_prior(power_prior(equations.solve(mask, weak), mask, int(radius) + 1))
     return equations, prior, mask, radius
 
 
-def _search_index(run: RunContext) -> Tensor:
+def coarse_map_of(run: RunContext, index: Tensor) -> Tensor:
+    """Return a coarse map (M, M, M) of some images alone, at the poses that they have."""
+    radius = stage_radius(START_STAGES[-1], run.observations, run.space)
+    equations, mask = _at_poses(run, index, radius)
+    weak = 0.3 * equations.shell_weights()[: int(radius) + 1]
+    prior = equations.limited_prior(power_prior(equations.solve(mask, weak), mask, int(radius) + 1))
+    return equations.solve(mask, prior)
+
+
+def _at_poses(run: RunContext, index: Tensor, radius: float) -> tuple[NormalEquations, Tensor]:
+    """Return the normal equations of images at their poses, and the spherical mask on their grid."""
+    grid = MapGrid.for_radius(run.box_size, radius)
+    branch = Branch(index, run.poses().select(index))
+    equations = NormalEquations(insert_images(run.observations, branch, grid, radius))
+    return equations, sphere_on(grid, run.space, run.device)
+
+
+def search_index(run: RunContext) -> Tensor:
+    """Return the images that the annealed starts use, int64."""
     if len(run.index) <= N_SEARCH:
         return run.index
     order = torch.randperm(len(run.index), generator=spawn(run.config.seed, "search"))
@@ -177,7 +196,7 @@ def _read_reference(run: RunContext) -> tuple[Tensor, float]:
 
 def _reference_gain(run: RunContext, volume: Tensor, grid: MapGrid, radius: float) -> float:
     """Return the factor that gives slices of a map the power that the images have beyond their noise."""
-    observations, index = run.observations, _search_index(run)
+    observations, index = run.observations, search_index(run)
     n_pixels = observations.n_pixels(radius)
     power, weight = torch.zeros(n_pixels, device=run.device), torch.zeros(n_pixels, device=run.device)
     for rows in observations.chunks(index, len(index)):

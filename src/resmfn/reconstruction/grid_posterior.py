@@ -49,6 +49,8 @@ class GridPosterior:
     """int64 (n, k): grid rotations of the k best points, best first."""
     top_shift: Tensor
     """(n, k, 2): their shifts, Å."""
+    entropy: Tensor
+    """(n,): of the posterior over the grid, nat: 0 is one certain pose; nan where points are not listed (n_top 1)."""
 
 
 def grid_posterior(
@@ -89,7 +91,7 @@ def grid_posterior(
     sums = torch.zeros(n_rotations, 2 * n_pixels, device=slices.device)
     weights = torch.zeros(n_rotations, n_pixels, device=slices.device)
     n = len(index)
-    evidence, probability = (torch.zeros(n, device=slices.device) for _ in range(2))
+    evidence, probability, entropy = (torch.zeros(n, device=slices.device) for _ in range(3))
     mean_shift, top_shift = center.new_zeros(n, 2), center.new_zeros(n, n_top, 2)
     top_rotation = torch.zeros(n, n_top, dtype=torch.int64, device=slices.device)
     for rows in observations.chunks(index, chunk):
@@ -103,6 +105,8 @@ def grid_posterior(
         flat = score.view(len(rows), -1)
         top = flat.topk(n_top, dim=1)
         evidence[rows], probability[rows] = _soften(flat, temperature, top.values[:, :1])
+        # Known where poses are listed; elsewhere it is not worth a pass over all scores.
+        entropy[rows] = torch.special.entr(flat).sum(dim=1) if n_top > 1 else math.nan
         score = flat.view(len(rows), n_offsets, n_rotations)
         sums.addmm_(flat.view(-1, n_rotations).T, images)
         weights.addmm_(score.sum(dim=1).T, power)
@@ -111,7 +115,7 @@ def grid_posterior(
         top_shift[rows] = torch.take_along_dim(shift, best[:, :, None].expand(-1, -1, 2), dim=1)
         top_rotation[rows] = top.indices % n_rotations
     # What another process holds is 0 here: the sum puts the images' own figures together too.
-    observations.team.sum_(sums, weights, evidence, probability, mean_shift, top_rotation, top_shift)
+    observations.team.sum_(sums, weights, evidence, probability, mean_shift, top_rotation, top_shift, entropy)
     return GridPosterior(
         torch.complex(sums[:, :n_pixels].contiguous(), sums[:, n_pixels:].contiguous()),
         weights,
@@ -120,6 +124,7 @@ def grid_posterior(
         probability,
         top_rotation,
         top_shift,
+        entropy,
     )
 
 

@@ -16,6 +16,8 @@ from resmfn.reconstruction.signs_of_life import PREVIEW
 
 AGREEMENT = 1.0
 """Starts whose log-likelihood is within this of the best are said to agree with it."""
+SAME_MAP = 0.8
+"""Correlation of two coarse maps from which on they show the same thing."""
 
 
 def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
@@ -70,7 +72,11 @@ def _write_poses(folder: RunFolder, run: RunContext) -> None:
         particles = particles.with_poses(poses.rotation.double().cpu(), poses.shift.double().cpu())
     subset = torch.ones(len(particles), dtype=torch.int64)
     subset[run.half_index[1].cpu()] = 2
-    columns = {"rlnRandomSubset": subset, "rlnMaxValueProbDistribution": required(state.max_probability).double().cpu()}
+    columns = {
+        "rlnRandomSubset": subset,
+        "rlnMaxValueProbDistribution": required(state.max_probability).double().cpu(),
+        "resmfnPoseEntropy": required(state.pose_entropy).double().cpu(),
+    }
     write_particles(folder.path / "particles.star", particles.with_columns(columns))
 
 
@@ -95,13 +101,40 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
     if run.vote is not None:
         summary["contrast"] = run.vote.contrast
         summary["share_white"] = round(run.vote.share_white, 4)
+    summary["structure_found"] = bool(state.control["is_structure"])
+    summary["noise_control"] = {
+        name: value if name == "n_images" else round(value, 4)
+        for name, value in state.control.items()
+        if name != "is_structure"
+    }
+    summary["start_agreement"] = [round(value, 3) for value in state.start_agreement]
+    summary["warnings"] = _warnings(run)
     summary["verdict"] = _verdict(run, halves.resolution, split)
     return summary
 
 
+def _warnings(run: RunContext) -> list[str]:
+    """Say in plain words what a referee would ask about."""
+    found = []
+    others = sorted(run.state.start_agreement)[:-1]
+    apart = sum(value < SAME_MAP for value in others)
+    if apart:
+        found.append(
+            f"{apart} of {len(others)} other starts ended in another coarse map than the likeliest one (correlation "
+            f"below {SAME_MAP:g}, the lowest {others[0]:.2f}): run again with another --seed and compare the maps"
+        )
+    return found
+
+
 def _verdict(run: RunContext, resolution: float, split: float) -> str:
     """Say in a line what the figures say, and what to do if they say little."""
-    starts = run.state.log_likelihoods
+    starts, control = run.state.log_likelihoods, run.state.control
+    if not control["is_structure"]:
+        return (
+            f"no structure found: {control['n_images']} images that the coarse map was made without prefer it to pure "
+            f"noise by {control['gain']:.2g} ± {control['gain_error']:.2g} nat, no more than noise would; the maps are "
+            "noise fitted to itself. Check that these are particles, their contrast and their CTF, or give more images"
+        )
     text = f"half maps agree to {resolution:.2f} Å"
     if not resolution < split:
         return (

@@ -21,6 +21,7 @@ from resmfn.reconstruction.coarse import enter_first_phase, focus_step, search_s
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.context import RunContext
 from resmfn.reconstruction.contrast import settle_contrast
+from resmfn.reconstruction.control import control_step
 from resmfn.reconstruction.network_map import default_width
 from resmfn.reconstruction.observations import observe
 from resmfn.reconstruction.outputs import write_results
@@ -32,6 +33,7 @@ from resmfn.reconstruction.working_box import WorkingBox
 
 STEPS: dict[str, Callable[[RunContext], None]] = {
     "search": search_step,
+    "control": control_step,
     "focus": focus_step,
     "halves": halves_step,
     "validate": validate_step,

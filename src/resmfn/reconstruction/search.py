@@ -258,4 +258,4 @@ def _solve(
     return equations.solve(mask, prior, start=volume, iterations=4)
 
 
-_EMPTY = GridPosterior(*(torch.empty(0) for _ in range(7)))
+_EMPTY = GridPosterior(*(torch.empty(0) for _ in range(8)))

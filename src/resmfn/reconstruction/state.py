@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PHASES = ("search", "focus", "halves", "validate", "joint", "done")
+PHASES = ("search", "control", "focus", "halves", "validate", "joint", "done")
 """In their order."""
 
 
@@ -21,6 +21,12 @@ class RunState:
     """Steps of the phase that are done."""
     log_likelihoods: list[float] = field(default_factory=list)
     """Mean log marginal likelihood of an image, for each start."""
+    start_maps: list[Tensor] = field(default_factory=list)
+    """(M, M, M): the coarse map of each start."""
+    start_agreement: list[float] = field(default_factory=list)
+    """Correlation of each start's map with the best one's."""
+    control: dict[str, float | bool] = field(default_factory=dict)
+    """What images left out say of the coarse map: the fields of NoiseControl, and is_structure."""
     coarse: Tensor | None = None
     """(M, M, M): map of the best start, then of the focus."""
     radius: float = 0.0
@@ -37,6 +43,8 @@ class RunState:
     """(n, K, 2), Å."""
     max_probability: Tensor | None = None
     """(n,): of a single point of the exhaustive pass."""
+    pose_entropy: Tensor | None = None
+    """(n,): nat, of the exhaustive pass's posterior."""
     noise_power: Tensor | None = None
     """(shells,)."""
     fsc: Tensor | None = None
@@ -69,6 +77,8 @@ class RunState:
 def _move(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
         return value.to(device)
+    if isinstance(value, list):
+        return [_move(v, device) for v in value]
     if isinstance(value, dict):
         return {k: _move(v, device) for k, v in value.items()}
     return value
