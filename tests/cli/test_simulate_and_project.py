@@ -50,7 +50,7 @@ def test_ranges_and_switches_reach_the_simulator(map_file, tmp_path):
         (["simulate", "MAP", "--out", "OUT", "--n-projections", "many"], "--n-projections"),
         (["simulate", "MAP"], "--out"),
         (["simulate", "MAP", "--out", "."], "the folder exists and has files; give --overwrite"),
-        (["project", "MAP", "none.star", "--out", "OUT"], "none.star: cannot be read"),
+        (["project", "MAP", "none.star", "--out", "OUT"], "none.star: does not exist"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(map_file, tmp_path, capsys, monkeypatch, arguments, message):

@@ -167,7 +167,9 @@ def test_what_is_written_has_every_column_row_and_table(particle_file, tmp_path)
 def test_poses_survive_writing_and_reading(tmp_path_factory, seed):
     generator = torch.Generator().manual_seed(seed)
     folder = tmp_path_factory.mktemp("poses")
-    (folder / "x.star").write_text("data_\nloop_\n_rlnAngleRot\n_rlnPixelSize\n0 1.5\n1 1.5\n2 1.5\n")
+    (folder / "x.star").write_text(
+        "data_\nloop_\n_rlnImageName\n_rlnPixelSize\n1@a.mrcs 1.5\n2@a.mrcs 1.5\n3@a.mrcs 1.5\n"
+    )
     rotation = random_rotations(3, generator=generator, dtype=torch.float64)
     shift = 5 * torch.randn(3, 2, generator=generator, dtype=torch.float64)
     particles = read_particles(folder / "x.star", with_images=False, dtype=torch.float64).with_poses(rotation, shift)
@@ -199,12 +201,12 @@ PARTICLE_FAULTS = {
     "row before the stack": ({"000003@a.mrcs": "000000@a.mrcs"}, r"row 4: 000000@a\.mrcs asks for image 0"),
     "name without number": ({"000003@a.mrcs": "x@a.mrcs"}, r"row 4: rlnImageName must be number@stack, got 'x@a"),
     "box differs from table": ({"1.500000 16": "1.500000 32"}, r"rlnImageSize says 32 pixels, but the images of"),
-    "boxes differ": ({" 0.070 1.500000 16": " 0.070 1.500000 18"}, r"same rlnImageSize, but there are 16, 18"),
-    "pixel sizes differ": ({" 0.070 1.500000": " 0.070 1.6"}, r"same rlnImagePixelSize, but there are 1\.5, 1\.6"),
+    "boxes differ": ({" 0.070 1.500000 16": " 0.070 1.500000 18"}, r"row 2: rlnImageSize says 18 pixels"),
+    "pixel sizes differ": ({" 0.070 1.500000": " 0.070 1.6"}, r"1\.6 Å there, but 1\.5 Å in the header of .*a\.mrcs"),
     "pixel size wrong": ({"1.500000": "1.6"}, r"the pixel size is 1\.6 Å there, but 1\.5 Å in the header of .*a\.mrcs"),
     "pixel size missing": ({"_rlnImagePixelSize": "_rlnOther"}, "the pixel size is missing .*or give --pixel-size"),
     "pixel size zero": ({"1.500000": "0"}, r"the pixel size \(rlnImagePixelSize\) must be positive, got 0"),
-    "3-D images": ({"16 2\n": "16 3\n"}, "rlnImageDimensionality must be 2: single-particle images"),
+    "3-D images": ({"16 2\n": "16 3\n"}, r"subtomograms \(rlnImageDimensionality must be 2\)"),
     "group unknown": ({"40.0 2": "40.0 3"}, "particle 4 is in optics group 3, but data_optics has only 1, 2"),
     "groups not told": ({"_rlnOpticsGroup #5": "_rlnOther #5"}, "2 optics groups, but the particles have no column"),
     "groups not named": ({"_rlnOpticsGroup #1": "_rlnOther #1"}, "data_optics has no column rlnOpticsGroup"),
@@ -213,7 +215,7 @@ PARTICLE_FAULTS = {
     "column missing": ({"_rlnVoltage": "_rlnOther"}, "the column rlnVoltage is missing"),
     "voltage": ({"300.000": "0"}, "rlnVoltage must be positive; give it in kV"),
     "contrast": ({"0.100": "10"}, "rlnAmplitudeContrast must lie between 0 and 1"),
-    "no images": ({"_rlnImageName": "_rlnOther"}, r"not a particle file: none of its tables"),
+    "no images": ({"_rlnImageName": "_rlnOther"}, r"not a particle file but a list of micrographs: no table has"),
 }  # fmt: skip
 
 
@@ -327,5 +329,7 @@ def test_real_particle_tables_are_read_without_their_images(shared, name, n, def
 
 @pytest.mark.shared
 def test_subtomograms_are_refused(shared):
-    with pytest.raises(InputError, match="single-particle images, not subtomograms"):
+    with pytest.raises(
+        InputError, match=r"subtomograms or tilt series \(rlnTomoName\); single-particle images are needed"
+    ):
         read_particles(shared / "corpus" / "star" / "cryocat_relion_4.0.star", with_images=False)

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from resmfn.core import InputError
+from resmfn.data.image_folders import ImageFolders
 from resmfn.data.mrc import StackInfo, read_stack_images, read_stack_info
+
+_MOST_DIGITS = 18  # of an image number: what 64 bits hold
 
 
 @dataclass(frozen=True)
@@ -39,36 +42,34 @@ class ImageLocations:
         return pixels
 
 
-def locate_images(star: Path, names: Sequence[str], datadir: Path | None) -> ImageLocations:
+def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations:
     """Resolve image names, and check that every stack is there, whole, and has the image.
 
     Parameters
     ----------
-    star
-        The STAR file; names are relative to its folder or, as in a RELION project, to one above.
     names
         ``number@path`` for each particle, numbers counted from 1; a bare path is its first image.
-    datadir
-        Folder that names are relative to instead.
+    folders
+        What the names are relative to.
     """
-    numbers, stack_of, first_row = _split_names(star, names)
-    folders = [datadir] if datadir is not None else [star.absolute().parent, *star.absolute().parent.parents]
-    stacks = tuple(_find_stack(star, row, name, folders, datadir) for name, row in first_row.items())
+    source = folders.source
+    numbers, stack_of, first_row = _split_names(source, names)
+    stacks = tuple(folders.find(name, row) for name, row in first_row.items())
     infos = tuple(read_stack_info(stack) for stack in stacks)
     for stack, info in zip(stacks, infos, strict=True):
-        _require_square(star, stack, info, stacks[0], infos[0])
+        _require_square(source, stack, info, stacks[0], infos[0])
     available = np.array([info.n_images for info in infos])[stack_of]
     beyond = np.flatnonzero((numbers < 1) | (numbers > available))
     if beyond.size:
         row = int(beyond[0])
         raise InputError(
-            f"{star}: row {row + 1}: {names[row]} asks for image {numbers[row]}, but {stacks[stack_of[row]]} has "
+            f"{source}: row {row + 1}: {names[row]} asks for image {numbers[row]}, but {stacks[stack_of[row]]} has "
             f"{available[row]}; correct the row, or point to the right stack"
         )
     return ImageLocations(stacks, infos, stack_of, numbers - 1)
 
 
-def _split_names(star: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+def _split_names(source: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """Return the image number and the stack of each name, and for each stack's name the first row that has it."""
     numbers = np.empty(len(names), dtype=np.int64)
     stack_of = np.empty(len(names), dtype=np.int64)
@@ -76,31 +77,20 @@ def _split_names(star: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarr
     order: dict[str, int] = {}
     for row, name in enumerate(names):
         number, _, stack = name.partition("@") if "@" in name else ("1", "", name)
-        if not stack or not number.isdecimal():
-            raise InputError(f"{star}: row {row + 1}: rlnImageName must be number@stack, got {name!r}; correct it")
+        if not stack or not number.isdecimal() or len(number) > _MOST_DIGITS:
+            raise InputError(f"{source}: row {row + 1}: rlnImageName must be number@stack, got {name!r}; correct it")
         numbers[row] = int(number)
         first_row.setdefault(stack, row)
         stack_of[row] = order.setdefault(stack, len(order))
     return numbers, stack_of, first_row
 
 
-def _find_stack(star: Path, row: int, name: str, folders: Sequence[Path], datadir: Path | None) -> Path:
-    found = next((folder / name for folder in folders if (folder / name).is_file()), None)
-    if found is None:
-        place = f"in {datadir}" if datadir is not None else f"in {folders[0]} or the folders above it"
-        raise InputError(
-            f"{star}: row {row + 1}: the image stack {name} is not {place}; "
-            "give --datadir, the folder that image names start from"
-        )
-    return found
-
-
-def _require_square(star: Path, stack: Path, info: StackInfo, first: Path, first_info: StackInfo) -> None:
+def _require_square(source: Path, stack: Path, info: StackInfo, first: Path, first_info: StackInfo) -> None:
     rows, columns = info.image_shape
     if rows != columns:
         raise InputError(f"{stack}: images must be square, but they have {columns} x {rows} pixels; crop them")
     if info.image_shape != first_info.image_shape:
         raise InputError(
-            f"{star}: all images must have one box size, but {first} has {first_info.image_shape[0]} pixels "
+            f"{source}: all images must have one box size, but {first} has {first_info.image_shape[0]} pixels "
             f"and {stack} has {rows}; split the file or rescale the images"
         )

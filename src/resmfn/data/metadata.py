@@ -16,6 +16,7 @@ from torch import Tensor
 
 from resmfn.core import InputError
 from resmfn.data.star import PARTICLE_COLUMN, Table, unquote
+from resmfn.data.star_kinds import describe_tables, require_single_particles
 from resmfn.physics.optics import Optics
 from resmfn.rotations.convert import euler_from_matrix, matrix_from_euler
 
@@ -24,6 +25,7 @@ ANGLE_COLUMNS = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGIN_COLUMNS = ("rlnOriginXAngst", "rlnOriginYAngst")
 ORIGIN_PIXEL_COLUMNS = ("rlnOriginX", "rlnOriginY")
 _SAME = 1e-4  # relative difference that is rounding
+_LARGEST_BOX = 1_000_000
 
 #: Field of Optics -> its column, and its value where the column is absent (None: the column must be there).
 _OPTICS_COLUMNS: dict[str, tuple[str, float | None]] = {
@@ -65,17 +67,6 @@ class Metadata:
         values = parse_numbers(table[column], column, self.path)
         return values if table is self.tables[self.block] or self.groups is None else values[self.groups]
 
-    def shared_number(self, column: str) -> float:
-        """Return the value that a column has for every particle."""
-        values = self.numbers(column)
-        if np.ptp(values) > _SAME * np.abs(values).max():
-            found = ", ".join(f"{value:g}" for value in np.unique(values)[:5])
-            raise InputError(
-                f"{self.path}: all particles must have the same {column}, but there are {found}; "
-                "split the file or rescale the images"
-            )
-        return float(values[0])
-
 
 def join_tables(path: Path, tables: Mapping[str, Table], *, needs_images: bool) -> Metadata:
     """Find the particle table and, for each of its rows, the row of the optics table.
@@ -89,7 +80,7 @@ def join_tables(path: Path, tables: Mapping[str, Table], *, needs_images: bool) 
     needs_images
         Whether the particle table must name images; if not, one with angles will do.
     """
-    block = _find_particle_block(path, tables, (PARTICLE_COLUMN,) if needs_images else (PARTICLE_COLUMN, "rlnAngleRot"))
+    block = _find_particle_block(path, tables, needs_images=needs_images)
     particles = tables[block]
     if not len(particles):
         raise InputError(f"{path}: the table data_{block} has no rows; nothing can be done without particles")
@@ -98,16 +89,18 @@ def join_tables(path: Path, tables: Mapping[str, Table], *, needs_images: bool) 
     return Metadata(path, tables, block, _optics_rows(path, tables[OPTICS_BLOCK], particles))
 
 
-def _find_particle_block(path: Path, tables: Mapping[str, Table], columns: Sequence[str]) -> str:
-    for column in columns:
-        found = [name for name, table in tables.items() if column in table]
+def _find_particle_block(path: Path, tables: Mapping[str, Table], *, needs_images: bool) -> str:
+    for columns in ((PARTICLE_COLUMN,),) if needs_images else ((PARTICLE_COLUMN,), ANGLE_COLUMNS):
+        found = [name for name, table in tables.items() if all(column in table for column in columns)]
         if "particles" in found or len(found) == 1:
-            return "particles" if "particles" in found else found[0]
+            block = "particles" if "particles" in found else found[0]
+            require_single_particles(path, tables, block)
+            return block
         if found:
             names = ", ".join(f"data_{name}" for name in found)
-            raise InputError(f"{path}: several tables have the column {column} ({names}); keep one particle table")
-    names = ", ".join(f"data_{name}" for name in tables)
-    raise InputError(f"{path}: not a particle file: none of its tables ({names}) has the column {' or '.join(columns)}")
+            raise InputError(f"{path}: several tables have the column {columns[0]} ({names}); keep one particle table")
+    wanted = PARTICLE_COLUMN if needs_images else f"{PARTICLE_COLUMN} or the three columns of angles"
+    raise InputError(f"{path}: not a particle file but {describe_tables(tables)}: no table has {wanted}")
 
 
 def _optics_rows(path: Path, optics: Table, particles: Table) -> np.ndarray:
@@ -153,29 +146,52 @@ def _number_or_nan(text: str) -> float:
         return float("nan")
 
 
-def find_pixel_size(metadata: Metadata) -> float | None:
-    """Return the pixel size of the images in Å, or None where the file does not say it."""
+def find_pixel_sizes(metadata: Metadata) -> np.ndarray | None:
+    """Return the pixel size (n,) of each particle's image in Å, or None where the file does not say it."""
     column = next((name for name in ("rlnImagePixelSize", "rlnPixelSize") if name in metadata), None)
     if column is not None:
-        pixel_size = metadata.shared_number(column)
+        sizes = metadata.numbers(column)
     elif "rlnDetectorPixelSize" in metadata and "rlnMagnification" in metadata:
         column = "rlnDetectorPixelSize / rlnMagnification"
-        magnification = metadata.shared_number("rlnMagnification")
         # The detector's pixels are in µm (1 µm = 10,000 Å); six digits undo the rounding of the magnification.
-        ratio = 1e4 * metadata.shared_number("rlnDetectorPixelSize") / magnification if magnification else 0.0
-        pixel_size = float(f"{ratio:.6g}")
+        magnification = metadata.numbers("rlnMagnification")
+        ratio = 1e4 * metadata.numbers("rlnDetectorPixelSize") / np.where(magnification == 0, np.inf, magnification)
+        found, places = np.unique(ratio, return_inverse=True)
+        sizes = np.array([float(f"{value:.6g}") for value in found])[places]
     else:
         return None
-    if pixel_size <= 0:
-        raise InputError(f"{metadata.path}: the pixel size ({column}) must be positive, got {pixel_size:g}; correct it")
-    return pixel_size
+    if (sizes <= 0).any():
+        raise InputError(
+            f"{metadata.path}: the pixel size ({column}) must be positive, got {sizes.min():g}; correct it"
+        )
+    return sizes
 
 
-def find_box_size(metadata: Metadata) -> int | None:
-    """Return the side of the images in pixels, or None where the file does not say it; images must be 2-D."""
-    if "rlnImageDimensionality" in metadata and metadata.shared_number("rlnImageDimensionality") != 2:
-        raise InputError(f"{metadata.path}: rlnImageDimensionality must be 2: single-particle images, not subtomograms")
-    return round(metadata.shared_number("rlnImageSize")) if "rlnImageSize" in metadata else None
+def find_box_sizes(metadata: Metadata) -> np.ndarray | None:
+    """Return the side (n,) of each particle's image in pixels, or None where the file does not say it."""
+    if "rlnImageSize" not in metadata:
+        return None
+    sizes = metadata.numbers("rlnImageSize")
+    if (sizes < 1).any() or (sizes > _LARGEST_BOX).any():
+        raise InputError(f"{metadata.path}: rlnImageSize must be a number of pixels, got {sizes.min():g}; correct it")
+    return np.rint(sizes).astype(np.int64)
+
+
+def shared_value(path: Path, name: str, values: np.ndarray) -> float:
+    """Return the value that all particles have.
+
+    Raises
+    ------
+    InputError
+        They differ; the message names the values.
+    """
+    if np.ptp(values) > _SAME * np.abs(values).max():
+        found = ", ".join(f"{value:g}" for value in np.unique(values)[:5])
+        raise InputError(
+            f"{path}: all particles must have the same {name}, but there are {found}; "
+            "split the file or rescale the images"
+        )
+    return float(values[0])
 
 
 def find_optics(metadata: Metadata, dtype: torch.dtype) -> Optics | None:
@@ -205,21 +221,21 @@ def find_rotations(metadata: Metadata, dtype: torch.dtype) -> Tensor | None:
     return matrix_from_euler(torch.from_numpy(angles)).to(dtype)
 
 
-def find_shifts(metadata: Metadata, pixel_size: float | None, dtype: torch.dtype) -> Tensor | None:
+def find_shifts(metadata: Metadata, pixel_sizes: np.ndarray | None, dtype: torch.dtype) -> Tensor | None:
     """Return rlnOriginX/YAngst (n, 2) in Å, or None where the file has no origins.
 
-    RELION 3.0's rlnOriginX/Y are in pixels and need ``pixel_size``.
+    RELION 3.0's rlnOriginX/Y are in pixels and need ``pixel_sizes`` (n,).
     """
     if any(column in metadata for column in ORIGIN_COLUMNS):
-        columns, unit = ORIGIN_COLUMNS, 1.0
+        columns, unit = ORIGIN_COLUMNS, np.ones(len(metadata))
     elif any(column in metadata for column in ORIGIN_PIXEL_COLUMNS):
-        if pixel_size is None:
+        if pixel_sizes is None:
             raise InputError(f"{metadata.path}: rlnOriginX/Y are in pixels, but the pixel size is missing; give it")
-        columns, unit = ORIGIN_PIXEL_COLUMNS, pixel_size
+        columns, unit = ORIGIN_PIXEL_COLUMNS, pixel_sizes
     else:
         return None
     origins = np.stack([metadata.numbers(column) for column in columns], axis=1)
-    return torch.from_numpy(origins * unit).to(dtype)
+    return torch.from_numpy(origins * unit[:, None]).to(dtype)
 
 
 def pose_columns(rotation: Tensor, shift: Tensor) -> dict[str, Tensor]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import math
 import os
+import sys
 import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import IO, BinaryIO, Self
 
 import numpy as np
 import torch
@@ -30,9 +31,13 @@ from resmfn.data.mrc_header import (
     open_maybe_compressed,
     read_header,
 )
+from resmfn.data.npy import NPY_MAGIC, read_npy_header
 
 _ISOTROPY = 1e-3  # relative difference between voxel sides that is still called cubic
 _COPY_BYTES = 64 * 2**20
+#: How many times its size a packed file can unpack to. bzip2 packs a run of zeros into next to nothing.
+_LARGEST_RATIO = {"": 1, "gzip": 1032, "bzip2": 100_000}
+_LARGEST_UNPACKED = 8 * 2**30  # bytes, of a packed file: 1,290 voxels along each side
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,13 @@ def read_map(path: str | os.PathLike[str], pixel_size: float | None = None) -> D
         The file is missing, damaged, not cubic, holds NaN or infinite values, or does not tell its voxel size.
     """
     path = Path(path)
+    packed = compression(path)
     with open_maybe_compressed(path) as file:
         header = read_header(path, file)
-        try:
-            raw = file.read(header.data_offset - HEADER_BYTES + header.data_bytes)
-        except (EOFError, OSError, zlib.error) as error:
-            raise InputError(f"{path}: the compressed file is damaged ({error}); copy it again") from error
-    raw = raw[header.data_offset - HEADER_BYTES :]
+        # The header is not believed before the file is long enough for it: nothing is allocated for a wild one.
+        possible = min(path.stat().st_size * _LARGEST_RATIO[packed], _LARGEST_UNPACKED if packed else sys.maxsize)
+        _require_complete(path, header, possible - header.data_offset)
+        raw = _read_all(path, file, header.data_offset - HEADER_BYTES, header.data_bytes)
     _require_complete(path, header, len(raw))
     stored = np.frombuffer(raw, dtype=header.dtype).reshape(header.shape)
     data = stored.transpose([header.axis_order.index(axis) for axis in (3, 2, 1)]).astype(np.float32)
@@ -87,6 +92,20 @@ def read_map(path: str | os.PathLike[str], pixel_size: float | None = None) -> D
     if not np.isfinite(data).all():
         raise InputError(f"{path}: the map holds NaN or infinite values; repair it or write it anew")
     return DensityMap(torch.from_numpy(data), pixel_size or _voxel_size(path, header))
+
+
+def _read_all(path: Path, file: IO[bytes], skip: int, size: int) -> bytes:
+    """Return so many bytes, or all there are, after skipping some; memory grows with what is there."""
+    parts: list[bytes] = []
+    try:
+        while skip and (part := file.read(min(skip, _COPY_BYTES))):
+            skip -= len(part)
+        while size and (part := file.read(min(size, _COPY_BYTES))):
+            parts.append(part)
+            size -= len(part)
+    except (EOFError, OSError, zlib.error) as error:
+        raise InputError(f"{path}: the compressed file is damaged ({error}); copy it again") from error
+    return b"".join(parts)
 
 
 def _voxel_size(path: Path, header: MrcHeader) -> float:
@@ -106,7 +125,7 @@ def _require_complete(path: Path, header: MrcHeader, available: int) -> None:
         shape = " x ".join(map(str, reversed(header.shape)))
         raise InputError(
             f"{path}: the file is truncated: {shape} numbers take {header.data_bytes} bytes, "
-            f"but {available} are there; copy it again"
+            f"but {max(0, available)} are there; copy it again"
         )
 
 
@@ -150,7 +169,7 @@ class StackInfo:
 
 
 def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
-    """Read the header of an image stack and check that the file is as long as it must be.
+    """Read the header of an image stack, MRC or .npy, and check that the file is as long as it must be.
 
     Raises
     ------
@@ -161,6 +180,9 @@ def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
     if packed := compression(path):
         raise InputError(f"{path}: an image stack cannot be read while packed with {packed}; unpack it first")
     with path.open("rb") as file:
+        if file.read(len(NPY_MAGIC)) == NPY_MAGIC:
+            return _npy_stack_info(path)
+        file.seek(0)
         header = read_header(path, file)
     _require_complete(path, header, path.stat().st_size - header.data_offset)
     return StackInfo(
@@ -169,6 +191,18 @@ def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
         pixel_size=header.voxel_size[0] if header.voxel_size[0] > 0 else None,
         dtype=header.dtype,
         data_offset=header.data_offset,
+    )
+
+
+def _npy_stack_info(path: Path) -> StackInfo:
+    header = read_npy_header(path)
+    if len(header.shape) != 3 or header.dtype.kind not in "fiu" or 0 in header.shape:
+        raise InputError(
+            f"{path}: images must be an array of numbers of shape (n, N, N), got {header.shape} of {header.dtype}"
+        )
+    n, rows, columns = header.shape
+    return StackInfo(
+        n_images=n, image_shape=(rows, columns), pixel_size=None, dtype=header.dtype, data_offset=header.data_offset
     )
 
 

@@ -1,4 +1,4 @@
-"""A set of particle images: what RELION's STAR file says of them, and the images when they are asked for."""
+"""A set of particle images: what its file says of them, and the images when they are asked for."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ import torch
 from torch import Tensor
 
 from resmfn.core import InputError
+from resmfn.data.cryosparc import stated_sign
+from resmfn.data.cryosparc_writer import star_tables, write_cs
+from resmfn.data.image_folders import ImageFolders
 from resmfn.data.locations import ImageLocations, locate_images
 from resmfn.data.metadata import (
     ORIGIN_COLUMNS,
     ORIGIN_PIXEL_COLUMNS,
-    find_box_size,
+    find_box_sizes,
     find_optics,
-    find_pixel_size,
+    find_pixel_sizes,
     find_rotations,
     find_shifts,
     join_tables,
     pose_columns,
+    shared_value,
 )
-from resmfn.data.star import PARTICLE_COLUMN, Column, Table, format_cells, read_star, write_star
+from resmfn.data.sources import read_source
+from resmfn.data.star import PARTICLE_COLUMN, Column, Table, format_cells, write_star
 from resmfn.physics.optics import Optics
 
 _CHECK_BATCH = 1000
@@ -33,16 +38,18 @@ _HEADER_TOLERANCE = 0.01  # relative; headers are often rounded
 
 @dataclass(frozen=True, kw_only=True)
 class ParticleSet:
-    """Particles as a STAR file lists them. Made by :func:`read_particles`; nothing in it changes."""
+    """Particles in the tables of a STAR file, whatever file lists them. Made by :func:`read_particles`; unchanging."""
 
     path: Path  #: the file it was read from
-    tables: dict[str, Table]  #: every block of that file, cells as they came
+    tables: dict[str, Table]  #: every block of that file, cells as they came; of other formats, what they say
     block: str  #: name of the block that lists the particles
     optics: Optics | None  #: one entry a particle; None where the file has no defocus (images without CTF)
     rotations: Tensor | None  #: (n, 3, 3) matrices A, or None
     shifts: Tensor | None  #: (n, 2) rlnOriginX/YAngst in Å, or None
-    stated_pixel_size: float | None = None  #: Å
-    stated_box_size: int | None = None  #: pixels
+    groups: np.ndarray | None = None  #: (n,) row of the optics table for each particle, None without such a table
+    pixel_sizes: np.ndarray | None = None  #: (n,) Å per pixel of each image, None where the file does not say
+    box_sizes: np.ndarray | None = None  #: (n,) pixels along each side, None where the file does not say
+    records: np.ndarray | None = field(default=None, repr=False)  #: (n,) every field of a cryoSPARC file
     images: ImageLocations | None = field(default=None, repr=False)  #: None if read without images
     dtype: torch.dtype = torch.float32  #: of optics, rotations and shifts
 
@@ -60,21 +67,38 @@ class ParticleSet:
         return self.tables.get("optics")
 
     @property
+    def stated_pixel_size(self) -> float | None:
+        """Å per pixel, None where the file does not say it; an InputError where optics groups differ."""
+        return None if self.pixel_sizes is None else shared_value(self.path, "pixel size", self.pixel_sizes)
+
+    @property
+    def stated_box_size(self) -> int | None:
+        """Pixels along each side of an image, None where the file does not say it; an InputError where they differ."""
+        return None if self.box_sizes is None else round(shared_value(self.path, "rlnImageSize", self.box_sizes))
+
+    @property
+    def stated_sign(self) -> int | None:
+        """+1 where the file says that the molecule is white, -1 where it says dark, None where it does not say."""
+        return None if self.records is None else stated_sign(self.records)
+
+    @property
     def pixel_size(self) -> float:
         """Å per pixel."""
-        if self.stated_pixel_size is None:
+        pixel_size = self.stated_pixel_size
+        if pixel_size is None:
             raise InputError(
                 f"{self.path}: the pixel size is missing (no rlnImagePixelSize, nor rlnDetectorPixelSize with "
                 "rlnMagnification); add it to the file, or give --pixel-size"
             )
-        return self.stated_pixel_size
+        return pixel_size
 
     @property
     def box_size(self) -> int:
         """Pixels along each side of an image."""
-        if self.stated_box_size is None:
+        box_size = self.stated_box_size
+        if box_size is None:
             raise InputError(f"{self.path}: the image size is missing (no rlnImageSize); add it to the file")
-        return self.stated_box_size
+        return box_size
 
     def read_images(self, index: slice | Tensor) -> Tensor:
         """Read some images from disk.
@@ -158,7 +182,7 @@ class ParticleSet:
             tables=tables,
             optics=find_optics(metadata, self.dtype),
             rotations=find_rotations(metadata, self.dtype),
-            shifts=find_shifts(metadata, self.stated_pixel_size, self.dtype),
+            shifts=find_shifts(metadata, self.pixel_sizes, self.dtype),
         )
 
     def with_poses(self, rotation: Tensor, shift: Tensor) -> ParticleSet:
@@ -169,8 +193,11 @@ class ParticleSet:
         columns: dict[str, Column] = dict(pose_columns(rotation, shift))
         for pixels, angstroms in zip(ORIGIN_PIXEL_COLUMNS, ORIGIN_COLUMNS, strict=True):
             if pixels in self.table:
-                columns[pixels] = torch.as_tensor(columns[angstroms]) / self.pixel_size
+                columns[pixels] = torch.as_tensor(columns[angstroms]) / self._pixels_of_origins()
         return self.with_columns(columns)
+
+    def _pixels_of_origins(self) -> Tensor:
+        return torch.from_numpy(np.full(len(self), self.pixel_size) if self.pixel_sizes is None else self.pixel_sizes)
 
 
 def read_particles(
@@ -180,13 +207,17 @@ def read_particles(
     with_images: bool = True,
     pixel_size: float | None = None,
     dtype: torch.dtype = torch.float32,
+    strip_prefix: str | None = None,
+    allow_outside: bool = False,
+    passthrough: str | os.PathLike[str] | None = None,
 ) -> ParticleSet:
-    """Read a RELION particle file (3.0, or 3.1 and later) and check everything short of the pixels.
+    """Read a particle file and check everything short of the pixels.
 
     Parameters
     ----------
     path
-        The STAR file.
+        A STAR file (RELION 3.0 to 5), a cryoSPARC ``.cs`` file, an image stack, or a folder in the published layout;
+        told by what is in it.
     datadir
         Folder that image names start from; by default the file's own folder or one above it.
     with_images
@@ -195,6 +226,12 @@ def read_particles(
         Å per pixel, in place of what the file and the stacks say.
     dtype
         Of optics, rotations and shifts.
+    strip_prefix
+        Taken away from the front of image names that begin with it.
+    allow_outside
+        Whether image names may lead out of the folder that they start from.
+    passthrough
+        Of a ``.cs`` file: the one that has the fields it lacks [by default found beside it].
 
     Returns
     -------
@@ -208,36 +245,50 @@ def read_particles(
         contradict one another. The message names file and row.
     """
     path = Path(path)
-    tables = read_star(path)
-    metadata = join_tables(path, tables, needs_images=with_images)
-    stated_pixel_size = pixel_size or find_pixel_size(metadata)
-    stated_box_size = find_box_size(metadata)
+    source = read_source(path, None if passthrough is None else Path(passthrough))
+    metadata = join_tables(path, source.tables, needs_images=with_images)
+    stated = find_pixel_sizes(metadata) if pixel_size is None else np.full(len(metadata), float(pixel_size))
+    box_sizes = find_box_sizes(metadata)
     images = None
     if with_images:
-        folder = None if datadir is None else Path(datadir)
-        images = locate_images(path, metadata.tables[metadata.block].text(PARTICLE_COLUMN), folder)
-        _require_agreement(path, images, stated_box_size, stated_pixel_size, trusts_headers=pixel_size is not None)
-        stated_box_size = images.box_size
+        folders = ImageFolders(
+            source=source.anchor,
+            datadir=None if datadir is None else Path(datadir),
+            strip_prefix=strip_prefix,
+            allow_outside=allow_outside,
+        )
+        images = locate_images(metadata.tables[metadata.block].text(PARTICLE_COLUMN), folders)
+        _require_agreement(path, images, box_sizes, stated, trusts_headers=pixel_size is not None)
+        box_sizes = np.full(len(metadata), images.box_size)
     particles = ParticleSet(
         path=path,
-        tables=tables,
+        tables=source.tables,
         block=metadata.block,
-        stated_pixel_size=stated_pixel_size,
-        stated_box_size=stated_box_size,
+        groups=metadata.groups,
+        pixel_sizes=stated,
+        box_sizes=box_sizes,
+        records=source.records,
         images=images,
         optics=find_optics(metadata, dtype),
         rotations=find_rotations(metadata, dtype),
-        shifts=find_shifts(metadata, stated_pixel_size, dtype),
+        shifts=find_shifts(metadata, stated, dtype),
         dtype=dtype,
     )
-    if with_images:
+    if with_images and stated is None:
         _ = particles.pixel_size  # must be known, now rather than an hour later
     return particles
 
 
 def write_particles(path: str | os.PathLike[str], particles: ParticleSet) -> None:
-    """Write the STAR file of the particles: every table, row and column they were read with, particles last."""
-    write_star(path, particles.tables)
+    """Write the particles with every row and column they were read with, in their order.
+
+    A path that ends in ``.cs`` becomes cryoSPARC records; any other a STAR file, the particle table last.
+    """
+    path = Path(path)
+    if path.suffix == ".cs":
+        write_cs(path, particles)
+    else:
+        write_star(path, star_tables(particles))
 
 
 def check_images(particles: ParticleSet) -> None:
@@ -247,20 +298,30 @@ def check_images(particles: ParticleSet) -> None:
 
 
 def _require_agreement(
-    path: Path, images: ImageLocations, box_size: int | None, pixel_size: float | None, *, trusts_headers: bool
+    path: Path,
+    images: ImageLocations,
+    box_sizes: np.ndarray | None,
+    pixel_sizes: np.ndarray | None,
+    *,
+    trusts_headers: bool,
 ) -> None:
-    if box_size is not None and box_size != images.box_size:
+    """Compare the box and pixel size that the file states of each image with those of its stack."""
+    if box_sizes is not None and (box_sizes != images.box_size).any():
+        row = int((box_sizes != images.box_size).argmax())
         raise InputError(
-            f"{path}: rlnImageSize says {box_size} pixels, but the images of {images.stacks[0]} have "
-            f"{images.box_size}; correct rlnImageSize, or point to the right stack"
+            f"{path}: row {row + 1}: rlnImageSize says {box_sizes[row]} pixels, but the images of "
+            f"{images.stacks[images.stack_of[row]]} have {images.box_size}; correct rlnImageSize, or point to the "
+            "right stack"
         )
-    if pixel_size is None or trusts_headers:
+    if pixel_sizes is None or trusts_headers:
         return
-    for stack, info in zip(images.stacks, images.infos, strict=True):
-        stated = info.pixel_size
-        # 0 and 1 are what programs write when they do not know.
-        if stated not in (None, 1.0) and abs(stated - pixel_size) > _HEADER_TOLERANCE * pixel_size:
-            raise InputError(
-                f"{path}: the pixel size is {pixel_size:g} Å there, but {stated:g} Å in the header of {stack}; "
-                "correct the wrong one, or give --pixel-size"
-            )
+    # 0 and 1 are what programs write when they do not know.
+    told = np.array([info.pixel_size if info.pixel_size not in (None, 1.0) else np.nan for info in images.infos])
+    headers = told[images.stack_of]
+    wrong = np.abs(headers - pixel_sizes) > _HEADER_TOLERANCE * pixel_sizes
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"{path}: the pixel size is {pixel_sizes[row]:g} Å there, but {headers[row]:g} Å in the header of "
+            f"{images.stacks[images.stack_of[row]]}; correct the wrong one, or give --pixel-size"
+        )

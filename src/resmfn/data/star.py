@@ -170,6 +170,11 @@ def _read_pairs(block: _Block) -> dict[str, list[str]]:
     columns: dict[str, list[str]] = {}
     while (line := block.peek()) is not None:
         cells = _split(line)
+        if cells[0] == "loop_":
+            raise block.error(
+                "a loop after a list of names and values: this block holds several tables, as mmCIF files do; "
+                "RELION's hold one"
+            )
         if not line.startswith("_") or len(cells) != 2:
             raise block.error(f"expected a name beginning with _ and one value, got {line[:60]!r}")
         _add_column(block, columns, cells[0], [cells[1]])

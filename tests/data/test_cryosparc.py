@@ -1,0 +1,209 @@
+"""cryoSPARC files: read into RELION's conventions, joined, written with every field, in either container."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from resmfn.core import InputError
+from resmfn.data import read_particles, write_particles
+from resmfn.data.cryosparc import records_of
+from resmfn.data.csdat import lz4_unpack, read_csdat
+from resmfn.rotations import random_rotations
+
+N = 5
+
+
+@pytest.fixture
+def records():
+    generator = np.random.default_rng(3)
+    dtype = [("uid", "<u8"), ("blob/path", "S20"), ("blob/idx", "<u4"), ("blob/shape", "<u4", (2,))]
+    dtype += [("blob/psize_A", "<f4"), ("blob/sign", "<f4"), ("ctf/exp_group_id", "<u4"), ("ctf/accel_kv", "<f4")]
+    dtype += [("ctf/cs_mm", "<f4"), ("ctf/amp_contrast", "<f4"), ("ctf/df1_A", "<f4"), ("ctf/df2_A", "<f4")]
+    dtype += [("ctf/df_angle_rad", "<f4"), ("ctf/phase_shift_rad", "<f4"), ("ctf/tetra_A", "<f4", (4,))]
+    dtype += [("alignments3D/pose", "<f4", (3,)), ("alignments3D/shift", "<f4", (2,)), ("alignments3D/psize_A", "<f4")]
+    dtype += [("alignments3D/split", "<u4"), ("alignments3D/class", "<u4")]
+    table = np.zeros(N, dtype)
+    table["uid"] = generator.integers(2**63, 2**64, N, dtype=np.uint64)
+    table["blob/path"] = b">J1/imported/a.mrcs"
+    table["blob/idx"] = [2, 0, 1, 2, 0]
+    table["blob/shape"], table["blob/psize_A"], table["blob/sign"] = 16, 1.5, -1
+    table["ctf/accel_kv"], table["ctf/cs_mm"], table["ctf/amp_contrast"] = [300, 300, 200, 200, 300], 2.7, 0.1
+    table["ctf/exp_group_id"] = [1, 1, 2, 2, 1]
+    table["ctf/df1_A"], table["ctf/df2_A"] = generator.uniform(1e4, 2e4, (2, N))
+    table["ctf/df_angle_rad"], table["ctf/phase_shift_rad"] = generator.uniform(0, 3, (2, N))
+    table["ctf/tetra_A"] = generator.normal(size=(N, 4))
+    table["alignments3D/pose"] = Rotation.random(N, random_state=1).as_rotvec()
+    table["alignments3D/shift"] = generator.normal(size=(N, 2))
+    table["alignments3D/psize_A"] = 3  # aligned at half the resolution
+    table["alignments3D/split"] = [0, 1, 0, 1, 1]
+    return table
+
+
+@pytest.fixture
+def cs_file(tmp_path, records, write_stack):
+    (tmp_path / "J1" / "imported").mkdir(parents=True)
+    write_stack(tmp_path / "J1" / "imported" / "a.mrcs")
+    np.save(tmp_path / "a.npy", records)
+    return (tmp_path / "a.npy").rename(tmp_path / "J1" / "particles.cs")
+
+
+def test_records_are_read_in_our_conventions(cs_file, records):
+    particles = read_particles(cs_file, dtype=torch.float64)
+    assert (len(particles), particles.box_size, particles.pixel_size) == (N, 16, 1.5)
+    assert particles.stated_sign == -1
+    # In words of another library: the transpose of the rotation by the axis-angle vector.
+    expected = Rotation.from_rotvec(records["alignments3D/pose"]).as_matrix().transpose(0, 2, 1)
+    np.testing.assert_allclose(particles.rotations, expected, atol=1e-6)
+    np.testing.assert_allclose(particles.shifts, 3 * records["alignments3D/shift"], rtol=1e-6)
+    optics = particles.optics
+    np.testing.assert_allclose(optics.defocus_u, records["ctf/df1_A"])
+    np.testing.assert_allclose(optics.defocus_v, records["ctf/df2_A"])
+    np.testing.assert_allclose(optics.defocus_angle, np.degrees(records["ctf/df_angle_rad"]), rtol=1e-6)
+    np.testing.assert_allclose(optics.phase_shift, np.degrees(records["ctf/phase_shift_rad"]), rtol=1e-6)
+    assert optics.voltage.tolist() == [300, 300, 200, 200, 300]
+    assert len(particles.optics_table) == 2
+    assert particles.table["rlnRandomSubset"] == ["1", "2", "1", "2", "2"]
+
+
+def test_images_are_counted_from_0_and_marks_of_groups_taken_away(cs_file, write_stack, tmp_path):
+    images = write_stack(tmp_path / "same.mrcs")
+    assert torch.equal(read_particles(cs_file).read_images(slice(None)), images[[2, 0, 1, 2, 0]])
+
+
+def test_fields_survive_star_and_back(cs_file, records, tmp_path):
+    write_particles(tmp_path / "x.star", read_particles(cs_file))
+    write_particles(tmp_path / "y.cs", read_particles(tmp_path / "x.star"))
+    again = np.load(tmp_path / "y.cs", allow_pickle=False)
+    for name in records.dtype.names:
+        if name == "alignments3D/psize_A":  # poses are written anew, in pixels of the images
+            continue
+        factor = 2 if name == "alignments3D/shift" else 1
+        if records[name].dtype.kind == "f":
+            np.testing.assert_allclose(again[name], factor * records[name], rtol=1e-5, atol=2e-6, err_msg=name)
+        else:
+            assert (again[name] == records[name]).all(), name
+
+
+def test_new_poses_reach_the_file(cs_file, tmp_path, generator):
+    rotation, shift = random_rotations(N, generator=generator), torch.randn(N, 2, generator=generator)
+    write_particles(tmp_path / "y.cs", read_particles(cs_file).with_poses(rotation, shift))
+    again = read_particles(tmp_path / "y.cs", tmp_path)
+    torch.testing.assert_close(again.rotations, rotation, atol=2e-6, rtol=0)
+    torch.testing.assert_close(again.shifts, shift, atol=2e-6, rtol=0)
+
+
+def test_star_columns_survive_cs_and_back(particle_file, tmp_path):
+    particles = read_particles(particle_file())
+    write_particles(tmp_path / "y.cs", particles)
+    again = read_particles(tmp_path / "y.cs")
+    assert again.table.text("rlnMicrographName") == particles.table.text("rlnMicrographName")
+    assert again.table.text("rlnImageName") == particles.table.text("rlnImageName")
+    assert again.optics.defocus_u.tolist() == particles.optics.defocus_u.tolist()
+    assert again.optics.voltage.tolist() == particles.optics.voltage.tolist()
+    assert torch.equal(again.read_images(slice(None)), particles.read_images(slice(None)))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_passthrough_files_are_joined_by_uid(cs_file, records, tmp_path, given):
+    fields = {name: records[name] for name in records.dtype.names}
+    order = [3, 1, 0, 4, 2]
+    blob = records_of({k: v[order] for k, v in fields.items() if k.startswith(("uid", "blob/"))})
+    rest = records_of({k: v for k, v in fields.items() if not k.startswith("blob/")})
+    other = tmp_path / "J1" / ("elsewhere.cs" if given else "J1_passthrough_particles.cs")
+    for path, table in ((tmp_path / "J1" / "main.cs", rest), (other, blob)):
+        with path.open("wb") as file:
+            np.save(file, table)
+    particles = read_particles(tmp_path / "J1" / "main.cs", passthrough=other if given else None)
+    assert particles.table["rlnImageName"] == read_particles(cs_file).table["rlnImageName"]
+
+
+def test_passthrough_must_have_every_particle(cs_file, records, tmp_path):
+    with (tmp_path / "few.cs").open("wb") as file:
+        np.save(file, records[:2])
+    with pytest.raises(InputError, match=r"few\.cs: 3 of the 5 particles of .*particles\.cs are not in it"):
+        read_particles(cs_file, passthrough=tmp_path / "few.cs")
+
+
+def test_pickled_objects_are_never_loaded(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (pytest.fail, ("code of the file ran",))
+
+    with (tmp_path / "x.cs").open("wb") as file:
+        np.save(file, np.array([Trap()], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="pickled Python objects, which are never loaded"):
+        read_particles(tmp_path / "x.cs")
+    (tmp_path / "pose.pkl").write_bytes(b"\x80\x04\x95")
+    with pytest.raises(InputError, match=r"a Python pickle, which is never loaded.*cryodrgn_utils write_star"):
+        read_particles(tmp_path / "pose.pkl")
+
+
+def test_a_header_larger_than_its_file_allocates_nothing(tmp_path):
+    with (tmp_path / "x.cs").open("wb") as file:
+        header = {"descr": [("uid", "<u8"), ("blob/idx", "<u4")], "fortran_order": False, "shape": (10**12,)}
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(InputError, match="the file is truncated"):
+        read_particles(tmp_path / "x.cs")
+
+
+def container(header: dict, *columns: bytes, heap: bytes = b"\0") -> bytes:
+    text = json.dumps(header).encode()
+    blocks = b"".join(struct.pack("<I", len(column)) + column for column in columns)
+    return b"\x95CSDAT" + struct.pack("<I", len(text)) + text + blocks + heap
+
+
+def test_the_newer_container_is_read(tmp_path):
+    # Packed by hand, from the description of LZ4: four literals, then a match of 8 that repeats the last 4.
+    packed = bytes([0x44, 7, 0, 0, 0, 4, 0, 0])
+    dtype = [["uid", "<u8"], ["blob/path", "|O"], ["blob/idx", "<u4"]]
+    header = {"length": 3, "dtype": dtype, "compression": "lz4", "compressed_fields": ["blob/idx"]}
+    places = struct.pack("<3Q", 1, 1, 8)
+    uid = struct.pack("<3Q", 10, 11, 12)
+    path = tmp_path / "x.cs"
+    path.write_bytes(container(header, uid, places, packed, heap=b"\0a.mrcs\0b.mrcs\0"))
+    table = read_csdat(path)
+    assert table["uid"].tolist() == [10, 11, 12]
+    assert table["blob/path"].tolist() == [b"a.mrcs", b"a.mrcs", b"b.mrcs"]
+    assert table["blob/idx"].tolist() == [7, 7, 7]
+    particles = read_particles(path, with_images=False)
+    assert particles.table["rlnImageName"] == ["000008@a.mrcs", "000008@a.mrcs", "000008@b.mrcs"]
+
+
+def test_the_newer_container_packed_otherwise_is_refused_with_what_to_do(tmp_path):
+    header = {"dtype": [["uid", "<u8"]], "compression": "snap", "compressed_fields": []}
+    (tmp_path / "x.cs").write_bytes(container(header))
+    with pytest.raises(InputError, match=r"packed with 'snap', which is not read; .*Dataset\.load\('in\.cs'\)\.save"):
+        read_particles(tmp_path / "x.cs")
+
+
+@pytest.mark.parametrize(
+    "block", [b"\x10", b"\xf0\xff", b"\x04\x01\x00", b"\x10a\x02\x00", b"\x1fa\x01\x00\xff\xff"], ids=repr
+)
+def test_broken_blocks_are_errors_and_end(block):
+    with pytest.raises((ValueError, IndexError)):
+        lz4_unpack(block, 100)
+
+
+@pytest.mark.shared
+def test_rows_that_are_in_two_formats_agree(shared):
+    folder = shared / "corpus" / "particles"
+    ours = read_particles(shared / "corpus" / "cs" / "empiar_10076_7.cs", folder)
+    star = read_particles(shared / "corpus" / "star" / "cryodrgn_empiar_10076_7.star", folder)
+    assert ours.pixel_size == pytest.approx(star.pixel_size, rel=1e-5)
+    for name in ("defocus_u", "defocus_v", "defocus_angle", "voltage", "spherical_aberration", "amplitude_contrast"):
+        torch.testing.assert_close(getattr(ours.optics, name), getattr(star.optics, name), rtol=1e-6, atol=1e-4)
+    assert torch.equal(ours.read_images(slice(None)), star.read_images(slice(None)))
+
+
+@pytest.mark.shared
+def test_every_field_of_a_real_export_survives_star(shared, tmp_path):
+    path = shared / "corpus" / "cs" / "cryosparc_J2_particles_exported.cs"
+    write_particles(tmp_path / "x.star", read_particles(path, with_images=False))
+    write_particles(tmp_path / "y.cs", read_particles(tmp_path / "x.star", with_images=False))
+    before, after = np.load(path, allow_pickle=False), np.load(tmp_path / "y.cs", allow_pickle=False)
+    for name in before.dtype.names:
+        assert np.array_equal(before[name], after[name]), name
