@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import resource
 import shutil
@@ -20,7 +19,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resmfn import __version__
+from records import append, stamp
 
 
 @dataclass(frozen=True)
@@ -162,8 +161,10 @@ def measure(name: str, seed: int, tools: argparse.Namespace) -> dict:
     scores = score(folder / "map.mrc", folder / "particles.star", data, case, tools)
     summary = json.loads((folder / "summary.json").read_text())
     record = {
+        "benchmark": "accuracy",
         "case": name,
         "seed": seed,
+        "made_with": stamp(),
         "fsc05_unmasked_A": round(scores["unmasked"]["fsc05"], 3),
         "fsc05_masked_A": round(scores["masked"]["fsc05"], 3),
         "half_map_fsc0143_A": summary["resolution_half_0143"],
@@ -177,9 +178,6 @@ def measure(name: str, seed: int, tools: argparse.Namespace) -> dict:
         "device": summary["device"],
         "log_likelihood": summary["log_likelihood"],
         "flags": [*case.simulate, *case.reconstruct],
-        "resmfn": __version__,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
     }
     if case.compare_with_relion and shutil.which("relion_reconstruct"):
         theirs = score(relion_map(folder, data), folder / "particles.star", data, case, tools)
@@ -204,14 +202,14 @@ def table(records: list[dict]) -> str:
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def arguments() -> argparse.Namespace:
+def arguments(results: str = "benchmarks/results/accuracy.jsonl") -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulator", default=os.environ.get("RESMFN_SIMULATOR"))
     parser.add_argument("--scorer", default=os.environ.get("RESMFN_SCORER"))
     parser.add_argument("--models", default=os.environ.get("RESMFN_MODELS"))
     parser.add_argument("--out", default="benchmarks/out")
-    parser.add_argument("--results", default="benchmarks/results/accuracy.jsonl")
+    parser.add_argument("--results", default=results)
     parser.add_argument("--cases", nargs="+", default=DEFAULT, choices=list(CASES))
     parser.add_argument("--seeds", nargs="+", type=int, help="in place of the cases' own")
     given = parser.parse_args()
@@ -233,10 +231,7 @@ def main() -> None:
             record = measure(name, seed, tools)
             records.append(record)
             print(json.dumps(record), flush=True)
-            results = Path(tools.results)
-            results.parent.mkdir(parents=True, exist_ok=True)
-            with results.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            append(Path(tools.results), record)
     if records:
         print(table(records))
 

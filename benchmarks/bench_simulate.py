@@ -16,6 +16,7 @@ from pathlib import Path
 
 import mrcfile
 import numpy as np
+from records import stamp
 
 
 def timed(command: list[str]) -> dict[str, float]:
@@ -59,7 +60,7 @@ def main() -> None:
     out = Path(given.out) / "simulate"
     out.mkdir(parents=True, exist_ok=True)
     n = str(given.n)
-    figures: dict[str, object] = {"n": given.n, "cores": os.cpu_count()}
+    figures: dict[str, object] = {"benchmark": "simulate", "case": str(given.n), "made_with": stamp()}
     figures["box_64"] = timed(simulate(out / "a", "--n-projections", n, "--box-size", "64", "--pixel-size", "1.5"))
     figures["box_128"] = timed(simulate(out / "b", "--n-projections", n, "--box-size", "128", "--pixel-size", "0.75"))
     if shutil.which("relion_project"):

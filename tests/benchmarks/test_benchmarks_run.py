@@ -34,3 +34,40 @@ def test_accuracy_benchmark_never_falls_back_to_our_own_tools():
     process = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert process.returncode == 2
     assert "independent" in process.stderr
+
+
+def run_script(name: str, *flags: str) -> None:
+    subprocess.run([sys.executable, str(REPOSITORY / "benchmarks" / name), *flags], check=True, capture_output=True)
+
+
+def test_kernel_benchmark_stays_below_what_the_device_can_do(tmp_path):
+    results = tmp_path / "kernels.jsonl"
+    run_script(
+        "bench_kernels.py",
+        "--device",
+        "cpu",
+        "--n",
+        "60",
+        "--box-size",
+        "24",
+        "--repeats",
+        "1",
+        "--results",
+        str(results),
+    )
+    record = json.loads(results.read_text())
+    for name in ("scoring", "pose_steps", "insertion", "network_step"):
+        # A loaded machine may slow a ceiling down more than a path: half as fast again is still no counting error.
+        assert 0 < record[name]["share_of_floor"] < 1.5, name
+
+
+@pytest.mark.long
+def test_scaling_and_process_benchmarks_run_at_a_tiny_size(tmp_path):
+    flags = ["--out", str(tmp_path / "out"), "--results", str(tmp_path / "results.jsonl")]
+    run_script(
+        "bench_scaling.py", "--n", "100", "200", "--base-n", "100", "--base-box", "24", "--boxes", "24", "32", *flags
+    )
+    run_script("bench_processes.py", "--n", "100", "--box-size", "24", *flags)
+    scaling, processes = (json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
+    assert -0.5 < scaling["n_cpu_exponent"] < 1.5
+    assert processes["several"]["busiest_cpu_s"] > 0

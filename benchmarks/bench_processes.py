@@ -1,0 +1,77 @@
+"""Several processes against one: the same reconstruction by 1 and by N processes of one thread each, on CPUs.
+
+Wall time is what counts on an idle machine. Where others compute as well, the CPU seconds of the busiest process stand
+for it: ``speedup_by_cpu`` is those of the one process over those of the busiest of the team.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from records import append, stamp
+
+
+def reconstruct(star: Path, out: Path, n_processes: int) -> dict[str, float]:
+    """Run the command in as many processes; return wall seconds and the CPU seconds of the busiest."""
+    shutil.rmtree(out, ignore_errors=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flags = ["--mask-diameter", "84", "--shift-range", "0", "--device", "cpu"]
+    command = [sys.executable, "-m", "resmfn", "reconstruct", str(star), "--out", str(out), *flags]
+    start, members = time.monotonic(), []
+    for rank in range(n_processes):
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": n_processes, "MASTER_PORT": port}
+        environment = os.environ | {name: str(value) for name, value in names.items()}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+        members.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+    cpu = []
+    for member in members:
+        _, status, usage = os.wait4(member.pid, 0)
+        member.returncode = os.waitstatus_to_exitcode(status)
+        if member.returncode:
+            raise SystemExit(f"{' '.join(command)} failed")
+        cpu.append(usage.ru_utime + usage.ru_stime)
+    return {"wall_s": round(time.monotonic() - start, 1), "busiest_cpu_s": round(max(cpu), 1)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--n", type=int, default=2000)
+    parser.add_argument("--box-size", type=int, default=64)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/processes.jsonl"))
+    given, _ = parser.parse_known_args()
+    folder = given.out / "processes"
+    shutil.rmtree(folder, ignore_errors=True)
+    flags = ["--n-projections", str(given.n), "--box-size", str(given.box_size), "--snr", "0.1"]
+    flags += ["--pixel-size", f"{96 / given.box_size:g}", "--out", str(folder / "data")]
+    subprocess.run([sys.executable, "-m", "resmfn", "simulate", "4ake", *flags], check=True, stdout=subprocess.DEVNULL)
+    star = folder / "data" / "particles.star"
+    one, several = (reconstruct(star, folder / f"run{count}", count) for count in (1, given.processes))
+    record = {
+        "benchmark": "processes",
+        "case": f"{given.processes}-{given.n}x{given.box_size}",
+        "made_with": stamp(),
+        "one": one,
+        "several": several,
+        "speedup": round(one["wall_s"] / several["wall_s"], 3),
+        "speedup_by_cpu": round(one["busiest_cpu_s"] / several["busiest_cpu_s"], 3),
+    }
+    shutil.rmtree(folder)
+    append(given.results, record)
+    print(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()

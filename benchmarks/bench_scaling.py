@@ -1,0 +1,78 @@
+"""Time against the number of images and the box: the same command at growing sizes, and the fitted exponents.
+
+Images are made by our own simulator, which is quick, for only time is asked here. ``--n`` and ``--boxes`` choose the
+sizes; each is run once, as a process of its own, with half maps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+
+from bench_accuracy import run
+from records import append, stamp
+
+BASE_N, BASE_BOX = 1000, 64
+EXTENT = 96.0
+"""Å: side of every box, so that the molecule and the number of resolution elements grow with the box."""
+
+
+def measure(n: int, box_size: int, given: argparse.Namespace) -> dict[str, float]:
+    """Simulate and reconstruct one size."""
+    folder = given.out / f"scaling-{n}-{box_size}"
+    shutil.rmtree(folder, ignore_errors=True)
+    resmfn = [sys.executable, "-m", "resmfn"]
+    flags = ["--n-projections", str(n), "--box-size", str(box_size), "--pixel-size", f"{EXTENT / box_size:g}"]
+    run([*resmfn, "simulate", "4ake", "--out", str(folder / "data"), "--snr", "0.1", *flags])
+    flags = ["--mask-diameter", "84", "--shift-range", "0", "--device", given.device]
+    star = folder / "data" / "particles.star"
+    usage = run([*resmfn, "reconstruct", str(star), "--out", str(folder / "run"), *flags])
+    shutil.rmtree(folder)
+    return {"n": n, "box": box_size, "wall_s": round(usage.wall_s, 1), "cpu_s": round(usage.cpu_s, 1),
+            "peak_memory_mib": round(usage.peak_memory_mib)}  # fmt: skip
+
+
+def exponent(sizes: list[float], times: list[float]) -> float | None:
+    """Return the slope of log time against log size, by least squares; None for a single size."""
+    if len(sizes) < 2:
+        return None
+    x, y = [math.log(value) for value in sizes], [math.log(value) for value in times]
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    return round(
+        sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x), 3
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, nargs="+", default=[1000, 2000, 4000, 8000])
+    parser.add_argument("--boxes", type=int, nargs="+", default=[32, 48, 64, 96])
+    parser.add_argument("--base-n", type=int, default=BASE_N, help="images at every box")
+    parser.add_argument("--base-box", type=int, default=BASE_BOX, help="box at every number of images")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/scaling.jsonl"))
+    given, _ = parser.parse_known_args()
+    against_n = [measure(n, given.base_box, given) for n in given.n]
+    print(json.dumps(against_n), flush=True)
+    against_box = [measure(given.base_n, box, given) for box in given.boxes]
+    record = {
+        "benchmark": "scaling",
+        "case": given.device,
+        "made_with": stamp(),
+        "against_n": {str(row["n"]): row for row in against_n},
+        "against_box": {str(row["box"]): row for row in against_box},
+        "n_cpu_exponent": exponent([row["n"] for row in against_n], [row["cpu_s"] for row in against_n]),
+        "box_cpu_exponent": exponent([row["box"] for row in against_box], [row["cpu_s"] for row in against_box]),
+    }
+    append(given.results, record)
+    print(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()
