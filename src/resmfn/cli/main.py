@@ -26,6 +26,9 @@ COMMANDS = {
     "evaluate": "Score a run, or two STAR files, against the truth: FSC, pose and shift errors.",
     "align": "Rotate, shift and, where needed, mirror a map onto a reference.",
     "fsc": "Compare two maps by Fourier shell correlation.",
+    "report": "Put a run on one page that opens from disk: map in 3-D, curves, poses, what to know.",
+    "watch": "Watch a run: stage, resolution and time left, and its report as a page of this computer.",
+    "doctor": "Say whether resmfn can run here, with what, and what to do about the rest.",
 }
 TOP_LEVEL_FLAGS = ("--help", "-h", "--version")
 

@@ -1,0 +1,108 @@
+"""``resmfn watch``: a run's state in the terminal, and its report as a page of this computer."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from resmfn.reports.watch import RunState
+
+LONG_SILENCE = 120
+"""Seconds without a sign of life after which a run may have ended without a word."""
+
+
+def watch(
+    run: Annotated[Path, Parameter(help="Run folder.")],
+    *,
+    port: Annotated[int, Parameter(help="Of the page, on this computer only; 0 takes a free one.")] = 0,
+    page: Annotated[bool, Parameter(help="Serve the report as a page that refreshes itself.")] = True,
+    interval: Annotated[float, Parameter(help="Seconds between two looks at the run.")] = 2.0,
+    until_done: Annotated[bool, Parameter(negative=(), help="End when the run is done, not with Ctrl-C.")] = False,
+) -> None:
+    """Watch a run: stage, resolution and time left here, the report in a browser.
+
+    The page is served to this computer only (127.0.0.1). Ctrl-C ends watching; the run goes on.
+    """
+    from resmfn.core import InputError
+    from resmfn.reports.watch import ReportServer, wait_for_end
+
+    if not interval > 0:
+        raise InputError(f"--interval must be above 0 seconds, got {interval:g}")
+    console = Console(highlight=False)
+    try:
+        with ExitStack() as stack:
+            address = stack.enter_context(ReportServer(run, port)).address if page else None
+            if address:
+                console.print(f"report  {address}", soft_wrap=True)
+            view = stack.enter_context(_View(console))
+            wait_for_end(run, view.show, interval=interval)
+            if page and not until_done:
+                view.close()
+                console.print("The run is done; the page stays until Ctrl-C.")
+                threading.Event().wait()
+    except KeyboardInterrupt:
+        console.print("watching ended; the run was left alone")
+
+
+class _View:
+    """A panel that is drawn anew on a terminal; one line for each change elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._last = ""
+
+    def __enter__(self) -> _View:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the last view on the screen."""
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def show(self, state: RunState) -> None:
+        """Show a state."""
+        if self._live:
+            self._live.update(
+                Group(_table(state), ProgressBar(total=1.0, completed=state.done, width=60)), refresh=True
+            )
+            return
+        line = f"{state.done:4.0%}  {state.stage}: {state.message}"
+        if line != self._last:
+            self._console.print(line, markup=False, soft_wrap=True)
+            self._last = line
+
+
+def _table(state: RunState) -> Table:
+    """Return what is known, in two columns."""
+    table = Table.grid(padding=(0, 2))
+    rows = [("stage", state.stage), ("", state.message)]
+    if state.resolution is not None:
+        rows.append(("resolution", f"{state.resolution:.2f} Å (half maps, FSC 0.143)"))
+    rows.append(("time", _duration(state.seconds)))
+    if state.seconds_left is not None:
+        rows.append(("left", f"about {_duration(state.seconds_left)}"))
+    if state.silent is not None and state.silent > LONG_SILENCE:
+        rows.append(("silent for", f"{_duration(state.silent)}; it may have ended: see run.log, go on with --resume"))
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

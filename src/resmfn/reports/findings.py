@@ -1,0 +1,213 @@
+"""What a reader should know before believing a map: the figures of a run, said in plain words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from resmfn.evaluation import ViewCoverage, view_coverage
+from resmfn.reports.run_record import RunRecord
+
+Level = Literal["warning", "note", "good"]
+START_AGREEMENT = 1.0
+"""Log-likelihood, nat an image, within which a start is said to have found the same as the best."""
+FEW_PARTICLES = 1000
+SPARSE_SHARE, DENSE_VIEWS = 0.25, 4.0
+"""Of the sphere with less than half of the even density; and the density of the commonest views: beyond either, some
+views prevail."""
+AT_THE_EDGE, EDGE_SHARE = 0.95, 0.05
+"""Shifts beyond this share of the range stand at its edge; more such particles than this share are too many."""
+STILL_TURNING = 1.0
+"""Degrees, by which poses move in the last round of the halves if they have not come to rest."""
+POOR_FIT = 0.9
+LOW_SHELLS, LOW_FSC = 3, 0.9
+MOST_VIEWS = 20_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know: what it is, what it means and what to do."""
+
+    level: Level
+    title: str
+    text: str
+
+
+def find(record: RunRecord, coverage: ViewCoverage | None) -> list[Finding]:
+    """Return what there is to say about a run, what is most urgent first."""
+    found = [
+        *_resolution(record),
+        *_validation(record),
+        *_halves(record),
+        *_starts(record),
+        *_size(record),
+        *([] if coverage is None else _views(coverage)),
+        *_shifts(record),
+        *_rest(record),
+        *_fit(record),
+    ]
+    order = {"warning": 0, "note": 1, "good": 2}
+    return sorted(found, key=lambda finding: order[finding.level])
+
+
+def measure_views(record: RunRecord) -> ViewCoverage | None:
+    """Return how evenly the sphere of views is covered; None without poses."""
+    if record.particles is None or record.particles.rotations is None:
+        return None
+    rotation = record.particles.rotations
+    return view_coverage(rotation[:: max(1, math.ceil(len(rotation) / MOST_VIEWS))].double())
+
+
+def _resolution(record: RunRecord) -> list[Finding]:
+    summary = record.summary
+    if not summary:
+        return []
+    verdict = str(summary.get("verdict", ""))
+    resolution, split = _value(summary, "resolution_half_0143"), _value(summary, "resolution_split")
+    if verdict.startswith("no structure"):
+        return [
+            Finding(
+                "warning", "No structure found", f"{verdict[0].upper()}{verdict[1:]}. The map shown is not a result."
+            )
+        ]
+    if resolution is None:
+        return []
+    if split is not None and not resolution < split:
+        text = (
+            f"The half maps agree to {resolution:.1f} Å, no finer than the {split:.1f} Å at which they were "
+            f"separated, so "
+            "nothing in this map was confirmed independently. Try more starts, more images or another mask diameter."
+        )
+        return [Finding("warning", "Not resolved", text)]
+    pixel = _value(summary, "pixel_size") or 0.0
+    text = (
+        f"Two maps, each from half of the particles, agree to {resolution:.2f} Å (FSC 0.143, corrected for the mask)."
+    )
+    found = [Finding("good", f"Resolved to {resolution:.2f} Å", text)]
+    if pixel and resolution <= 2.02 * pixel:
+        text = (
+            f"The resolution equals two pixels of {pixel:g} Å, the finest that these images can hold. "
+            f"Smaller pixels may show more."
+        )
+        found.append(Finding("note", "Limited by the pixel size", text))
+    return found
+
+
+def _validation(record: RunRecord) -> list[Finding]:
+    verdict = record.validation.get("verdict") or record.validation.get("noise_verdict")
+    if not isinstance(verdict, str):
+        return []
+    bad = any(word in verdict.lower() for word in ("no structure", "noise", "disagree", "fail"))
+    return [Finding("warning" if bad else "good", "Validation", f"{verdict[0].upper()}{verdict[1:]}.")]
+
+
+def _halves(record: RunRecord) -> list[Finding]:
+    curve = record.fsc.get("masked")
+    if curve is None or len(curve.correlation) <= LOW_SHELLS + 1:
+        return []
+    low = float(curve.correlation[1 : LOW_SHELLS + 1].mean())
+    if low >= LOW_FSC:
+        return []
+    text = (
+        f"Already at the lowest frequencies the half maps correlate by only {low:.2f}: the two halves of the particles "
+        "tell of different shapes. Look at both half maps below; the particles may be mixed, or too few."
+    )
+    return [Finding("warning", "The half maps disagree", text)]
+
+
+def _starts(record: RunRecord) -> list[Finding]:
+    starts = [float(value) for value in record.summary.get("log_likelihood", []) or []]
+    if record.config.get("poses", "unknown") != "unknown" or not starts:
+        return []
+    if len(starts) == 1:
+        text = (
+            "The map comes from a single start, so nothing says that another would end in the same. Use --n-starts 4."
+        )
+        return [Finding("note", "Only one start", text)]
+    agree = sum(value > max(starts) - START_AGREEMENT for value in starts)
+    if agree == 1:
+        text = (
+            f"None of the other {len(starts) - 1} starts reached the likelihood of the best. The solution may be "
+            f"a lucky or "
+            "a wrong one: run again with another --seed, and compare the maps with `resmfn align` and `resmfn fsc`."
+        )
+        return [Finding("warning", "The starts differ", text)]
+    text = f"{agree} of {len(starts)} independent starts found a solution as likely as the best."
+    return [Finding("good" if agree > len(starts) / 2 else "note", "Starts agree", text)]
+
+
+def _size(record: RunRecord) -> list[Finding]:
+    n = _value(record.summary, "n_particles")
+    if n is None or n >= FEW_PARTICLES:
+        return []
+    text = (
+        f"Each half map is made of {n // 2:.0f} particles. With so few, poses and details are uncertain; more "
+        f"particles are "
+        "the surest way to a better map."
+    )
+    return [Finding("warning", f"Few particles: {n:,.0f}", text)]
+
+
+def _views(coverage: ViewCoverage) -> list[Finding]:
+    share = coverage.sparse_share
+    if share <= SPARSE_SHARE and coverage.largest <= DENSE_VIEWS:
+        text = f"The commonest views are {coverage.largest:.1f} times as frequent as in an even distribution."
+        return [Finding("good", "Views from all around", text)]
+    text = (
+        f"{share:.0%} of all directions are seen less than half as often as they should, the commonest "
+        f"{coverage.largest:.1f} "
+        "times as often. Along the missing directions the map is smeared, and its resolution is overstated there. "
+        "A tilted or differently prepared grid would help."
+    )
+    return [Finding("warning", "Preferred orientation", text)]
+
+
+def _shifts(record: RunRecord) -> list[Finding]:
+    reach = record.config.get("shift_range")
+    if record.particles is None or record.particles.shifts is None or not reach:
+        return []
+    largest = record.particles.shifts.abs().amax(dim=1)
+    share = float((largest > AT_THE_EDGE * float(reach)).double().mean())
+    if share <= EDGE_SHARE:
+        return []
+    text = (
+        f"{share:.0%} of the particles lie {AT_THE_EDGE * float(reach):.0f} Å or more off their image's "
+        f"center, at the edge of "
+        f"the {float(reach):g} Å that were searched. Raise --shift-range, or center the particles."
+    )
+    return [Finding("warning", "Shifts at the edge of their range", text)]
+
+
+def _rest(record: RunRecord) -> list[Finding]:
+    turns = record.series("pose_change", ["halves"])
+    if not record.is_done or not turns or turns[-1][1] <= STILL_TURNING:
+        return []
+    text = (
+        f"In the last round of the half maps the poses still moved by {turns[-1][1]:.1f}°. They may not "
+        f"have found their place."
+    )
+    return [Finding("note", "Poses had not come to rest", text)]
+
+
+def _fit(record: RunRecord) -> list[Finding]:
+    fits = record.series("network_fit")
+    if not record.is_done or not fits or fits[-1][1] >= POOR_FIT:
+        return []
+    text = (
+        f"The network reached {fits[-1][1]:.0%} of what an explicit map would explain. Raise --hidden-dim or "
+        "--network-steps."
+    )
+    return [Finding("note", "The network fell short", text)]
+
+
+def _value(values: dict[str, object], name: str) -> float | None:
+    value = values.get(name)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def median(values: torch.Tensor) -> float:
+    """Return the middle of some values."""
+    return float(values.double().median())
