@@ -88,7 +88,7 @@ def test_every_command_refuses_an_unknown_flag(command, run):
     assert f"resmfn {command} --help" in err
 
 
-@pytest.mark.parametrize("command", list(cli.COMMANDS))
+@pytest.mark.parametrize("command", [command for command in cli.COMMANDS if command != "doctor"])
 def test_every_command_names_what_is_missing(command, run):
     code, _, err = run(command)
     assert code == 2

@@ -29,6 +29,7 @@ COMMANDS = {
     "report": "Put a run on one page that opens from disk: map in 3-D, curves, poses, what to know.",
     "watch": "Watch a run: stage, resolution and time left, and its report as a page of this computer.",
     "doctor": "Say whether resmfn can run here, with what, and what to do about the rest.",
+    "completion": "Print a script that completes commands and flags in bash, zsh or fish.",
 }
 TOP_LEVEL_FLAGS = ("--help", "-h", "--version")
 

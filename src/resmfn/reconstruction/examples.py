@@ -55,7 +55,8 @@ def draw_examples(run: RunContext, volume: Tensor, resolution: float) -> dict[st
     size = min(box_size, 2 * (int(radius) + MARGIN))
     rows = torch.linspace(0, n - 1, min(N_EXAMPLES, n)).round().long()
     projector = FourierSliceProjector(size, radius_max=radius)
-    particles = resize_images(run.particles.read_images(rows), size)
+    sign = -1 if run.vote is not None and run.vote.contrast == "black" else 1
+    particles = resize_images(sign * run.particles.read_images(rows), size)
     particles = images_from_half_plane(half_plane_from_images(particles, projector.pixels), projector.pixels, size)
     poses = run.poses()
     form = ImageFormation(projector, side / size)

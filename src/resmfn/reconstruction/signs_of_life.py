@@ -87,8 +87,8 @@ def write_preview(folder: RunFolder, run: RunContext) -> None:
     found: list[Tensor] = [references[name] for name in ("joint",) if name in references]
     found = found or [references[name] for name in HALVES if name in references]
     if found:
-        grey = float(run.observations.noise_level.median())
-        write_map(folder.path / PREVIEW, torch.stack(found).mean(dim=0).cpu() * grey, run.pixel_size)
+        mean = torch.stack(found).mean(dim=0).cpu()
+        write_map(folder.path / PREVIEW, mean * run.observations.grey, run.pixel_size)
 
 
 def _write_lightly(folder: RunFolder, name: str, values: Mapping[str, object]) -> None:

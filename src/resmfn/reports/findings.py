@@ -14,6 +14,8 @@ from resmfn.reports.run_record import RunRecord
 Level = Literal["warning", "note", "good"]
 START_AGREEMENT = 1.0
 """Log-likelihood, nat an image, within which a start is said to have found the same as the best."""
+SAME_MAP = 0.8
+"""Correlation of two starts' maps from which on they show the same thing."""
 FEW_PARTICLES = 1000
 SPARSE_SHARE, DENSE_VIEWS = 0.25, 4.0
 """Of the sphere with less than half of the even density; and the density of the commonest views: beyond either, some
@@ -67,18 +69,14 @@ def _resolution(record: RunRecord) -> list[Finding]:
         return []
     verdict = str(summary.get("verdict", ""))
     resolution, split = _value(summary, "resolution_half_0143"), _value(summary, "resolution_split")
-    if verdict.startswith("no structure"):
-        return [
-            Finding(
-                "warning", "No structure found", f"{verdict[0].upper()}{verdict[1:]}. The map shown is not a result."
-            )
-        ]
+    if summary.get("structure_found") is False or verdict.startswith("no structure"):
+        text = f"{verdict[:1].upper()}{verdict[1:]}. The maps below are not a result."
+        return [Finding("warning", "No structure found", text)]
     if resolution is None:
         return []
     if split is not None and not resolution < split:
         text = (
-            f"The half maps agree to {resolution:.1f} Å, no finer than the {split:.1f} Å at which they were "
-            f"separated, so "
+            f"The half maps agree to {resolution:.1f} Å, no finer than the {split:.1f} Å at which they were separated: "
             "nothing in this map was confirmed independently. Try more starts, more images or another mask diameter."
         )
         return [Finding("warning", "Not resolved", text)]
@@ -119,24 +117,26 @@ def _halves(record: RunRecord) -> list[Finding]:
 
 
 def _starts(record: RunRecord) -> list[Finding]:
-    starts = [float(value) for value in record.summary.get("log_likelihood", []) or []]
+    """Compare the starts' likelihoods and, where the run did, their maps."""
+    starts = [float(value) for value in record.summary.get("log_likelihood") or []]
     if record.config.get("poses", "unknown") != "unknown" or not starts:
         return []
     if len(starts) == 1:
-        text = (
-            "The map comes from a single start, so nothing says that another would end in the same. Use --n-starts 4."
-        )
+        text = "The map comes from a single start: nothing says that another would end in the same. Use --n-starts 4."
         return [Finding("note", "Only one start", text)]
     agree = sum(value > max(starts) - START_AGREEMENT for value in starts)
-    if agree == 1:
-        text = (
-            f"None of the other {len(starts) - 1} starts reached the likelihood of the best. The solution may be "
-            f"a lucky or "
-            "a wrong one: run again with another --seed, and compare the maps with `resmfn align` and `resmfn fsc`."
-        )
-        return [Finding("warning", "The starts differ", text)]
-    text = f"{agree} of {len(starts)} independent starts found a solution as likely as the best."
-    return [Finding("good" if agree > len(starts) / 2 else "note", "Starts agree", text)]
+    maps = sorted(float(value) for value in record.summary.get("start_agreement") or [])[:-1]
+    apart = sum(value < SAME_MAP for value in maps)
+    advice = "Run again with another --seed, and compare the maps with `resmfn align` and `resmfn fsc`."
+    if apart or agree == 1:
+        text = f"{agree - 1} of the other {len(starts) - 1} starts reached the likelihood of the best"
+        if maps:
+            text += f"; {apart} ended in another map, the least alike correlating by {maps[0]:.2f}"
+        return [Finding("warning", "The starts differ", f"{text}. {advice}")]
+    text = f"{agree} of {len(starts)} independent starts found a solution as likely as the best"
+    if maps:
+        text += f", and all maps look alike (correlation {maps[0]:.2f} or more)"
+    return [Finding("good" if agree > len(starts) / 2 else "note", "Starts agree", f"{text}.")]
 
 
 def _size(record: RunRecord) -> list[Finding]:
@@ -145,22 +145,22 @@ def _size(record: RunRecord) -> list[Finding]:
         return []
     text = (
         f"Each half map is made of {n // 2:.0f} particles. With so few, poses and details are uncertain; more "
-        f"particles are "
-        "the surest way to a better map."
+        f"particles "
+        "are the surest way to a better map."
     )
     return [Finding("warning", f"Few particles: {n:,.0f}", text)]
 
 
 def _views(coverage: ViewCoverage) -> list[Finding]:
-    share = coverage.sparse_share
-    if share <= SPARSE_SHARE and coverage.largest <= DENSE_VIEWS:
-        text = f"The commonest views are {coverage.largest:.1f} times as frequent as in an even distribution."
+    share, largest = coverage.sparse_share, coverage.largest
+    if share <= SPARSE_SHARE and largest <= DENSE_VIEWS:
+        text = f"The commonest views are {largest:.1f} times as frequent as in an even distribution."
         return [Finding("good", "Views from all around", text)]
     text = (
-        f"{share:.0%} of all directions are seen less than half as often as they should, the commonest "
-        f"{coverage.largest:.1f} "
-        "times as often. Along the missing directions the map is smeared, and its resolution is overstated there. "
-        "A tilted or differently prepared grid would help."
+        f"{share:.0%} of all directions are seen less than half as often as in an even distribution, the commonest "
+        f"{largest:.1f} times as often. Along the missing directions the map is smeared, and its resolution "
+        f"is overstated "
+        "there. A tilted or differently prepared grid would help."
     )
     return [Finding("warning", "Preferred orientation", text)]
 

@@ -20,6 +20,9 @@ class Line:
     color: int = 1
     dashed: bool = False
     dots: bool = False
+    """A dot at each point."""
+    joined: bool = True
+    """Whether a line joins them."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ def line_chart(lines: Sequence[Line], axes: Axes, alt: str) -> str:
     for line in lines:
         path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line.points)
         style = f'class="line c{line.color}{" dashed" if line.dashed else ""}"'
-        body.append(f'<polyline {style} points="{path}"/>')
+        if line.joined:
+            body.append(f'<polyline {style} points="{path}"/>')
         if line.dots:
             body += [
                 f'<circle class="dot c{line.color}" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3">'
@@ -154,7 +158,7 @@ class _Frame:
         for value, text in axes.levels:
             y = self.y(value)
             parts.append(f'<line class="level" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text class="tick" x="{right}" y="{y - 5:.1f}" text-anchor="end">{escape(text)}</text>')
+            parts.append(f'<text class="tick" x="{LEFT + 6}" y="{y - 5:.1f}">{escape(text)}</text>')
         parts.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
         parts.append(
             f'<text class="label" x="{(LEFT + right) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{axes.x_label}</text>'

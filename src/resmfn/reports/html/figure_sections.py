@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from resmfn.evaluation import FscCurve, ViewCoverage
-from resmfn.reports.findings import median
+from resmfn.reports.findings import START_AGREEMENT, median
 from resmfn.reports.html.charts import Axes, Line, histogram, line_chart
 from resmfn.reports.html.pictures import VIRIDIS, grey_uri, mollweide_uri
 from resmfn.reports.html.text import card, columns, section, table
@@ -115,10 +115,7 @@ def progress_section(record: RunRecord) -> str:
     if starts:
         points = [(float(row.get("start", i + 1)), float(row["log_likelihood"])) for i, row in enumerate(starts)]
         alt = "Log-likelihood of each start: " + ", ".join(f"{y:.2f}" for _, y in points)
-        ticks = [(x, f"{x:.0f}") for x, _ in points]
-        chart = line_chart(
-            [Line(points, "start", 1, dots=True)], Axes("start", "log-likelihood (nat)", x_ticks=ticks), alt
-        )
+        chart = line_chart([Line(points, "start", 1, dots=True, joined=False)], _start_axes(points), alt)
         cards.append(
             card(chart, "Starts", "Each begins at random. Those within 1 of the best found the same solution.")
         )
@@ -171,6 +168,15 @@ def optics_section(record: RunRecord) -> str:
         "phase shift": _values(optics.phase_shift, "°"),
     }
     return section("optics", "Microscope and CTF", how, columns([card(chart, "Defocus"), card(table(rows))]))
+
+
+def _start_axes(points: Sequence[tuple[float, float]]) -> Axes:
+    """Leave room below the best, so that equal starts look equal."""
+    best, worst = max(y for _, y in points), min(y for _, y in points)
+    ticks = [(x, f"{x:.0f}") for x, _ in points]
+    heights = (min(best - 2, worst - 0.2), best + 0.5)
+    level = (best - START_AGREEMENT, "above: the same solution")
+    return Axes("start", "log-likelihood (nat)", (0.5, len(points) + 0.5), heights, [level], x_ticks=ticks)
 
 
 def _points(curve: FscCurve) -> list[tuple[float, float]]:

@@ -129,7 +129,7 @@
   function frame() {
     // The origin in the middle and the box's inscribed sphere in view, so that all maps have one place and one size.
     const place = $("#viewer"), side = viewer.map.size * viewer.map.pixel, FIELD = Math.PI / 9;
-    const reach = 0.34 * side * Math.max(1, place.clientWidth / place.clientHeight);
+    const reach = 0.42 * side * Math.max(1, place.clientWidth / place.clientHeight);
     viewer.gl.setSlab(-5 * side, 5 * side);
     viewer.gl.setView([0, 0, 0, 150 - reach / Math.tan(FIELD), ...VIEWS.front]);
   }
