@@ -21,7 +21,7 @@ def images(n: int = 300, *, sign: float = 1.0, seed: int = 0, amplitude: float =
     pixels = half_plane_pixels((BOX - 1) // 2, radius_min=0.5)
     ctf = compute_ctf(varied_optics(n), pixels / (BOX * PIXEL_SIZE))
     if hollow:  # the transform of a thin shell of radius 0.35 boxes is a sinc: negative from frequency 1.43 on
-        slices = torch.special.sinc(2 * 0.35 * pixels.norm(dim=1, dtype=torch.float32)).expand(n, -1)
+        slices = torch.special.sinc(2 * 0.35 * pixels.float().norm(dim=1)).expand(n, -1)
     else:
         blobs = GaussianBlobs.random(100, radius=0.3 * BOX, generator=generator)
         slices = blobs.transform(rotation, pixels, BOX)

@@ -12,8 +12,10 @@ from resmfn.rotations.convert import (
 from resmfn.rotations.distance import geodesic_degrees
 from resmfn.rotations.exponential import exp_so3, log_so3
 from resmfn.rotations.sampling import concentrated_rotations, local_offsets, random_rotations, super_fibonacci
+from resmfn.rotations.symmetry import asymmetric_unit, point_group
 
 __all__ = [
+    "asymmetric_unit",
     "concentrated_rotations",
     "euler_from_matrix",
     "exp_so3",
@@ -22,6 +24,7 @@ __all__ = [
     "log_so3",
     "matrix_from_euler",
     "matrix_from_quaternion",
+    "point_group",
     "quaternion_from_matrix",
     "random_rotations",
     "super_fibonacci",
