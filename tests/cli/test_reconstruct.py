@@ -304,6 +304,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Reconstruc
 def test_every_flag_reaches_the_settings(recorded, tmp_path) -> None:
     wanted = {
         "box_size": 24,
+        "symmetry": "D2",
         "contrast": "black",
         "mask_diameter": 80.0,
         "mask": Path("mask.mrc"),

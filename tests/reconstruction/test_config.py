@@ -25,6 +25,7 @@ def test_text_becomes_paths() -> None:
         ({"hidden_dim": 7}, "--hidden-dim must be at least 8, got 7"),
         ({"network_steps": 0}, "--network-steps must be at least 1, got 0"),
         ({"contrast": "grey"}, "--contrast must be auto, white or black, got 'grey'"),
+        ({"symmetry": "X2"}, "--symmetry X2: a point group is C1 to C99"),
         ({"mask_diameter": 0.0}, "--mask-diameter must be above 0 Å, got 0"),
         ({"mask_diameter": float("nan")}, "--mask-diameter must be above 0 Å, got nan"),
         ({"ini_high": -1.0}, "--ini-high must be above 0 Å, got -1"),

@@ -9,7 +9,7 @@ from resmfn.core import ResmfnError, make_generator
 from resmfn.rotations import asymmetric_unit, geodesic_degrees, point_group, random_rotations
 
 ORDERS = {"C1": 1, "C2": 2, "C7": 7, "D1": 2, "D2": 4, "D3": 6, "D7": 14, "T": 12, "O": 24}
-ORDERS |= {name: 60 for name in ("I", "I1", "I2", "I3", "I4")}
+ORDERS |= dict.fromkeys(("I", "I1", "I2", "I3", "I4"), 60)
 
 
 def contains(group: torch.Tensor, matrices: torch.Tensor) -> bool:

@@ -19,3 +19,4 @@ class RealDataFlags:
     contrast: Annotated[
         Literal["auto", "white", "black"], Parameter(help="Molecules are white or black; auto asks the images.")
     ] = "auto"
+    symmetry: Annotated[str, Parameter(help="Point group: C1, Cn, Dn, T, O, I, in RELION's settings.")] = "C1"

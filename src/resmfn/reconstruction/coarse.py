@@ -130,7 +130,7 @@ def _focus_on_search(run: RunContext) -> Focus:
     state.rotation, state.shift = state.candidate_rotation[:, 0], state.candidate_shift[:, 0]
     state.max_probability = result.posterior.max_probability
     state.pose_entropy = result.posterior.entropy
-    grid = MapGrid(run.box_size, result.volume.shape[0])
+    grid = MapGrid(run.box_size, result.volume.shape[0], run.config.symmetry)
     pixels = run.observations.pixels[: run.observations.n_pixels(result.radius)]
     equations = equations_of(result.posterior, result.rotations, pixels, grid)
     mask = sphere_on(grid, run.space, run.device)
@@ -171,7 +171,7 @@ def coarse_map_of(run: RunContext, index: Tensor) -> Tensor:
 
 def _at_poses(run: RunContext, index: Tensor, radius: float) -> tuple[NormalEquations, Tensor]:
     """Return the normal equations of images at their poses, and the spherical mask on their grid."""
-    grid = MapGrid.for_radius(run.box_size, radius)
+    grid = run.grid(radius)
     branch = Branch(index, run.poses().select(index))
     equations = NormalEquations(insert_images(run.observations, branch, grid, radius))
     return equations, sphere_on(grid, run.space, run.device)
@@ -189,7 +189,7 @@ def _read_reference(run: RunContext) -> tuple[Tensor, float]:
     """Return the reference, low-passed and in the images' grey scale, and the radius it is believed to."""
     volume = run.read_own_map("--reference", run.config.reference)
     radius = min(run.box_size * run.pixel_size / run.config.ini_high, run.observations.radius_max)
-    grid = MapGrid.for_radius(run.box_size, radius + 2)
+    grid = run.grid(radius + 2)
     volume = resize_map(low_pass(volume, radius, 2.0) * run.sphere, grid.size)
     return volume * _reference_gain(run, volume, grid, radius), radius
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from resmfn.core.errors import InputError
+from resmfn.core.errors import InputError, ResmfnError
+from resmfn.rotations import point_group
 
 PoseSource = Literal["unknown", "from-input", "fixed"]
 Contrast = Literal["auto", "white", "black"]
@@ -31,6 +32,8 @@ class ReconstructionConfig:
     """Pixels of the working box, to which the images are Fourier-cropped as they are read; by default theirs."""
     contrast: Contrast = "auto"
     """Whether molecules are white or black at low frequency in the images; auto asks the images."""
+    symmetry: str = "C1"
+    """Point group of the molecule, in RELION's settings: C1, Cn, Dn, T, O, I or I1 to I4."""
     mask_diameter: float | None = None
     """Diameter of the sphere that holds the particle, in Å; by default 0.84 of the box."""
     mask: Path | None = None
@@ -80,6 +83,11 @@ class ReconstructionConfig:
             raise InputError(f"--poses must be unknown, from-input or fixed, got {self.poses!r}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"--device must be auto, cpu or cuda, got {self.device!r}")
+        try:
+            point_group(self.symmetry)
+        except ResmfnError as error:
+            raise InputError(f"--symmetry {self.symmetry}: {error}") from None
+        object.__setattr__(self, "symmetry", self.symmetry.strip().upper())
         if self.contrast not in ("auto", "white", "black"):
             raise InputError(f"--contrast must be auto, white or black, got {self.contrast!r}")
         if self.reference is not None and self.poses != "unknown":

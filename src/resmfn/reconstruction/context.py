@@ -24,6 +24,7 @@ from resmfn.reconstruction.pose_refinement import Poses
 from resmfn.reconstruction.refinement import Branch, resized
 from resmfn.reconstruction.search import SearchSpace, sphere_on
 from resmfn.reconstruction.state import RunState
+from resmfn.reconstruction.symmetrize import symmetrized
 from resmfn.reconstruction.working_box import WorkingBox
 
 HALVES = ("half1", "half2")
@@ -45,7 +46,8 @@ class FittedNetwork:
     def of(cls, network: NetworkMap, grid: MapGrid, scale: int, mask: Tensor, reached: float) -> FittedNetwork:
         """Decode a scale on the grid that it was fitted on."""
         with torch.no_grad():
-            reference = resized(network.decode(grid, scale) * mask, grid.box_size)
+            volume = symmetrized(network.decode(grid, scale) * mask, grid.group)
+            reference = resized(volume, grid.box_size)
         return cls(network.state(), reference.cpu(), reached)
 
 
@@ -79,8 +81,10 @@ class RunContext:
         self.listener, self.vote = listener, vote
         self.box_size, self.pixel_size = observations.box_size, observations.pixel_size
         self.device = observations.device
-        self.space = SearchSpace(WorkingBox.of(config, particles).mask_radius(config.mask_diameter), config.shift_range)
-        self.full = MapGrid(self.box_size, self.box_size)
+        self.space = SearchSpace(
+            WorkingBox.of(config, particles).mask_radius(config.mask_diameter), config.shift_range, config.symmetry
+        )
+        self.full = MapGrid(self.box_size, self.box_size, config.symmetry)
         self.sphere = sphere_on(self.full, self.space, self.device)
         self.user_mask = None if config.mask is None else self._read_mask()
         self.index = torch.arange(len(particles), device=self.device)
@@ -137,12 +141,16 @@ class RunContext:
             self.state.networks[name] = found.network
         return [found.reached for found in fitted]
 
+    def grid(self, radius: float) -> MapGrid:
+        """Return the grid that a map of some radius in Fourier pixels needs."""
+        return MapGrid.for_radius(self.box_size, radius, self.config.symmetry)
+
     def mask_on(self, grid: MapGrid) -> Tensor:
         """Return the mask on a grid: the user's, or the shape of the halves' mean map at low resolution."""
         mask = self.user_mask
         if mask is None:
             mean = sum(self.state.references[name] for name in HALVES) / len(HALVES)
-            mask = shape_mask(torch.as_tensor(mean), self.sphere, self.pixel_size)
+            mask = symmetrized(shape_mask(torch.as_tensor(mean), self.sphere, self.pixel_size), self.full.group)
         return resized(mask, grid.size).clamp(0, 1)
 
     def resolution(self, radius: float) -> float:

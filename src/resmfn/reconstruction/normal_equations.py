@@ -24,6 +24,7 @@ from resmfn.physics.projection import (
     padded_transform,
     padded_transform_adjoint,
 )
+from resmfn.rotations import point_group
 
 PADDING = 2
 LEAST_SSNR = 0.03
@@ -42,11 +43,18 @@ class MapGrid:
     """N: side of the images."""
     size: int
     """M <= N: side of the grid; frequencies up to M / 2 Fourier pixels of the box."""
+    symmetry: str = "C1"
+    """Point group of the map."""
 
     @classmethod
-    def for_radius(cls, box_size: int, radius: float) -> MapGrid:
+    def for_radius(cls, box_size: int, radius: float, symmetry: str = "C1") -> MapGrid:
         """Return the smallest even grid that holds frequencies up to ``radius``, with room to interpolate."""
-        return cls(box_size, min(box_size, 2 * (int(radius) + 2)))
+        return cls(box_size, min(box_size, 2 * (int(radius) + 2)), symmetry)
+
+    @property
+    def group(self) -> Tensor:
+        """The turns (m, 3, 3) that leave the map as it is."""
+        return point_group(self.symmetry)
 
     @property
     def scale(self) -> float:
@@ -63,7 +71,10 @@ class MapGrid:
 
 
 class SliceSums:
-    """Weighted sums of images inserted into Fourier space at their poses; sums of parts may be added."""
+    """Weighted sums of images inserted into Fourier space at their poses; sums of parts may be added.
+
+    Where the map has a symmetry, every image is inserted at all the poses that it may as well have.
+    """
 
     def __init__(self, grid: MapGrid, device: torch.device) -> None:
         side = PADDING * grid.size
@@ -74,8 +85,10 @@ class SliceSums:
     def add(self, values: Tensor, weights: Tensor, rotation: Tensor, pixels: Tensor) -> None:
         """Insert ``C Y`` (complex) and ``C^2`` (real), both ``(n, P)``, at poses ``(n, 3, 3)``."""
         side = self.values.shape[0]
-        self.values += insert_slices(values, rotation, pixels, side, PADDING)
-        self.weights += insert_weights(weights, rotation, pixels, side, PADDING)
+        for turn in self.grid.group.to(rotation):
+            alike = rotation @ turn
+            self.values += insert_slices(values, alike, pixels, side, PADDING)
+            self.weights += insert_weights(weights, alike, pixels, side, PADDING)
 
     def __add__(self, other: SliceSums) -> SliceSums:
         total = SliceSums(self.grid, self.values.device)

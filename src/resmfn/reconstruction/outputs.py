@@ -95,6 +95,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         "processes": run.observations.team.size,
         "box_size": run.box_size,
         "pixel_size": run.pixel_size,
+        "symmetry": run.config.symmetry,
         "image_box_size": run.particles.box_size,
         "image_pixel_size": run.particles.pixel_size,
     }

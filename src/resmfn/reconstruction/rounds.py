@@ -46,7 +46,7 @@ def halves_step(run: RunContext) -> None:
     state = run.state
     radius = _round_radius(run)
     plan = _plan(run, radius, moves=run.moves_poses, network_steps=ROUND_STEPS)
-    grid = MapGrid.for_radius(run.box_size, radius)
+    grid = run.grid(radius)
     mask = run.mask_on(grid)
     branches = [run.half(name) for name in HALVES]
     reports = [_move(run, branch, name, plan) for name, branch in zip(HALVES, branches, strict=True)]
@@ -67,7 +67,7 @@ def validate_step(run: RunContext) -> None:
     """
     state = run.state
     plan = _plan(run, state.radius, moves=False, network_steps=run.config.network_steps)
-    grid = MapGrid.for_radius(run.box_size, state.radius)
+    grid = run.grid(state.radius)
     fits = _fit_halves(run, [run.half(name) for name in HALVES], grid, run.mask_on(grid), plan)
     _tell_round(run, "validate", 0.8, [_UNMOVED], fits)
     state.phase, state.step = "joint", 0
@@ -82,7 +82,7 @@ def joint_step(run: RunContext) -> None:
     moves = run.moves_poses and state.step > 0
     steps = run.config.network_steps if is_last else 2 * ROUND_STEPS
     plan = _plan(run, state.radius, moves=moves, network_steps=steps)
-    grid = MapGrid.for_radius(run.box_size, state.radius)
+    grid = run.grid(state.radius)
     everyone = Branch(run.index, run.poses())
     report = _move(run, everyone, "joint", plan)
     mask = run.mask_on(grid)
@@ -102,7 +102,7 @@ def _move(run: RunContext, branch: Branch, name: str, plan: RoundPlan) -> RoundR
     """Move the poses of a branch against its own network's map, in place."""
     if plan.iterations == 0:
         return _UNMOVED
-    grid = MapGrid.for_radius(run.box_size, plan.radius)
+    grid = run.grid(plan.radius)
     volume = resized(run.state.references[name], grid.size)
     before = branch.poses
     candidates = _candidates(run, branch, name)

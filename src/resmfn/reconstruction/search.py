@@ -19,7 +19,7 @@ from resmfn.fourier.transforms import fftn_centered
 from resmfn.reconstruction.grid_posterior import GridPosterior, PoseGrid, grid_posterior
 from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations, SliceSums
 from resmfn.reconstruction.observations import Observations
-from resmfn.rotations import random_rotations, super_fibonacci
+from resmfn.rotations import asymmetric_unit, random_rotations, super_fibonacci
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class SearchSpace:
     """Pixels."""
     shift_range: float
     """Å; 0 keeps images centered."""
+    symmetry: str = "C1"
+    """Point group of the map."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress)
     generator = spawn(seed, "start", start)
     stage = START_STAGES[0]
     radius = stage_radius(stage, observations, space)
-    grid = MapGrid.for_radius(observations.box_size, radius)
+    grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
     mask = sphere_on(grid, space, observations.device)
     sums = SliceSums(grid, observations.device)
     rotation = random_rotations(len(index), generator=generator).to(observations.device)
@@ -160,7 +162,7 @@ def run_stage(
     """
     observations, index, space = task.observations, task.index, task.space
     radius = stage_radius(stage, observations, space)
-    grid = MapGrid.for_radius(observations.box_size, radius)
+    grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
     mask = sphere_on(grid, space, observations.device)
     pixels = observations.pixels[: observations.n_pixels(radius)]
     base = super_fibonacci(stage.n_rotations, device=observations.device)
@@ -172,6 +174,7 @@ def run_stage(
         temperature = max(stage.coolest, stage.temperature * stage.cooling**step)
         turn = random_rotations(1, generator=generator)[0].to(base)
         rotations = base @ turn
+        rotations = rotations[asymmetric_unit(rotations, grid.group)]
         slices = grid.slices(grid.transform(result.volume), rotations, pixels)
         poses = PoseGrid(rotations, offsets, _shift_spread(result.shift, space))
         posterior = grid_posterior(

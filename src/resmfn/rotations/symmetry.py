@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -29,8 +30,9 @@ _AXES: dict[str, tuple[_Axis, _Axis]] = {
 _SAME = 1e-6
 
 
+@cache
 def point_group(name: str) -> Tensor:
-    """Return the matrices (m, 3, 3) float64 of a point group, the identity first.
+    """Return the matrices (m, 3, 3) float64 of a point group, the identity first; not to be written to.
 
     Parameters
     ----------
