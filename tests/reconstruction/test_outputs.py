@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from resmfn.reconstruction.outputs import AGREEMENT, _verdict, _warnings
 
@@ -18,8 +19,10 @@ def verdict(
     starts: tuple[float, ...] = (),
     pixel_size: float = 1.5,
     control: dict[str, float | bool] = FOUND,
+    good: torch.Tensor | None = None,
 ) -> str:
-    run = SimpleNamespace(state=SimpleNamespace(log_likelihoods=list(starts), control=control), pixel_size=pixel_size)
+    state = SimpleNamespace(log_likelihoods=list(starts), control=control, good=good)
+    run = SimpleNamespace(state=state, pixel_size=pixel_size, particles=range(5))
     return _verdict(run, resolution, split)
 
 
@@ -66,3 +69,9 @@ def test_starts_that_end_in_other_maps_are_warned_of(agreement: list[float], say
     found = _warnings(SimpleNamespace(state=SimpleNamespace(start_agreement=agreement)))
     assert (says is None) == (found == [])
     assert says is None or (says in found[0] and "another --seed" in found[0])
+
+
+def test_images_that_look_like_noise_are_counted() -> None:
+    good = torch.tensor([1.0, 0.1, 0.9, 0.4, 1.0])
+    assert "; 2 of 5 images look like noise (bad_particles.txt)" in verdict(4.0, good=good)
+    assert "noise" not in verdict(4.0, good=torch.ones(5))

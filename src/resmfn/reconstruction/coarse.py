@@ -12,6 +12,7 @@ from resmfn.core.random import spawn
 from resmfn.fourier import low_pass, resize_map
 from resmfn.reconstruction.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.context import HALVES, FittedNetwork, RunContext, required
+from resmfn.reconstruction.image_quality import probably_good
 from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
 from resmfn.reconstruction.refinement import Branch, insert_images
 from resmfn.reconstruction.search import (
@@ -130,6 +131,7 @@ def _focus_on_search(run: RunContext) -> Focus:
     state.rotation, state.shift = state.candidate_rotation[:, 0], state.candidate_shift[:, 0]
     state.max_probability = result.posterior.max_probability
     state.pose_entropy = result.posterior.entropy
+    state.good = probably_good(result.posterior.log_evidence)
     grid = MapGrid(run.box_size, result.volume.shape[0], run.config.symmetry)
     pixels = run.observations.pixels[: run.observations.n_pixels(result.radius)]
     equations = equations_of(result.posterior, result.rotations, pixels, grid)

@@ -16,6 +16,7 @@ from resmfn.data import ParticleSet, read_map
 from resmfn.evaluation import FscCurve
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.contrast import ContrastVote
+from resmfn.reconstruction.image_quality import ImageFits, judge_images
 from resmfn.reconstruction.masks import shape_mask
 from resmfn.reconstruction.network_map import NetworkMap, default_width
 from resmfn.reconstruction.normal_equations import MapGrid
@@ -91,6 +92,8 @@ class RunContext:
         self.half_index = self._split()
         if state.noise_power is not None:
             observations.set_noise_power(state.noise_power)
+        if state.gain is not None:
+            observations.set_gain(state.gain)
 
     @property
     def moves_poses(self) -> bool:
@@ -109,7 +112,24 @@ class RunContext:
     def half(self, name: str) -> Branch:
         """Return one half of the images with their poses."""
         index = self.half_index[HALVES.index(name)]
-        return Branch(index, self.poses().select(index))
+        return self.branch(index)
+
+    def branch(self, index: Tensor) -> Branch:
+        """Return some images with their poses and qualities."""
+        good = self.state.good
+        return Branch(index, self.poses().select(index), None if good is None else good[index])
+
+    def judge(self, branch: Branch, fits: ImageFits) -> None:
+        """Learn the gain of a branch's images, and which of them are good, from how they fit."""
+        state, index = self.state, branch.index
+        before = self.observations.gain[index]
+        quality = judge_images(ImageFits(fits.overlap / before, fits.power / before.square(), fits.log_share))
+        ones = torch.ones(len(self.index), device=self.device)
+        state.gain = ones.clone() if state.gain is None else state.gain.clone()
+        state.good = ones if state.good is None else state.good.clone()
+        state.gain[index], state.good[index] = quality.gain, quality.good
+        branch.good = quality.good
+        self.observations.set_gain(state.gain)
 
     def keep_poses(self, branches: list[Branch]) -> None:
         """Take over the poses of some images."""

@@ -64,6 +64,7 @@ class Observations:
         self.radius = pixels.double().norm(dim=1)
         self.shell = self.radius.round().long()
         self.noise_power = torch.ones(box_size // 2 + 1, device=values.device)
+        self.gain = torch.ones(len(noise_level), device=values.device)
 
     def __len__(self) -> int:
         return len(self.noise_level)
@@ -96,15 +97,20 @@ class Observations:
         """Set the noise variance of a complex pixel in each shell ``(box_size // 2 + 1,)``."""
         self.noise_power = power.to(self.noise_power)
 
+    def set_gain(self, gain: Tensor) -> None:
+        """Set how strong the signal of each image is (n,), 1 in the mean; it multiplies the CTF."""
+        self.gain = gain.to(self.gain)
+
     def invert(self) -> None:
         """Turn black into white, in all images."""
         self._values.neg_()
 
     def batch(self, index: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
         """Return whitened values and CTF ``(m, n_pixels)`` of some images that this process holds."""
-        index = index - self._block.start
-        gain = self.noise_power[self.shell[:n_pixels]].rsqrt()
-        return self._values[index, :n_pixels] * gain, self._ctf[index, :n_pixels] * gain
+        held = index - self._block.start
+        whiten = self.noise_power[self.shell[:n_pixels]].rsqrt()
+        values, ctf = self._values[held, :n_pixels] * whiten, self._ctf[held, :n_pixels] * whiten
+        return values, ctf * self.gain[index, None]
 
 
 def observe(

@@ -39,6 +39,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
             bare = network.decode(full, scale).cpu() * grey
         write_map(folder.path / f"map_scale{scale}.mrc", bare, run.pixel_size)
     _write_poses(folder, run)
+    _write_bad_images(folder, run)
     write_examples(folder, run, maps["joint"], halves)
     curves = halves.curves
     folder.write_text(
@@ -76,8 +77,22 @@ def _write_poses(folder: RunFolder, run: RunContext) -> None:
         "rlnRandomSubset": subset,
         "rlnMaxValueProbDistribution": required(state.max_probability).double().cpu(),
         "resmfnPoseEntropy": required(state.pose_entropy).double().cpu(),
+        "rlnParticleFigureOfMerit": good_images(run).double(),
     }
     write_particles(folder.path / "particles.star", particles.with_columns(columns))
+
+
+def good_images(run: RunContext) -> Tensor:
+    """Return the probability (n,) of each image to show the molecule; 1 where poses were fixed."""
+    good = run.state.good
+    return torch.ones(len(run.particles)) if good is None else good.cpu()
+
+
+def _write_bad_images(folder: RunFolder, run: RunContext) -> None:
+    """List the images that look like noise: row in the STAR file, counted from 1, name, probability to be good."""
+    good, names = good_images(run), run.particles.table.text("rlnImageName")
+    lines = [f"{row + 1} {names[row]} {float(good[row]):.6f}\n" for row in (good < 0.5).nonzero()[:, 0].tolist()]
+    folder.write_text("bad_particles.txt", "".join(lines))
 
 
 def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
@@ -87,6 +102,8 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         "resolution_half_0143": round(halves.resolution, 4),
         "resolution_split": round(split, 4),
         "n_particles": len(run.particles),
+        "n_bad": int((good_images(run) < 0.5).sum()),
+        "gain_spread": round(float(run.observations.gain[good_images(run).to(run.device) >= 0.5].std()), 4),
         "seconds": round(state.seconds, 2),
         "cpu_seconds": round(state.cpu_seconds, 2),
         "peak_memory": state.peak_memory,
@@ -147,6 +164,9 @@ def _verdict(run: RunContext, resolution: float, split: float) -> str:
         text += f"; {agree} of {len(starts)} starts found the best likelihood"
         if agree == 1:
             text += ", so run again with another --seed to be sure"
+    n_bad = int((good_images(run) < 0.5).sum())
+    if n_bad:
+        text += f"; {n_bad} of {len(run.particles)} images look like noise (bad_particles.txt)"
     if resolution <= 2.02 * run.pixel_size:
         text += "; that is Nyquist: finer pixels may show more"
     return text

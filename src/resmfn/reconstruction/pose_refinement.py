@@ -10,6 +10,7 @@ from torch import Tensor
 
 from resmfn.physics.shift import phase_shift
 from resmfn.physics.trilinear import Points, gather_trilinear_with_slopes
+from resmfn.reconstruction.image_quality import ImageFits
 from resmfn.reconstruction.normal_equations import PADDING, MapGrid
 from resmfn.reconstruction.observations import Observations
 from resmfn.rotations import exp_so3
@@ -59,11 +60,18 @@ class PoseFit:
     log_likelihood: Tensor
     """(n,): over that of pure noise, the shift's prior included."""
     residual_power: Tensor
-    """(shells,): mean of |Y - C S|^2 over the images, at the poses found."""
+    """(shells,): mean of |Y - C S|^2 over the images, at the poses found, by the images' weights."""
+    images: ImageFits
+    """What the fits say of the images, for the gains that they have."""
 
 
 def refine_poses(
-    observations: Observations, index: Tensor, poses: Poses, model: PoseModel, iterations: int = 3
+    observations: Observations,
+    index: Tensor,
+    poses: Poses,
+    model: PoseModel,
+    iterations: int = 3,
+    weight: Tensor | None = None,
 ) -> PoseFit:
     """Climb to the nearest peak of each image's likelihood: Levenberg-Marquardt on rotation and shift.
 
@@ -79,23 +87,28 @@ def refine_poses(
         What to compare with.
     iterations
         Steps; each costs one gather of slices.
+    weight
+        (n,): how much each image counts in the residual power; by default all alike.
     """
     n_pixels = observations.n_pixels(model.radius)
     budget = _GPU_CHUNK if model.transform.is_cuda else _CPU_CHUNK
     shells = observations.shell[:n_pixels]
     residual = torch.zeros(int(shells.max()) + 1, device=shells.device)
+    weight = torch.ones(len(index), device=shells.device) if weight is None else weight
     rotation, shift = torch.zeros_like(poses.rotation), torch.zeros_like(poses.shift)
     log_likelihood = torch.zeros(len(index), device=shells.device)
+    fits = torch.zeros(3, len(index), device=shells.device)
     for rows in observations.chunks(index, max(1, budget // n_pixels)):
         values, ctf = observations.batch(index[rows], n_pixels)
         climb = _Climb(observations, values, ctf, model)
         best = climb.run(poses.select(rows), iterations)
-        residual.index_add_(0, shells, climb.residual_power(best).sum(dim=0))
+        residual.index_add_(0, shells, weight[rows] @ climb.residual_power(best))
         rotation[rows], shift[rows] = best.poses.rotation, best.poses.shift
         log_likelihood[rows] = best.log_likelihood
-    observations.team.sum_(rotation, shift, log_likelihood, residual)
-    counts = torch.bincount(shells, minlength=len(residual)).clamp_min(1) * len(index)
-    return PoseFit(Poses(rotation, shift), log_likelihood, residual / counts)
+        fits[:, rows] = climb.image_fits(best)
+    observations.team.sum_(rotation, shift, log_likelihood, residual, fits)
+    counts = torch.bincount(shells, minlength=len(residual)).clamp_min(1) * weight.sum()
+    return PoseFit(Poses(rotation, shift), log_likelihood, residual / counts, ImageFits(*fits))
 
 
 @dataclass
@@ -142,6 +155,24 @@ class _Climb:
 
     def residual_power(self, point: _Point) -> Tensor:
         return (self.values - point.model_values).abs().square()
+
+    def image_fits(self, point: _Point) -> Tensor:
+        """Return overlap, power and log share of :class:`ImageFits`; (3, n).
+
+        The integral of the likelihood around a peak is ``(pi^d / det H)^(1/2)`` times its height, where it falls off
+        as ``exp(-x H x)``; turns have 8 pi^2 of room, shifts that of their prior.
+        """
+        overlap = torch.einsum("np,np->n", point.model_values.conj(), self.values).real
+        power = point.model_values.abs().square().sum(dim=1)
+        n_free = point.curvature.shape[1]
+        steady = point.curvature + 1e-3 * torch.eye(n_free, device=power.device)
+        room = math.log(8 * math.pi**2)
+        spread = self.model.shift_spread
+        log_share = 0.5 * (n_free * math.log(math.pi) - torch.linalg.slogdet(steady)[1])
+        if self.model.moves_shift and spread is not None:
+            room += math.log(2 * math.pi * spread**2)
+            log_share = log_share - 0.5 * point.poses.shift.square().sum(dim=1) / spread**2
+        return torch.stack((overlap, power, (log_share - room).clamp_max(0.0)))
 
     def _step(self, point: _Point, damping: Tensor) -> Poses:
         diagonal = point.curvature.diagonal(dim1=1, dim2=2)

@@ -10,6 +10,7 @@ from torch import Tensor
 from resmfn.evaluation import fourier_shell_correlation
 from resmfn.fourier import resize_map
 from resmfn.physics.shift import phase_shift
+from resmfn.reconstruction.image_quality import ImageFits
 from resmfn.reconstruction.normal_equations import LEAST_SSNR, MapGrid, NormalEquations, SliceSums
 from resmfn.reconstruction.observations import Observations
 from resmfn.reconstruction.pose_refinement import PoseModel, Poses, refine_poses
@@ -26,6 +27,8 @@ class Branch:
     """int64 (m,): its images."""
     poses: Poses
     """Of its images, in the order of ``index``."""
+    good: Tensor | None = None
+    """(m,): probability of each to show the molecule, by which it counts; None is 1."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +56,23 @@ class RoundReport:
     """Mean of an image, over pure noise."""
     residual_power: Tensor
     """(shells,)."""
+    images: ImageFits | None = None
 
 
 def move_poses(observations: Observations, branch: Branch, volume: Tensor, plan: RoundPlan) -> RoundReport:
     """Refine the poses of a branch against a map ``(M, M, M)``, in place."""
     grid = MapGrid(observations.box_size, volume.shape[0])
     model = PoseModel(grid, grid.transform(volume), plan.radius, plan.moves_shift, plan.shift_spread)
-    fit = refine_poses(observations, branch.index, branch.poses, model, plan.iterations)
+    fit = refine_poses(observations, branch.index, branch.poses, model, plan.iterations, branch.good)
     turn = geodesic_degrees(fit.poses.rotation, branch.poses.rotation)
     moved = (fit.poses.shift - branch.poses.shift).norm(dim=1)
     branch.poses = fit.poses
     return RoundReport(
-        float(turn.median()), float(moved.median()), float(fit.log_likelihood.mean()), fit.residual_power
+        float(turn.median()),
+        float(moved.median()),
+        float(fit.log_likelihood.mean()),
+        fit.residual_power,
+        fit.images,
     )
 
 
@@ -76,7 +84,10 @@ def insert_images(observations: Observations, branch: Branch, grid: MapGrid, rad
     for rows in observations.chunks(branch.index, max(1, _INSERT_CHUNK // n_pixels)):
         values, ctf = observations.batch(branch.index[rows], n_pixels)
         poses = branch.poses.select(rows)
-        sums.add(values * centered_ctf(observations, ctf, poses.shift), ctf.square(), poses.rotation, pixels)
+        back, weights = centered_ctf(observations, ctf, poses.shift), ctf.square()
+        if branch.good is not None:
+            back, weights = back * branch.good[rows, None], weights * branch.good[rows, None]
+        sums.add(values * back, weights, poses.rotation, pixels)
     observations.team.sum_(sums.values, sums.weights)
     return sums
 

@@ -52,6 +52,8 @@ def halves_step(run: RunContext) -> None:
     reports = [_move(run, branch, name, plan) for name, branch in zip(HALVES, branches, strict=True)]
     if run.moves_poses and state.step >= RECHECK_ROUND:
         _update_noise(run, reports)
+        for branch, report in zip(branches, reports, strict=True):
+            run.judge(branch, required(report.images))
     fits = _fit_halves(run, branches, grid, mask, plan)
     run.keep_poses(branches)
     state.radius, state.step = radius, state.step + 1
@@ -83,8 +85,10 @@ def joint_step(run: RunContext) -> None:
     steps = run.config.network_steps if is_last else 2 * ROUND_STEPS
     plan = _plan(run, state.radius, moves=moves, network_steps=steps)
     grid = run.grid(state.radius)
-    everyone = Branch(run.index, run.poses())
+    everyone = run.branch(run.index)
     report = _move(run, everyone, "joint", plan)
+    if report.images is not None:
+        run.judge(everyone, report.images)
     mask = run.mask_on(grid)
     equations = NormalEquations(insert_images(run.observations, everyone, grid, state.radius), mask)
     fits = run.fit_networks({"joint": partial(_fit, run, "joint", equations, mask, plan, halves_in=2)})

@@ -47,6 +47,10 @@ class RunState:
     """(n,): nat, of the exhaustive pass's posterior."""
     noise_power: Tensor | None = None
     """(shells,)."""
+    gain: Tensor | None = None
+    """(n,): strength of each image's signal; None before it is estimated."""
+    good: Tensor | None = None
+    """(n,): probability of each image to show the molecule; None before it is estimated."""
     fsc: Tensor | None = None
     """(shells,): of the half maps of the last round."""
     resolutions: list[float] = field(default_factory=list)
