@@ -16,6 +16,9 @@ def fsc(
     mask_diameter: Annotated[float | None, Parameter(help="Å, of a soft sphere as mask.")] = None,
     pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the maps say.")] = None,
     out: Annotated[Path | None, Parameter(help="Table of the curves (.csv).")] = None,
+    xml: Annotated[
+        Path | None, Parameter(help="The same as EMDB's XML: the corrected curve, if there is a mask.")
+    ] = None,
     seed: Annotated[int, Parameter(help="Of the random phases that the correction for the mask draws.")] = 0,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace a file that exists.")] = False,
 ) -> None:
@@ -24,11 +27,24 @@ def fsc(
     With a mask, the curve is also corrected for it by phase randomization, as half maps need.
     """
     from resmfn.reports.compare import fsc as run_fsc
+    from resmfn.reports.compare import refuse_existing, write_xml
     from resmfn.reports.tables import half_map_table
 
+    refuse_existing(xml, overwrite=overwrite)
+    is_masked = mask is not None or mask_diameter is not None
     result = run_fsc(
-        a, b, mask=mask, mask_diameter=mask_diameter, pixel_size=pixel_size, out=out, seed=seed, overwrite=overwrite
+        a,
+        b,
+        mask=mask,
+        mask_diameter=mask_diameter,
+        pixel_size=pixel_size,
+        out=out,
+        seed=seed,
+        overwrite=overwrite,
     )
-    print(half_map_table(result, is_masked=mask is not None or mask_diameter is not None))
-    if out is not None:
-        print(f"\n{out}: written")
+    print(half_map_table(result, is_masked=is_masked))
+    if xml is not None:
+        write_xml(xml, result, is_masked=is_masked)
+    for path in (out, xml):
+        if path is not None:
+            print(f"\n{path}: written")

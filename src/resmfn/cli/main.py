@@ -20,6 +20,8 @@ EXIT_BROKEN_PIPE = 141
 
 #: Subcommand -> what ``resmfn --help`` says of it. The function ``name`` is in the module ``resmfn.cli.name``.
 COMMANDS = {
+    "check": "Say what a particle set is and what would fail, before hours are spent.",
+    "convert": "Write particles in another format: RELION STAR, cryoSPARC .cs, or .npy files.",
     "simulate": "Make particle images, with or without known poses, from a map or a molecular model.",
     "project": "Make images of a map at the poses and optics of a STAR file.",
     "reconstruct": "Find poses and map from particle images, coarse to fine.",

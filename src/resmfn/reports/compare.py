@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from resmfn.core import InputError, atomic_write, make_generator
-from resmfn.data import write_map
+from resmfn.data import write_fsc_xml, write_map
 from resmfn.evaluation import (
     HalfMapResult,
     MapAlignment,
@@ -97,6 +97,13 @@ def fsc(
         with atomic_write(out) as temporary:
             temporary.write_text(fsc_csv_text(named))
     return result
+
+
+def write_xml(path: StrPath, result: HalfMapResult, *, is_masked: bool) -> None:
+    """Write the curve that stands for two maps as EMDB's XML: the corrected one, without a mask the unmasked one."""
+    curve = result.curves.corrected if is_masked else result.curves.unmasked
+    title = f"resmfn {'masked, corrected' if is_masked else 'unmasked'} FSC"
+    write_fsc_xml(path, curve.frequency.tolist(), curve.correlation.tolist(), title)
 
 
 def refuse_existing(path: StrPath | None, *, overwrite: bool) -> None:

@@ -1,0 +1,95 @@
+"""``resmfn check``: flags, and a short table of what a particle set is."""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+_REFUSED = 2
+_SIGNS = {1: "white", -1: "dark", None: "not told"}
+
+
+def check(
+    particles: Annotated[Path, Parameter(help="A .star or .cs file, an image stack, or a folder with .npy files.")],
+    *,
+    metadata_only: Annotated[bool, Parameter(negative=(), help="Open no image stack.")] = False,
+    json: Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")] = False,
+    datadir: Annotated[Path | None, Parameter(help="Folder that image names start from.")] = None,
+    strip_prefix: Annotated[str | None, Parameter(help="Taken away from the front of image names.")] = None,
+    allow_outside: Annotated[
+        bool, Parameter(negative=(), help="Let image names lead out of the folder that they start from.")
+    ] = False,
+    passthrough: Annotated[
+        Path | None, Parameter(help="For a .cs file, the one with the fields it lacks [default: found beside it].")
+    ] = None,
+    pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the files say.")] = None,
+    samples: Annotated[int, Parameter(help="How many images to read.")] = 300,
+) -> int:
+    """Say what a particle set is and what would fail, before hours are spent.
+
+    Exit code 0: it can be read. 2: it is refused, with the reason.
+    """
+    from resmfn.core import ResmfnError
+    from resmfn.data import inspect_particles, read_particles
+
+    try:
+        found = read_particles(
+            particles,
+            datadir,
+            with_images=not metadata_only,
+            pixel_size=pixel_size,
+            strip_prefix=strip_prefix,
+            allow_outside=allow_outside,
+            passthrough=passthrough,
+        )
+        record = inspect_particles(found, max(1, samples)).as_dict()
+    except (ResmfnError, OSError) as error:
+        if not json:
+            raise
+        _print_json({"path": str(particles), "readable": False, "reason": str(error)})
+        return _REFUSED
+    refused = bool(record["would_fail"]) and not metadata_only
+    if json:
+        _print_json({"readable": not refused, **record})
+    else:
+        print(_table(record))
+    return _REFUSED if refused else 0
+
+
+def _print_json(record: dict[str, object]) -> None:
+    print(json_text.dumps(record, indent=1))
+
+
+def _table(record: dict[str, Any]) -> str:
+    rows = [("images", f"{record['n_images']}")]
+    rows += [("stacks", f"{record['n_stacks']}")] if record["n_stacks"] is not None else []
+    rows += [("box", _listed(record["box_sizes"], "pixels"))]
+    rows += [("pixel size", _listed(record["pixel_sizes"], "Å"))]
+    for number, group in enumerate(record["optics_groups"][:10], start=1):
+        text = f"{group['voltage']:g} kV, Cs {group['spherical_aberration']:g} mm, w {group['amplitude_contrast']:g}"
+        rows += [(f"optics {number}", f"{text}, {group['n_images']} images")]
+    if len(record["optics_groups"]) > 10:
+        rows += [("", f"and {len(record['optics_groups']) - 10} more groups")]
+    defocus = record["defocus_range"]
+    rows += [("defocus", f"{defocus[0]:.0f} to {defocus[1]:.0f} Å" if defocus else "none: images without CTF")]
+    poses = "rotations and shifts" if record["has_shifts"] else "rotations, no shifts"
+    rows += [("poses", poses if record["has_poses"] else "none")]
+    if record["n_sampled"]:
+        certainty = record["sign_certainty"]
+        by = "" if certainty is None else f" ({abs(certainty):.1f} standard errors)"
+        rows += [("molecule", f"{_SIGNS[record['measured_sign']]} by {record['n_sampled']} images{by}")]
+        rows += [("bad images", f"{record['n_bad']} of {record['n_sampled']} looked at")]
+    if record["stated_sign"] is not None:
+        rows += [("  the file says", _SIGNS[record["stated_sign"]])]
+    if record["memory_bytes"] is not None:
+        rows += [("memory, about", f"{record['memory_bytes'] / 2**30:.1f} GiB at the full box")]
+        rows += [("time, about", f"{record['cpu_seconds'] / 60:.0f} minutes of one CPU at the full box")]
+    lines = [f"{name:<15} {text}" for name, text in rows]
+    return "\n".join([*lines, *(f"would fail      {reason}" for reason in record["would_fail"])])
+
+
+def _listed(values: list[float], unit: str) -> str:
+    return f"{', '.join(f'{value:g}' for value in values[:6])} {unit}" if values else "not told"

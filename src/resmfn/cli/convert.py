@@ -1,0 +1,46 @@
+"""``resmfn convert``: flags, and what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def convert(
+    source: Annotated[Path, Parameter(help="A .star or .cs file, an image stack, or a folder with .npy files.")],
+    out: Annotated[Path, Parameter(help="A name ending in .star or .cs; any other is a folder for .npy files.")],
+    *,
+    datadir: Annotated[Path | None, Parameter(help="Folder that image names start from.")] = None,
+    strip_prefix: Annotated[str | None, Parameter(help="Taken away from the front of image names.")] = None,
+    allow_outside: Annotated[
+        bool, Parameter(negative=(), help="Let image names lead out of the folder that they start from.")
+    ] = False,
+    passthrough: Annotated[
+        Path | None, Parameter(help="For a .cs file, the one with the fields it lacks [default: found beside it].")
+    ] = None,
+    pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the files say.")] = None,
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace what exists.")] = False,
+) -> None:
+    """Write particles in another format: RELION STAR, cryoSPARC .cs, or the folder of .npy files of published data.
+
+    Every row, column and pose is kept, rows in their order. Images stay where they are; names of them stay as they are.
+    """
+    from resmfn.core import InputError
+    from resmfn.data import convert_particles
+
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: exists already; give another name, or --overwrite")
+    particles, written = convert_particles(
+        source,
+        out,
+        datadir=datadir,
+        strip_prefix=strip_prefix,
+        allow_outside=allow_outside,
+        passthrough=passthrough,
+        pixel_size=pixel_size,
+    )
+    print(f"{len(particles)} particles: {' and '.join(map(str, written))} written")
+    if particles.stated_sign == -1 and out.suffix != ".cs":
+        print("The file says that the molecule is dark: RELION expects it white, so invert the images there.")

@@ -1,0 +1,161 @@
+"""What a particle set is, before hours are spent on it: a short record, made from metadata and a few images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from resmfn.core import ResmfnError
+from resmfn.data.particles import ParticleSet
+
+_BATCH = 100
+_CERTAIN = 4.0  # standard errors that the molecule must differ from the background by, for its sign to be told
+_MOST_LISTED = 20
+# Fitted by hand to benchmarks/results/accuracy.jsonl (2,000 images of box 64 to 72 on a CPU: 0.6 to 0.85 GiB, 90 to
+# 370 CPU seconds): what a start costs, and what each image adds.
+_BASE_BYTES, _BYTES_PER_PIXEL = 500 * 2**20, 16
+_SECONDS_PER_PIXEL = 2.5e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What was found. Lengths in Å, sizes in pixels, memory in bytes, time in CPU seconds."""
+
+    path: str
+    n_images: int
+    n_stacks: int | None  #: None where stacks were not opened
+    box_sizes: list[int]  #: every one that occurs; empty where the file does not say
+    pixel_sizes: list[float]  #: every one that occurs; empty where the file does not say
+    optics_groups: list[dict[str, float]]  #: voltage (kV), spherical_aberration (mm), amplitude_contrast, n_images
+    defocus_range: tuple[float, float] | None  #: least and greatest mean defocus, None for images without CTF
+    has_poses: bool
+    has_shifts: bool
+    stated_sign: int | None  #: +1 where the file says that the molecule is white, -1 dark, None where nothing is said
+    measured_sign: int | None  #: the same from the images; None where they do not tell
+    sign_certainty: float | None  #: standard errors between molecule and background
+    n_sampled: int  #: images looked at
+    bad_images: list[dict[str, Any]] = field(default_factory=list)  #: row (from 1), fault
+    n_bad: int = 0  #: of those looked at
+    memory_bytes: float | None = None  #: estimate for a reconstruction at the full box
+    cpu_seconds: float | None = None  #: likewise
+    would_fail: list[str] = field(default_factory=list)  #: why a reconstruction would refuse them
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as plain values, for JSON."""
+        return asdict(self)
+
+
+def inspect_particles(particles: ParticleSet, n_samples: int = 300) -> Inspection:
+    """Look at a particle set, and at some of its images where they were opened.
+
+    Parameters
+    ----------
+    particles
+        As :func:`resmfn.data.read_particles` returns them.
+    n_samples
+        How many images to read, evenly over the set.
+    """
+    n = len(particles)
+    boxes = [] if particles.box_sizes is None else np.unique(particles.box_sizes).tolist()
+    pixels = [] if particles.pixel_sizes is None else np.unique(particles.pixel_sizes.round(6)).tolist()
+    bad: list[tuple[int, str]] = []
+    differences = np.zeros(0)
+    rows = np.zeros(0, dtype=np.int64)
+    if particles.images is not None:
+        rows = np.unique(np.linspace(0, n - 1, min(n, n_samples)).round().astype(np.int64))
+        bad, differences = _look_at_images(particles, rows)
+    certainty = _certainty(differences)
+    work = n * float(max(boxes)) ** 2 if boxes else None
+    return Inspection(
+        path=str(particles.path),
+        n_images=n,
+        n_stacks=None if particles.images is None else len(particles.images.stacks),
+        box_sizes=boxes,
+        pixel_sizes=pixels,
+        optics_groups=_optics_groups(particles),
+        defocus_range=_defocus_range(particles),
+        has_poses=particles.rotations is not None,
+        has_shifts=particles.shifts is not None and bool(particles.shifts.any()),
+        stated_sign=particles.stated_sign,
+        measured_sign=None if certainty is None or abs(certainty) < _CERTAIN else int(np.sign(certainty)),
+        sign_certainty=certainty,
+        n_sampled=len(rows),
+        bad_images=[{"row": row + 1, "fault": fault} for row, fault in bad[:_MOST_LISTED]],
+        n_bad=len(bad),
+        memory_bytes=None if work is None else _BASE_BYTES + work * _BYTES_PER_PIXEL,
+        cpu_seconds=None if work is None else work * _SECONDS_PER_PIXEL,
+        would_fail=_faults(particles, bad),
+    )
+
+
+def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tuple[int, str]], np.ndarray]:
+    """Return the bad rows with their faults, and how far each good image's middle stands above its corners."""
+    images = particles.images
+    if images is None:
+        raise ResmfnError(f"{particles.path}: its images were not opened; read the file with them")
+    center = images.box_size // 2
+    axis = np.arange(images.box_size) - center
+    radius = np.hypot(axis[:, None], axis[None, :]) / max(1, center)
+    middle, corners = radius < 0.4, radius > 0.95
+    bad: list[tuple[int, str]] = []
+    differences = []
+    for start in range(0, len(rows), _BATCH):
+        batch = rows[start : start + _BATCH]
+        for row, image in zip(batch.tolist(), images.read(batch), strict=True):
+            if not np.isfinite(image).all():
+                bad.append((row, "holds NaN or infinite values"))
+            elif image.min() == image.max():
+                bad.append((row, "is constant"))
+            else:
+                image = image.astype(np.float64)
+                differences.append((image[middle].mean() - image[corners].mean()) / image.std())
+    return bad, np.array(differences)
+
+
+def _certainty(differences: np.ndarray) -> float | None:
+    """Return the mean in standard errors of it, None for too few images."""
+    if len(differences) < 5:
+        return None
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    return float(differences.mean() / error) if error > 0 else None
+
+
+def _optics_groups(particles: ParticleSet) -> list[dict[str, float]]:
+    optics = particles.optics
+    if optics is None:
+        return []
+    names = ("voltage", "spherical_aberration", "amplitude_contrast")
+    values = np.stack([getattr(optics, name).double().numpy().round(6) for name in names], axis=1)
+    pixels = np.zeros(len(particles)) if particles.pixel_sizes is None else particles.pixel_sizes.round(6)
+    groups = np.zeros(len(particles)) if particles.groups is None else particles.groups
+    distinct, counts = np.unique(np.column_stack([groups, values, pixels]), axis=0, return_counts=True)
+    return [
+        dict(zip((*names, "pixel_size", "n_images"), (*row[1:].tolist(), int(count)), strict=True))
+        for row, count in zip(distinct, counts.tolist(), strict=True)
+    ]
+
+
+def _defocus_range(particles: ParticleSet) -> tuple[float, float] | None:
+    if particles.optics is None:
+        return None
+    mean = (particles.optics.defocus_u + particles.optics.defocus_v) / 2
+    return float(mean.min()), float(mean.max())
+
+
+def _faults(particles: ParticleSet, bad: list[tuple[int, str]]) -> list[str]:
+    """Return what a reconstruction would refuse the set for, in the words that it would use."""
+    faults = []
+    for name in ("pixel_size", "box_size"):
+        try:
+            getattr(particles, name)
+        except ResmfnError as error:
+            # A box size that the file does not say is read from the images.
+            if name == "pixel_size" or particles.box_sizes is not None:
+                faults.append(str(error))
+    if bad:
+        row, fault = bad[0]
+        others = f" (and {len(bad) - 1} others of those looked at)" if len(bad) > 1 else ""
+        faults.append(f"{particles.path}: row {row + 1}: the image {fault}{others}; take it out, or repair it")
+    return faults
