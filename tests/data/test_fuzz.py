@@ -1,4 +1,4 @@
-"""Thousands of damaged files: each is read or refused in one line; none hangs, crashes or takes memory without bound."""
+"""Thousands of damaged files: each is read or refused; none hangs, crashes or takes memory without bound."""
 
 import json
 import subprocess

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,10 @@ NPY_MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 1_000_000  # characters; cryoSPARC's files of many classes need more than numpy's 10,000
 
 #: What numpy's header parser raises on damaged headers.
-_DAMAGED = (ValueError, TypeError, KeyError, IndexError, AttributeError, SyntaxError, OverflowError, MemoryError)
+_DAMAGED = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, SyntaxError, OverflowError, MemoryError),
+    *(RecursionError, tokenize.TokenError),
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def read_npy_header(path: str | os.PathLike[str]) -> NpyHeader:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, is_fortran, dtype = read(file, max_header_size=_LONGEST_HEADER)
-        except (*_DAMAGED, RecursionError) as error:
+        except _DAMAGED as error:
             raise InputError(f"{path}: not a whole .npy file ({_one_line(error)}); copy it again") from error
         offset = file.tell()
     if dtype.hasobject:
