@@ -70,6 +70,8 @@ def convert_particles(
         allow_outside=allow_outside,
         passthrough=passthrough,
     )
+    if pixel_size is not None:
+        particles = _with_pixel_size(particles, pixel_size)
     if into_folder:
         return particles, _write_folder(out, particles)
     if not out.parent.is_dir():
@@ -81,6 +83,15 @@ def convert_particles(
         particles, written = _renamed(particles, stack), [stack, out]
     write_particles(out, particles)
     return particles, written
+
+
+def _with_pixel_size(particles: ParticleSet, pixel_size: float) -> ParticleSet:
+    """Return the particles with their tables saying this pixel size, where they say one already or else anew."""
+    column, optics = "rlnImagePixelSize", particles.optics_table
+    if optics is None or particles.groups is None:
+        return particles.with_columns({column: [float(pixel_size)] * len(particles)})
+    changed = optics.with_columns({column: [f"{pixel_size:.6f}"] * len(optics)})
+    return replace(particles, tables={**particles.tables, "optics": changed})
 
 
 def _holds_npy(particles: ParticleSet) -> bool:

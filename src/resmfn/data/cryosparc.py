@@ -192,7 +192,8 @@ def _numbers(path: Path, records: np.ndarray, field: str) -> np.ndarray:
     values = records[field]
     if values.dtype.kind not in "fiub":
         raise InputError(f"{path}: the field {field} must hold numbers, got {values.dtype}")
-    numbers = values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # NaN that signals: found below
+        numbers = values.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1))
     if bad.size:
         raise InputError(f"{path}: particle {bad[0] + 1}: {field} must be finite, got {values[bad[0]]}; take it out")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resmfn.core import atomic_write
+from resmfn.core import InputError, atomic_write
 from resmfn.data.cryosparc import OPTICS_FIELDS, PARTICLE_FIELDS, POSE_GROUP, RELION_GROUP, column_text, records_of
 from resmfn.data.metadata import ANGLE_COLUMNS, ORIGIN_COLUMNS
 from resmfn.data.star import PARTICLE_COLUMN, Table, unquote
@@ -48,7 +48,8 @@ _NEUTRAL: dict[str, tuple[str, tuple[int, ...], float]] = {
 
 def write_cs(path: Path, particles: ParticleSet) -> None:
     """Write particles as a ``.cs`` file (a numpy array of records), whole or not at all."""
-    records = particle_records(particles)
+    with np.errstate(over="ignore", invalid="ignore"):  # what single precision cannot hold becomes infinite
+        records = particle_records(particles)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array(file, records, allow_pickle=False)
 
@@ -124,8 +125,12 @@ def _ctf_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[st
 
 
 def _pose_fields(particles: ParticleSet) -> dict[str, np.ndarray]:
-    if particles.rotations is None or particles.pixel_sizes is None:
+    if particles.rotations is None:
         return {}
+    if particles.pixel_sizes is None:
+        raise InputError(
+            f"{particles.path}: cryoSPARC's shifts are in pixels, but the pixel size is missing; give --pixel-size"
+        )
     rotations, shifts = particles.require_poses()
     pixel_sizes = particles.pixel_sizes[:, None]
     fields = {

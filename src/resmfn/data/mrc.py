@@ -85,7 +85,8 @@ def read_map(path: str | os.PathLike[str], pixel_size: float | None = None) -> D
         raw = _read_all(path, file, header.data_offset - HEADER_BYTES, header.data_bytes)
     _require_complete(path, header, len(raw))
     stored = np.frombuffer(raw, dtype=header.dtype).reshape(header.shape)
-    data = stored.transpose([header.axis_order.index(axis) for axis in (3, 2, 1)]).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # NaN that signals: found below
+        data = stored.transpose([header.axis_order.index(axis) for axis in (3, 2, 1)]).astype(np.float32)
     if len(set(data.shape)) != 1:
         sides = " x ".join(map(str, reversed(data.shape)))
         raise InputError(f"{path}: the map must be a cube, but it has {sides} voxels; pad or crop it to a cube")
@@ -230,7 +231,8 @@ def read_stack_images(path: str | os.PathLike[str], indices: np.ndarray, info: S
     # The map lives for this call only: pages that stay mapped would count as this process's memory.
     shape = (info.n_images, *info.image_shape)
     stack = np.memmap(path, dtype=info.dtype, mode="r", offset=info.data_offset, shape=shape)
-    return np.asarray(stack[indices], dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # who reads them looks for infinite values
+        return np.asarray(stack[indices], dtype=np.float32)
 
 
 class ImageStackWriter:
