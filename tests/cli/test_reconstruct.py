@@ -321,10 +321,14 @@ def test_every_flag_reaches_the_settings(recorded, tmp_path) -> None:
         "seed": 9,
     }
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in wanted.items()]
-    assert main(["reconstruct", "p.star", "--out", "run", *flags, "--overwrite"]) == 0
+    assert main(["reconstruct", "p.star", "--out", "run", *flags, "--overwrite", "--flip-hand"]) == 0
     assert main(["reconstruct", "p.star", "--out", "run", "--resume", "--poses=fixed"]) == 0
     first, second = map(vars, recorded)
-    assert first == {"particles": Path("p.star"), "out": Path("run"), "resume": False, "overwrite": True} | wanted
+    assert (
+        first
+        == {"particles": Path("p.star"), "out": Path("run"), "resume": False, "overwrite": True, "flip_hand": True}
+        | wanted
+    )
     assert set(first) == {field.name for field in dataclasses.fields(ReconstructionConfig)}  # none without a flag
     assert (second["resume"], second["overwrite"], second["poses"]) == (True, False, "fixed")
 

@@ -20,3 +20,6 @@ class RealDataFlags:
         Literal["auto", "white", "black"], Parameter(help="Molecules are white or black; auto asks the images.")
     ] = "auto"
     symmetry: Annotated[str, Parameter(help="Point group: C1, Cn, Dn, T, O, I, in RELION's settings.")] = "C1"
+    flip_hand: Annotated[
+        bool, Parameter(negative="", help="Give the mirror image; with --resume, of a run that is done.")
+    ] = False

@@ -19,7 +19,7 @@ import yaml
 from resmfn.core import InputError, atomic_write
 
 CONFIG, CHECKPOINT, METRICS, LOG, LOCK = "config.yaml", "checkpoint.pt", "metrics.jsonl", "run.log", ".lock"
-_MAY_DIFFER = {"resume", "overwrite", "out", "device", "datadir"}
+_MAY_DIFFER = {"flip_hand", "resume", "overwrite", "out", "device", "datadir"}
 """Settings that a resumed run may change."""
 
 

@@ -34,6 +34,8 @@ class ReconstructionConfig:
     """Whether molecules are white or black at low frequency in the images; auto asks the images."""
     symmetry: str = "C1"
     """Point group of the molecule, in RELION's settings: C1, Cn, Dn, T, O, I or I1 to I4."""
+    flip_hand: bool = False
+    """Give the mirror image of the solution, maps and poses; a finished run that is resumed with it is flipped."""
     mask_diameter: float | None = None
     """Diameter of the sphere that holds the particle, in Å; by default 0.84 of the box."""
     mask: Path | None = None

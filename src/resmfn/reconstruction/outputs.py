@@ -12,6 +12,7 @@ from resmfn.evaluation import HalfMapResult, fsc_csv_text, half_map_resolution
 from resmfn.fourier import low_pass
 from resmfn.reconstruction.context import HALVES, RunContext, required
 from resmfn.reconstruction.examples import write_examples
+from resmfn.reconstruction.hand import flip_hand, inverted
 from resmfn.reconstruction.signs_of_life import PREVIEW
 
 AGREEMENT = 1.0
@@ -22,6 +23,8 @@ SAME_MAP = 0.8
 
 def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     """Write maps, poses, curves and summary; return the summary."""
+    if run.config.flip_hand:
+        flip_hand(run)
     state, full = run.state, run.full
     mask = run.mask_on(full).cpu()
     grey = run.observations.grey
@@ -37,6 +40,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     for scale in range(1, network.n_scales + 1):
         with torch.no_grad():
             bare = network.decode(full, scale).cpu() * grey
+        bare = inverted(bare) if run.config.flip_hand else bare
         write_map(folder.path / f"map_scale{scale}.mrc", bare, run.pixel_size)
     _write_poses(folder, run)
     _write_bad_images(folder, run)
@@ -68,7 +72,7 @@ def _filtered(run: RunContext, volume: Tensor, halves: HalfMapResult) -> Tensor:
 def _write_poses(folder: RunFolder, run: RunContext) -> None:
     state = run.state
     particles = run.particles
-    if run.moves_poses:
+    if run.moves_poses or run.config.flip_hand:
         poses = run.poses()
         particles = particles.with_poses(poses.rotation.double().cpu(), poses.shift.double().cpu())
     subset = torch.ones(len(particles), dtype=torch.int64)
@@ -113,6 +117,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         "box_size": run.box_size,
         "pixel_size": run.pixel_size,
         "symmetry": run.config.symmetry,
+        "flipped": run.config.flip_hand,
         "image_box_size": run.particles.box_size,
         "image_pixel_size": run.particles.pixel_size,
     }

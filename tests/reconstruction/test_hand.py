@@ -1,0 +1,35 @@
+"""The mirror image of a solution fits the images as the solution does, and flipping twice changes nothing."""
+
+import pytest
+import torch
+
+from reconstruction.scenes import draw_blobs, make_scene
+from resmfn.reconstruction.hand import flip_hand, inverted
+from resmfn.reconstruction.normal_equations import MapGrid
+
+
+@pytest.mark.parametrize("box_size", [24, 25])
+def test_the_other_hand_gives_the_same_images(box_size: int, context) -> None:
+    scene = make_scene(30, box_size=box_size, ctf=False)
+    run = context()
+    run.state.rotation, run.state.references = scene.rotation.clone(), {"joint": scene.volume}
+    flip_hand(run)
+    grid = MapGrid(box_size, box_size)
+    pixels = scene.observations.pixels
+    before = grid.slices(grid.transform(scene.volume), scene.rotation, pixels)
+    after = grid.slices(grid.transform(run.state.references["joint"]), run.state.rotation, pixels)
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3 * float(before.abs().max()))
+    apart = (run.state.references["joint"] - scene.volume).norm() / scene.volume.norm()
+    assert float(apart) > 0.5
+    torch.testing.assert_close(torch.linalg.det(run.state.rotation), torch.ones(30))
+    flip_hand(run)
+    assert torch.equal(run.state.references["joint"], scene.volume)
+    assert torch.equal(run.state.rotation, scene.rotation)
+
+
+def test_the_origin_stays() -> None:
+    for size in (24, 25):
+        point = torch.zeros(size, size, size)
+        point[size // 2, size // 2, size // 2] = 1
+        assert torch.equal(inverted(point), point)
+    assert not torch.equal(inverted(draw_blobs(24).volume(24)), draw_blobs(24).volume(24))
