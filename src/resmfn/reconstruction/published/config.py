@@ -1,0 +1,147 @@
+"""Settings of the published preset, by the published script's own flags. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from resmfn.core.errors import InputError
+
+VariantName = Literal["residual-mfn", "staged-residual", "staged-fair", "staged", "vanilla"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSettings:
+    """What the published script lets one set, with its defaults, and what it hard-codes."""
+
+    init_from_truth: str | None = None
+    """Start from the TRUE poses turned by an angle between these, degrees (45,90 as published) [default: random poses]."""
+    volume: Path | None = None
+    """True map: pixel size, and what poses are judged in [default: volume.mrc in the folder's parent]."""
+    epochs: int = 100
+    """Passes over all images."""
+    stages: str = "25,50"
+    """Epochs at which the next scale joins: 25,50 for 4AKE, 15,30 for 1OL5 as published."""
+    batch_size: int = 600
+    """Images whose poses move at a time; the network takes its steps on each batch."""
+    variant: VariantName = "residual-mfn"
+    """Network and loss, by the paper's names."""
+    heads: Literal["relu", "linear"] = "relu"
+    """Density of each scale: the positive part of the head's output as published, or all of it."""
+    bacon_lr: float = 1e-3
+    """Adam's rate for the network."""
+    bacon_iter: int = 5
+    """Steps of the network for each batch."""
+    bacon_hidden_dim: int = 128
+    """Width of the network."""
+    bacon_hidden_layers: int = 3
+    """Scales of the network."""
+    pose_lr: float = 1e-2
+    """Adam's rate for poses, radians."""
+    pose_beta1: float = 0.9
+    """Adam's first moment of poses."""
+    pose_beta2: float = 0.9
+    """Adam's second moment of poses."""
+    pose_lr_decay: float = 1.0
+    """Factor on --pose-lr after each epoch."""
+    pose_iter: int = 20
+    """Steps of the poses for each batch."""
+    warm_up: int = 200
+    """Steps of the network before the first poses move; 0 as published."""
+    transpose_ctf: bool = False
+    """Exchange x and y in the CTF: for stacks made with the published simulator's other grid."""
+    save_every: int = 1
+    """Epochs between maps of all scales."""
+
+    def __post_init__(self) -> None:
+        counts = {"epochs": 1, "batch_size": 1, "bacon_iter": 1, "bacon_hidden_dim": 8, "bacon_hidden_layers": 1}
+        for name, least in {**counts, "pose_iter": 1, "warm_up": 0, "save_every": 1}.items():
+            _require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
+        for name in ("bacon_lr", "pose_lr"):
+            _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
+        for name in ("pose_beta1", "pose_beta2"):
+            _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
+        _require(0 < self.pose_lr_decay <= 1, "pose_lr_decay", "in (0, 1]", self.pose_lr_decay)
+        _ = self.start_turn
+        _ = self.switches
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether scales join one after the other."""
+        return self.variant != "vanilla"
+
+    @property
+    def start_turn(self) -> tuple[float, float] | None:
+        """Least and largest angle between true and starting poses, degrees."""
+        if self.init_from_truth is None:
+            return None
+        values = _numbers(self.init_from_truth, "init_from_truth")
+        right = len(values) == 2 and 0 <= values[0] <= values[1] <= 180
+        _require(right, "init_from_truth", "two angles in 0 to 180, the smaller first, such as 45,90", self.init_from_truth)
+        return values[0], values[1]
+
+    @property
+    def switches(self) -> tuple[int, ...]:
+        """Epochs, counted from 0, at which scales 2, 3, ... join; none if all are there from the start."""
+        if not self.is_staged:
+            return ()
+        values = _numbers(self.stages, "stages")
+        n = self.bacon_hidden_layers - 1
+        whole = all(v == int(v) for v in values) and list(values) == sorted(set(values)) and min(values, default=1) >= 1
+        what = f"{n} growing whole epochs, one for each of the {n + 1} scales but the first"
+        _require(whole and len(values) == n, "stages", what, self.stages)
+        return tuple(int(v) for v in values)
+
+    def scale_at(self, epoch: int) -> int:
+        """Return the finest scale that is active in an epoch, counted from 0; scales count from 1."""
+        if not self.is_staged:
+            return self.bacon_hidden_layers
+        return 1 + sum(epoch >= switch for switch in self.switches)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedConfig(PublishedSettings):
+    """A run of the published preset.
+
+    Raises
+    ------
+    InputError
+        A value is out of its range, or two contradict each other.
+    """
+
+    folder: Path
+    """Data in the published layout: particle_stack.npy, poses.npy and, with a CTF, ctf.npy."""
+    out: Path
+    """Run folder to make."""
+    pixel_size: float | None = None
+    """Å per pixel, in place of what the map says."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    seed: int = 0
+    """Of everything random."""
+    resume: bool = False
+    """Go on from the last epoch of the run folder; start afresh if there is none."""
+    overwrite: bool = False
+    """Replace an existing run folder."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("folder", "out", "volume"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))  # text will do
+        _require(self.pixel_size is None or self.pixel_size > 0, "pixel_size", "above 0 Å", self.pixel_size)
+        if self.resume and self.overwrite:
+            raise InputError("--resume and --overwrite contradict each other; give one of them")
+
+
+def _numbers(text: str, name: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise InputError(f"--{name.replace('_', '-')} must be numbers with commas between, got {text!r}") from None
+
+
+def _require(holds: bool, name: str, what: str, got: object) -> None:
+    if not holds:
+        raise InputError(f"--{name.replace('_', '-')} must be {what}, got {got}")

@@ -1,0 +1,59 @@
+"""What a run of the published preset knows after an epoch: all that a checkpoint must hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class PublishedState:
+    """Plain values and tensors; on the CPU when saved."""
+
+    epoch: int = 0
+    """Epochs that are done."""
+    start: Tensor | None = None
+    """(n, 3, 3): poses before the first epoch."""
+    rotation: Tensor | None = None
+    """(n, 3, 3)."""
+    network: dict[str, Any] = field(default_factory=dict)
+    """The network."""
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    """The network's optimizer."""
+    sums_values: Tensor | None = None
+    """(M, M, M): images inserted at their poses, running over the last epoch's worth of them."""
+    sums_weights: Tensor | None = None
+    """(M, M, M): the same of their CTF squared."""
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    """Of the fit itself: reading, maps and scores not counted."""
+    epoch_cpu_seconds: float = 0.0
+    peak_memory: int = 0
+    """Bytes."""
+    peak_gpu_memory: int = 0
+    """Bytes; 0 without a GPU."""
+    n_metrics: int = 0
+    """Lines of metrics that belong to this state."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint stores."""
+        return {f.name: _to_cpu(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PublishedState:
+        """Rebuild from :meth:`to_dict`; tensors stay on the CPU."""
+        return cls(**values)
+
+
+def _to_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(torch.device("cpu"), copy=True)
+    if isinstance(value, dict):
+        return {k: _to_cpu(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_to_cpu(v) for v in value]
+    return value
