@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
+from resmfn.cli.published_flags import CHECK
 
-@Parameter(name="*", group=Group.create_ordered("Real data"))
+
+@Parameter(name="*", group=(Group.create_ordered("Real data"), CHECK))
 @dataclass(frozen=True, kw_only=True)
 class RealDataFlags:
     """What real particle sets need, beyond clean ones; names and defaults are those of the settings."""

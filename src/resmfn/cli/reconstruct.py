@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from resmfn.cli.published_flags import CHECK, PublishedFlags
 from resmfn.cli.real_data_flags import RealDataFlags
+from resmfn.cli.search_flags import SearchFlags
 
 if TYPE_CHECKING:
     from resmfn.reconstruction import ProgressEvent, ReconstructionResult
@@ -19,35 +21,27 @@ if TYPE_CHECKING:
 EXIT_NO_STRUCTURE = 3
 _FLAG = Parameter(negative="")
 _NOTHING_SPECIAL = RealDataFlags()
+_PLAIN_SEARCH = SearchFlags()
+_AS_PUBLISHED = PublishedFlags()
 
 
 def reconstruct(
-    particles: Annotated[Path, Parameter(help="RELION STAR file of the particle images.")],
+    particles: Annotated[Path, Parameter(help="RELION STAR file of the images; for --preset published their folder.")],
     *,
     out: Annotated[Path, Parameter(help="Run folder to make.")],
-    mask_diameter: Annotated[
-        float | None, Parameter(help="Å, of the sphere that holds the particle [default: 0.84 of the box].")
-    ] = None,
-    mask: Annotated[
-        Path | None, Parameter(help="Map of a soft mask, 0 to 1 [default: found from the map's shape].")
-    ] = None,
-    shift_range: Annotated[float, Parameter(help="Largest shift that is searched, Å; 0: images are centered.")] = 10.0,
-    n_starts: Annotated[int, Parameter(help="Annealed starts; the likeliest goes on.")] = 4,
-    poses: Annotated[
-        Literal["unknown", "from-input", "fixed"],
-        Parameter(help="Search them, refine those of the input, or keep those of the input."),
-    ] = "unknown",
-    reference: Annotated[Path | None, Parameter(help="Map to start from, in place of the annealed starts.")] = None,
-    ini_high: Annotated[float, Parameter(help="Å, to which the reference is believed.")] = 30.0,
-    hidden_dim: Annotated[
-        int | None, Parameter(help="Width of the networks [default: twice the box, 96 to 384].")
-    ] = None,
-    network_steps: Annotated[int, Parameter(help="Optimizer steps of each network's last fit.")] = 160,
-    datadir: Annotated[Path | None, Parameter(help="Folder that image names start from.")] = None,
+    preset: Annotated[
+        Literal["search", "published"],
+        Parameter(
+            help="Search unknown poses, or do as the paper's published code (docs/reproduction.md).",
+            group=("Parameters", CHECK),
+        ),
+    ] = "search",
+    search: SearchFlags = _PLAIN_SEARCH,
     pixel_size: Annotated[float | None, Parameter(help="Å per pixel, in place of what the files say.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="Where to compute.")] = "auto",
     seed: Annotated[int, Parameter(help="Of everything random.")] = 0,
     real: RealDataFlags = _NOTHING_SPECIAL,
+    published: PublishedFlags = _AS_PUBLISHED,
     resume: Annotated[bool, _FLAG, Parameter(help="Go on from the run's last checkpoint.")] = False,
     overwrite: Annotated[bool, _FLAG, Parameter(help="Replace an existing run folder.")] = False,
 ) -> int:
@@ -58,34 +52,41 @@ def reconstruct(
     """
     show = _Display()
     show.line("starting")  # PyTorch takes seconds to import: say at once that something happens
+    shared: dict[str, Any] = {
+        "out": out,
+        "pixel_size": pixel_size,
+        "device": device,
+        "seed": seed,
+        "resume": resume,
+        "overwrite": overwrite,
+    }
+    if preset == "published":
+        return _as_published(show, folder=particles, **vars(published), **shared)
     from resmfn.reconstruction import ReconstructionConfig
     from resmfn.reconstruction import reconstruct as run
 
-    config = ReconstructionConfig(
-        particles=particles,
-        out=out,
-        mask_diameter=mask_diameter,
-        mask=mask,
-        shift_range=shift_range,
-        n_starts=n_starts,
-        poses=poses,
-        reference=reference,
-        ini_high=ini_high,
-        hidden_dim=hidden_dim,
-        network_steps=network_steps,
-        datadir=datadir,
-        pixel_size=pixel_size,
-        device=device,
-        seed=seed,
-        resume=resume,
-        overwrite=overwrite,
-        **vars(real),
-    )
+    config = ReconstructionConfig(particles=particles, **vars(search), **vars(real), **shared)
     with show:
         result = run(config, show)
     if _leads():
         print(_closing_lines(result))
     return 0 if result.summary["structure_found"] else EXIT_NO_STRUCTURE
+
+
+def _as_published(show: _Display, **settings: Any) -> int:
+    from resmfn.reconstruction.published import PublishedConfig, reconstruct_published
+
+    config = PublishedConfig(**settings)
+    with show:
+        result = reconstruct_published(config, show)
+    summary = result.summary
+    print(
+        f"\n{summary['verdict']}\n"
+        f"fit                   {summary['ms_per_image_and_epoch']:.3f} ms per image and epoch\n"
+        f"time                  {summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} s of CPU)\n"
+        f"written               {result.run}/map.mrc, particles.star, particles_true.star, maps/, ..."
+    )
+    return 0
 
 
 def _closing_lines(result: ReconstructionResult) -> str:

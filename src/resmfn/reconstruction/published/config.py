@@ -78,7 +78,9 @@ class PublishedSettings:
             return None
         values = _numbers(self.init_from_truth, "init_from_truth")
         right = len(values) == 2 and 0 <= values[0] <= values[1] <= 180
-        _require(right, "init_from_truth", "two angles in 0 to 180, the smaller first, such as 45,90", self.init_from_truth)
+        _require(
+            right, "init_from_truth", "two angles in 0 to 180, the smaller first, such as 45,90", self.init_from_truth
+        )
         return values[0], values[1]
 
     @property

@@ -14,7 +14,6 @@ from resmfn.reconstruction.published.poses import PoseSteps, Slices, improve_pos
 from resmfn.reconstruction.published.state import PublishedState
 from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
 
-
 CORNER = 3**0.5
 """Images are compared out to the corners of a scale's cubic band: there the low-pass lets a little through, and without
 it the coarsest scale finds no poses (docs/reproduction.md)."""
@@ -157,4 +156,3 @@ def starting_poses(config: PublishedConfig, images: PublishedImages) -> Tensor:
     axis = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=1)
     angle = least + (most - least) * torch.rand(n, 1, generator=generator)
     return exp_so3(axis * angle) @ images.rotations
-

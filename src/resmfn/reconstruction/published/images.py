@@ -106,7 +106,9 @@ def read_images(config: PublishedConfig, device: torch.device) -> PublishedImage
     data = read_published(config.folder)
     n, box_size = data.images.shape[:2]
     if n < 1 or box_size < 8:
-        raise InputError(f"{config.folder / STACK_FILE}: needs images of 8 pixels a side or more, got {data.images.shape}")
+        raise InputError(
+            f"{config.folder / STACK_FILE}: needs images of 8 pixels a side or more, got {data.images.shape}"
+        )
     if bool((torch.linalg.det(data.rotations) < 0).any()):
         raise InputError(f"{config.folder}: poses.npy must hold rotations, but some matrices reflect")
     pixel_size = _pixel_size(config, box_size)

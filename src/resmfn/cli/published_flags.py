@@ -1,0 +1,72 @@
+"""Flags of ``resmfn reconstruct --preset published``, and what cannot be given together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import ArgumentCollection, Group, Parameter
+
+PRESET = "--preset"
+_GROUP_NAME = "Published preset"
+
+
+def refuse_flags_of_the_other_preset(arguments: ArgumentCollection) -> None:
+    """Raise where a flag was given that the chosen preset does not have.
+
+    Raises
+    ------
+    ValueError
+        Named by the flag.
+    """
+    given = {argument.name: argument for argument in arguments if argument.tokens}
+    preset = given.pop(PRESET, None)
+    published = preset is not None and preset.value == "published"
+    for name, argument in given.items():
+        theirs = any(group.name == _GROUP_NAME for group in argument.parameter.group or ())
+        if theirs != published:
+            need = "needs" if theirs else "cannot go with"
+            raise ValueError(f"{name} {need} --preset published; give one or drop the other")
+
+
+CHECK = Group("preset check", show=False, validator=refuse_flags_of_the_other_preset)
+"""Of every flag that one preset alone has, and of --preset."""
+
+
+@Parameter(name="*", group=(Group.create_ordered(_GROUP_NAME), CHECK))
+@dataclass(frozen=True, kw_only=True)
+class PublishedFlags:
+    """Flags of the published script, and what it hard-codes; names and defaults are those of the settings."""
+
+    init_from_truth: Annotated[
+        str | None,
+        Parameter(help="Start from the TRUE poses turned by so many degrees: 45,90 as published [default: random]."),
+    ] = None
+    volume: Annotated[
+        Path | None, Parameter(help="Map that the images were made of [default: volume.mrc in the folder's parent].")
+    ] = None
+    epochs: Annotated[int, Parameter(help="Passes over all images.")] = 100
+    stages: Annotated[str, Parameter(help="Epochs at which scales 2, 3, ... join; 15,30 for 1OL5.")] = "25,50"
+    batch_size: Annotated[int, Parameter(help="Images whose poses move at a time.")] = 600
+    variant: Annotated[
+        Literal["residual-mfn", "staged-residual", "staged-fair", "staged", "vanilla"],
+        Parameter(help="Network and loss; staged is BACON coarse to fine."),
+    ] = "residual-mfn"
+    heads: Annotated[
+        Literal["relu", "linear"], Parameter(help="Density: the heads' positive part, as published, or all.")
+    ] = "relu"
+    bacon_lr: Annotated[float, Parameter(help="Adam's rate for the network.")] = 1e-3
+    bacon_iter: Annotated[int, Parameter(help="Steps of the network for each batch.")] = 5
+    bacon_hidden_dim: Annotated[int, Parameter(help="Width of the network.")] = 128
+    bacon_hidden_layers: Annotated[int, Parameter(help="Scales of the network.")] = 3
+    pose_lr: Annotated[float, Parameter(help="Adam's rate for poses, radians.")] = 1e-2
+    pose_beta1: Annotated[float, Parameter(help="Adam's first moment of poses.")] = 0.9
+    pose_beta2: Annotated[float, Parameter(help="Adam's second moment of poses.")] = 0.9
+    pose_lr_decay: Annotated[float, Parameter(help="Factor on --pose-lr after each epoch.")] = 1.0
+    pose_iter: Annotated[int, Parameter(help="Steps of the poses for each batch.")] = 20
+    warm_up: Annotated[int, Parameter(help="Network steps before poses first move; 0 as published.")] = 200
+    transpose_ctf: Annotated[
+        bool, Parameter(negative="", help="Exchange x and y in the CTF, as the published fit does.")
+    ] = False
+    save_every: Annotated[int, Parameter(help="Epochs between maps of all scales.")] = 1
