@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from cyclopts import ArgumentCollection, Group, Parameter
+from cyclopts import Argument, ArgumentCollection, CycloptsError, Group, Parameter
 
 PRESET = "--preset"
 _GROUP_NAME = "Published preset"
@@ -17,17 +17,22 @@ def refuse_flags_of_the_other_preset(arguments: ArgumentCollection) -> None:
 
     Raises
     ------
-    ValueError
-        Named by the flag.
+    cyclopts.CycloptsError
+        Names the flag.
     """
     given = {argument.name: argument for argument in arguments if argument.tokens}
     preset = given.pop(PRESET, None)
     published = preset is not None and preset.value == "published"
     for name, argument in given.items():
-        theirs = any(group.name == _GROUP_NAME for group in argument.parameter.group or ())
+        theirs = _GROUP_NAME in _group_names(argument)
         if theirs != published:
             need = "needs" if theirs else "cannot go with"
-            raise ValueError(f"{name} {need} --preset published; give one or drop the other")
+            raise CycloptsError(msg=f"{name} {need} --preset published.")
+
+
+def _group_names(argument: Argument) -> list[str]:
+    groups: Any = argument.parameter.group or ()
+    return [group.name for group in groups]
 
 
 CHECK = Group("preset check", show=False, validator=refuse_flags_of_the_other_preset)

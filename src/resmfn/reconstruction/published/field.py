@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -111,5 +112,5 @@ class PublishedField:
         if not self.kind.skip:
             return [coefficients(scale)]
         sums = [coefficients(i) for i in range(1, scale + 1)]
-        own = [b - pad_centered(a, b.shape[-1], 3) for a, b in zip(sums, sums[1:], strict=False)]
+        own = [b - pad_centered(a, b.shape[-1], 3) for a, b in itertools.pairwise(sums)]
         return [sums[0], *own]

@@ -20,7 +20,8 @@ from resmfn.reconstruction.published.images import PublishedImages
 from resmfn.reconstruction.published.state import PublishedState
 
 _RELION_31 = "30001"
-_LOST = 20.0
+LOST = 20.0
+"""Degrees from the true pose, after alignment, beyond which an image is counted as lost."""
 
 
 def write_epoch_maps(folder: Path, fit: PublishedFit) -> None:
@@ -49,7 +50,7 @@ def _summary(fit: PublishedFit, state: PublishedState) -> dict[str, object]:
     errors = align_poses(fit.rotation.cpu(), fit.images.rotations).errors_deg
     n = len(fit.images)
     passes = n * fit.epoch
-    median, lost = float(errors.median()), float((errors > _LOST).double().mean())
+    median, lost = float(errors.median()), float((errors > LOST).double().mean())
     start = fit.config.init_from_truth
     origin = (
         "started from random poses"

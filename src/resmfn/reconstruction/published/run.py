@@ -16,6 +16,7 @@ from resmfn.reconstruction.published.config import PublishedConfig
 from resmfn.reconstruction.published.fitting import PublishedFit
 from resmfn.reconstruction.published.images import PublishedImages, read_images
 from resmfn.reconstruction.published.outputs import (
+    LOST,
     BoardWriter,
     write_epoch_maps,
     write_published_results,
@@ -24,9 +25,6 @@ from resmfn.reconstruction.published.outputs import (
 from resmfn.reconstruction.published.state import PublishedState
 from resmfn.reconstruction.reconstruct import peak_memory
 from resmfn.reconstruction.signs_of_life import write_provenance
-
-LOST = 20.0
-"""Degrees from the true pose, after alignment, beyond which an image is counted as lost."""
 
 
 @dataclass(frozen=True)
