@@ -71,3 +71,17 @@ def test_scaling_and_process_benchmarks_run_at_a_tiny_size(tmp_path):
     scaling, processes = (json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
     assert -0.5 < scaling["n_cpu_exponent"] < 1.5
     assert processes["several"]["busiest_cpu_s"] > 0
+
+
+@pytest.mark.long
+def test_cryoem_benchmark_runs_once_and_then_only_tables(tmp_path):
+    results = tmp_path / "results.json"
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "paper" / "cryoem.py"), "--case", "tiny"]
+    command += ["--seeds", "0", "--out", str(tmp_path / "out"), "--results", str(results)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RESMFN_")}
+    first = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    records = json.loads(results.read_text())
+    assert [record["variant"] for record in records] == ["residual-mfn", "staged"]
+    assert records[0]["fsc05_unmasked_A"] > 0
+    again = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    assert again.stdout == first.stdout[-len(again.stdout) :]

@@ -16,7 +16,7 @@ class PublishedSettings:
     """What the published script lets one set, with its defaults, and what it hard-codes."""
 
     init_from_truth: str | None = None
-    """Start from the TRUE poses turned by an angle between these two, degrees; 45,90 as published. None: random poses."""
+    """Start from the TRUE poses turned by an angle between these, degrees (published: 45,90). None: random poses."""
     volume: Path | None = None
     """True map: pixel size, and what poses are judged in [default: volume.mrc in the folder's parent]."""
     epochs: int = 100

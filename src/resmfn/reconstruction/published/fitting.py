@@ -56,8 +56,7 @@ class PublishedFit:
             generator = spawn(config.seed, "network")
             self.field = PublishedField.draw(config, images.box_size, generator=generator, device=self.device)
         self.optimizer = torch.optim.Adam(self.field.network.parameters(), lr=config.bacon_lr)
-        self.start = starting_poses(config, images) if state is None or state.start is None else state.start
-        self.rotation = self.start.to(self.device)
+        self.rotation = starting_poses(config, images).to(self.device)
         self.sums: SliceSums | None = None
         self.epoch = 0
         if begun and state is not None:
@@ -96,7 +95,7 @@ class PublishedFit:
 
     def store(self, state: PublishedState) -> None:
         """Write what is known into a state."""
-        state.epoch, state.start, state.rotation = self.epoch, self.start, self.rotation
+        state.epoch, state.rotation = self.epoch, self.rotation
         state.network, state.optimizer = self.field.state(), self.optimizer.state_dict()
         if self.sums is not None:
             state.sums_values, state.sums_weights = self.sums.values, self.sums.weights

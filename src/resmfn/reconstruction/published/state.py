@@ -15,8 +15,6 @@ class PublishedState:
 
     epoch: int = 0
     """Epochs that are done."""
-    start: Tensor | None = None
-    """(n, 3, 3): poses before the first epoch."""
     rotation: Tensor | None = None
     """(n, 3, 3)."""
     network: dict[str, Any] = field(default_factory=dict)
