@@ -4,6 +4,7 @@ A test that needs something this machine lacks is skipped, and the summary says 
 a failure, because CI installs it.
 """
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_MARKER_FILE = "README.md"
+CHROMIUM_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 RELION_PROGRAMS = ("relion_project", "relion_reconstruct")
 
 # The same examples at every run, and no deadline: timings depend on the machine's other work.
@@ -37,6 +39,13 @@ def relion_folder() -> Path | None:
     return Path(found[0]).parent if found[0] is not None and None not in found else None
 
 
+def chromium_program() -> str | None:
+    """Return the browser's program, or None where it or playwright is missing."""
+    if importlib.util.find_spec("playwright") is None:
+        return None
+    return next((path for name in CHROMIUM_PROGRAMS if (path := shutil.which(name))), None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or in CI fail, what this machine cannot run."""
     if item.get_closest_marker("shared") and shared_folder() is None:
@@ -45,6 +54,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         reason = "RELION is not on PATH: install it (Debian: apt-get install relion)"
         if os.environ.get("CI"):
             pytest.fail(f"{reason}; CI must run the tests against it", pytrace=False)
+        _skip(item, reason)
+    if item.get_closest_marker("browser") and chromium_program() is None:
+        reason = "Chromium is not on PATH (Debian: apt-get install chromium), or playwright is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(f"{reason}; CI must see the report in a browser", pytrace=False)
         _skip(item, reason)
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         _skip(item, "there is no CUDA device")
@@ -92,3 +106,12 @@ def relion() -> Path:
     if folder is None:
         pytest.skip("RELION is not on PATH")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the browser's program; mark the test ``browser`` too."""
+    program = chromium_program()
+    if program is None:
+        pytest.skip("Chromium is not on PATH")
+    return program

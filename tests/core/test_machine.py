@@ -1,0 +1,73 @@
+"""What is looked at before a run, and what is said about it."""
+
+import json
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import torch
+
+from resmfn.cli.main import main
+from resmfn.core import machine
+from resmfn.core.machine import Check, can_run, examine
+
+
+def check(name: str, folder: Path) -> Check:
+    return next(c for c in examine(folder) if c.name == name)
+
+
+def test_this_machine_can_run_and_says_with_what(tmp_path, capsys) -> None:
+    assert main(["doctor", "--json", "--folder", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["can_run"] is True
+    checks = {c["name"]: c for c in found["checks"]}
+    assert checks["torch"]["found"] == torch.__version__
+    assert {"Python", "numpy", "GPU", "threads", "memory", "disk", "relion_refine", "tensorboard"} <= set(checks)
+    assert all(c["status"] in ("good", "note", "missing", "bad") for c in found["checks"])
+    assert all(c["advice"] for c in found["checks"] if c["status"] in ("missing", "bad"))
+
+
+def test_a_package_that_is_missing_stops_it_and_is_named(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(machine, "REQUIRED", ("torch", "numpy", "no-such-package"))
+    assert main(["doctor"]) == 1
+    text = capsys.readouterr().out
+    assert "BAD   no-such-package" in text
+    assert "pip install no-such-package" in text
+    assert "cannot run here yet" in text
+
+
+def test_an_old_python_and_an_old_torch_stop_it(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(machine, "OLDEST_PYTHON", (4, 0))
+    assert not can_run([check("Python", tmp_path)])
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    assert check("torch", tmp_path).status == "bad"
+
+
+def test_little_room_and_few_threads_are_noted(monkeypatch, tmp_path) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: usage(0, 0, 2**20))
+    monkeypatch.setattr(machine, "available_memory", lambda: 2**30)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    for name, words in (("disk", "0.0 GiB free"), ("memory", "1.0 GiB free"), ("threads", "2 of 8 cores")):
+        found = check(name, tmp_path)
+        assert (found.status, found.found.startswith(words)) == ("note", True), found
+        assert found.advice
+    assert can_run(examine(tmp_path))
+
+
+def test_memory_is_what_a_container_leaves() -> None:
+    free = machine.available_memory()
+    assert free is None or 0 < free < 2**50
+
+
+def test_a_folder_that_is_not_there_yet_is_judged_by_the_one_that_will_hold_it(tmp_path) -> None:
+    assert str(tmp_path) in check("disk", tmp_path / "to" / "come").found
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_learn_the_commands(shell, capsys) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "reconstruct" in script
+    assert "mask-diameter" in script

@@ -1,0 +1,270 @@
+"""The report as a file: what is on it, what it says of good and bad runs, and that it can break nothing."""
+
+import base64
+import json
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reports.example_run import AMPLITUDES, BOX, PIXEL, make_run, phantom
+from resmfn.core import InputError
+from resmfn.data import write_map
+from resmfn.evaluation import ViewCoverage
+from resmfn.reports.findings import find, measure_views
+from resmfn.reports.html.charts import Axes, Line, histogram, line_chart, nice_ticks
+from resmfn.reports.html.pictures import colored, mollweide_uri, png_uri
+from resmfn.reports.html.volumes import MOST_SIZE, MOST_SIZE_FIRST, pack_map
+from resmfn.reports.report import build_page, live_report, report
+from resmfn.reports.run_record import read_run
+from resmfn.rotations import random_rotations
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return make_run(tmp_path_factory.mktemp("report") / "a <b> run")
+
+
+@pytest.fixture(scope="module")
+def page(run) -> str:
+    return report(run).read_text()
+
+
+def voxels(packed: dict) -> np.ndarray:
+    data = zlib.decompress(base64.b64decode(packed["voxels"]))
+    return np.frombuffer(data, np.uint8).reshape((packed["size"],) * 3)
+
+
+# --- the page ----------------------------------------------------------------------------------------
+
+
+def test_a_finished_run_has_all_sections_each_with_words_on_how_to_read_it(page) -> None:
+    names = re.findall(r'<section id="(\w+)"', page)
+    assert names == ["findings", "map", "sections", "fsc", "poses", "pairs", "progress", "optics", "settings"]
+    assert len(re.findall(r'<p class="read">[^<]{30,}', page)) == len(names)
+    assert re.findall(r'<li><a href="#(\w+)"', page) == names
+    for words in (
+        "6.90 Å",
+        "5,000",
+        "Half map 2",
+        "Scale 1",
+        "phases randomized",
+        "Log-likelihood",
+        "defocus",
+        "shift_range",
+    ):
+        assert words in page, words
+
+
+def test_text_from_the_run_cannot_become_markup(run, page) -> None:
+    assert "a &lt;b&gt; run" in page
+    assert "<of>" not in page
+    assert "<b> run" not in page
+
+
+def test_the_page_holds_all_it_needs_and_the_license_of_what_is_not_ours(page) -> None:
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert "default-src 'none'" in page
+    assert "University of Pittsburgh" in page
+    assert page.count("</script>") == 3
+    assert len(page) < 2.5e6
+
+
+def test_a_run_that_goes_on_shows_what_there_is(tmp_path) -> None:
+    page = build_page(read_run(make_run(tmp_path / "run", done=False)), refresh=7)
+    assert "50% done, about 60 s left" in page
+    assert "Still running: halves, round 2." in page
+    assert "Map so far" in page
+    assert '"refresh": 7' in page
+    assert re.findall(r'<section id="(\w+)"', page) == ["findings", "map", "sections", "progress", "settings"]
+
+
+def test_a_run_that_has_only_begun_has_a_page(tmp_path) -> None:
+    (tmp_path / "config.yaml").write_text("particles: p.star\n")
+    (tmp_path / "metrics.jsonl").write_text('{"stage": "search", "start": 1, "log_lik')  # half a line
+    page = build_page(read_run(tmp_path))
+    assert re.findall(r'<section id="(\w+)"', page) == ["findings", "settings"]
+    assert "University of Pittsburgh" not in page  # no viewer without maps
+
+
+def test_live_writes_until_the_run_is_done(tmp_path) -> None:
+    run, waits = make_run(tmp_path / "run", done=False), []
+
+    def sleep(seconds: float) -> None:
+        assert '"refresh": 10' in (run / "report.html").read_text()
+        waits.append(seconds)
+        if len(waits) == 2:
+            (run / "summary.json").write_text('{"verdict": "half maps agree"}')
+
+    assert live_report(run, interval=3.0, sleep=sleep) == run / "report.html"
+    assert waits == [3.0, 3.0]
+    assert '"refresh": 0' in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("config.yaml", "a: [", "config.yaml: cannot be read"),
+        ("summary.json", "{", "summary.json: not JSON"),
+        ("examples.npz", "no", "examples.npz: cannot be read"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path, name, text, message) -> None:
+    run = make_run(tmp_path / "run")
+    (run / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        report(run)
+    assert not (run / "report.html").exists()
+
+
+def test_what_is_no_run_is_refused(tmp_path, run) -> None:
+    with pytest.raises(InputError, match="no such run folder"):
+        report(tmp_path / "none")
+    with pytest.raises(InputError, match="no run folder"):
+        report(tmp_path)
+    with pytest.raises(InputError, match="does not exist; create it first"):
+        report(run, tmp_path / "no" / "report.html")
+    with pytest.raises(InputError, match="this is a folder"):
+        report(run, tmp_path)
+
+
+# --- what it says ------------------------------------------------------------------------------------
+
+
+def titles(run: Path, coverage: ViewCoverage | None = None) -> dict[str, str]:
+    return {finding.title: finding.level for finding in find(read_run(run), coverage)}
+
+
+def test_a_good_run_is_called_good(run) -> None:
+    found = find(read_run(run), measure_views(read_run(run)))
+    assert "Resolved to 6.90 Å" in {f.title for f in found if f.level == "good"}
+    assert "Starts agree" in {f.title for f in found if f.level == "good"}
+
+
+@pytest.mark.parametrize(
+    ("summary", "title"),
+    [
+        ({"resolution_half_0143": 14.0}, "Not resolved"),
+        ({"structure_found": False, "verdict": "no structure found: noise"}, "No structure found"),
+        ({"log_likelihood": [9.0, 12.0, 8.0]}, "The starts differ"),
+        ({"start_agreement": [1.0, 0.95, 0.4]}, "The starts differ"),
+        ({"n_particles": 300}, "Few particles: 300"),
+    ],
+)
+def test_what_is_wrong_is_said_first(tmp_path, summary, title) -> None:
+    found = titles(make_run(tmp_path / "run", **summary))
+    assert found[title] == "warning"
+    assert list(found.values()) == sorted(found.values(), key=["warning", "note", "good"].index)
+
+
+def test_noise_is_not_called_resolved(tmp_path) -> None:
+    run = make_run(tmp_path / "run", structure_found=False, verdict="no structure found: noise")
+    assert not [title for title in titles(run) if title.startswith("Resolved")]
+
+
+def test_nyquist_is_named(tmp_path) -> None:
+    assert titles(make_run(tmp_path / "run", resolution_half_0143=6.0))["Limited by the pixel size"] == "note"
+
+
+def test_halves_that_differ_from_the_start_are_a_warning(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    text = (run / "fsc.csv").read_text().splitlines()
+    rows = [text[0], *(re.sub(r"^(\d+,[^,]*,[^,]*),[^,]*,[^,]*", r"\1,0.5,0.5", line) for line in text[1:])]
+    (run / "fsc.csv").write_text("\n".join(rows) + "\n")
+    assert titles(run)["The half maps disagree"] == "warning"
+
+
+def test_prevailing_views_and_shifts_at_the_edge_are_warnings(tmp_path, run) -> None:
+    assert titles(run, ViewCoverage(6.0, 0.0, 0.1))["Preferred orientation"] == "warning"
+    assert titles(run, ViewCoverage(2.0, 0.0, 0.4))["Preferred orientation"] == "warning"
+    assert titles(run, ViewCoverage(2.0, 0.3, 0.1))["Views from all around"] == "good"
+    narrow = make_run(tmp_path / "run")
+    (narrow / "config.yaml").write_text("shift_range: 1.0\n")
+    assert titles(narrow)["Shifts at the edge of their range"] == "warning"
+
+
+# --- maps and pictures -------------------------------------------------------------------------------
+
+
+def test_a_packed_map_keeps_axes_origin_and_grey_values(run) -> None:
+    packed = pack_map(run / "map.mrc", "map")
+    data = packed["low"] + voxels(packed) / 255 * (packed["high"] - packed["low"])
+    n = packed["size"]
+    assert (n, packed["pixel"]) == (64, pytest.approx(BOX * PIXEL / 64))
+    for axis, distance, bright in ((2, 6, AMPLITUDES[0]), (1, 5, AMPLITUDES[1]), (0, 4, AMPLITUDES[2])):
+        place = [n // 2] * 3
+        place[axis] += round(distance * n / BOX)
+        mirrored = [n // 2] * 3
+        mirrored[axis] -= round(distance * n / BOX)
+        assert data[tuple(place)] == pytest.approx(float(bright), abs=0.15)
+        assert data[tuple(mirrored)] < 0.15
+    assert packed["mean"] == pytest.approx(float(phantom().mean()), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("box", "resolution", "is_first", "size"),
+    [(100, 2.0, True, MOST_SIZE_FIRST), (80, 3.0, True, 80), (80, 3.0, False, MOST_SIZE), (80, 30.0, True, 64),
+     (80, None, True, 64), (70, 2.0, True, 70), (80, float("inf"), True, 64)],
+)  # fmt: skip
+def test_large_maps_are_cropped_as_far_as_their_resolution_allows(tmp_path, box, resolution, is_first, size) -> None:
+    write_map(tmp_path / "map.mrc", torch.randn(box, box, box, generator=torch.Generator().manual_seed(1)), 1.0)
+    assert pack_map(tmp_path / "map.mrc", "map", resolution, is_first=is_first)["size"] == size
+
+
+def test_an_empty_map_has_a_range(tmp_path) -> None:
+    write_map(tmp_path / "map.mrc", torch.zeros(16, 16, 16), 1.0)
+    packed = pack_map(tmp_path / "map.mrc", "map")
+    assert packed["high"] > packed["low"]
+    assert not voxels(packed).any()
+
+
+def decoded(uri: str) -> np.ndarray:
+    import io
+
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+
+
+def test_a_picture_is_read_back_as_it_was_written() -> None:
+    grey = np.arange(15, dtype=np.uint8).reshape(3, 5)
+    assert np.array_equal(decoded(png_uri(grey)), grey)
+    rgba = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    assert np.array_equal(decoded(png_uri(rgba)), rgba)
+    assert colored(np.array([0.0, 1.0])).tolist() == [[68, 1, 84], [253, 231, 37]]
+
+
+def test_the_sphere_shows_views_where_they_are() -> None:
+    """Views from the north pole, tilt 0, are at the top; outside the ellipse there is nothing."""
+    pole = torch.eye(3, dtype=torch.float64).expand(50, 3, 3)
+    picture, top = mollweide_uri(pole, width=120)
+    pixels = decoded(picture).astype(int)
+    assert top > 10
+    assert pixels[0, 60, 0] > 200  # yellow
+    assert pixels[30, 60, 0] < 90  # dark
+    assert pixels[0, 0, 3] == 0
+    even, top = mollweide_uri(random_rotations(4000, generator=torch.Generator().manual_seed(2)), width=60)
+    assert top == 2.0
+    assert decoded(even)[15, 30, 1] > 100
+
+
+def test_a_chart_puts_its_points_where_they_belong() -> None:
+    svg = line_chart([Line([(0, 0), (1, 1)], "a"), Line([], "none")], Axes("x <u>", "y", (0, 1), (0, 1)), 'the "alt"')
+    assert 'points="62.0,254.0 544.0,30.0"' in svg
+    assert "the &quot;alt&quot;" in svg
+    assert "legend" not in svg
+    shares = re.findall(r": ([\d.]+) %", histogram([0.1, 0.1, 0.9, 5.0], Axes("x", "y", (0.0, 1.0)), "alt", n_bins=2))
+    assert shares == ["50.0", "50.0"]
+    assert nice_ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert nice_ticks(2, 2) == [2]
+
+
+def test_data_in_the_page_cannot_end_their_element(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    page = build_page(read_run(run))
+    data = re.search(r'id="page-data">(.*?)</script>', page, re.DOTALL)
+    assert json.loads(data[1])["maps"][0]["title"] == "Filtered map"
+    assert "<" not in data[1]
