@@ -17,8 +17,9 @@ import numpy as np
 
 from resmfn.core import InputError, atomic_write
 from resmfn.data.cryosparc import OPTICS_FIELDS, PARTICLE_FIELDS, POSE_GROUP, RELION_GROUP, column_text, records_of
-from resmfn.data.metadata import ANGLE_COLUMNS, ORIGIN_COLUMNS
-from resmfn.data.star import PARTICLE_COLUMN, Table, unquote
+from resmfn.data.locations import split_names
+from resmfn.data.metadata import ANGLE_COLUMNS, ORIGIN_COLUMNS, parse_numbers
+from resmfn.data.star import PARTICLE_COLUMN, Table
 from resmfn.rotations.exponential import log_so3
 
 if TYPE_CHECKING:
@@ -86,12 +87,15 @@ def _uid(row: int, name: str) -> int:
 
 
 def _image_fields(particles: ParticleSet) -> dict[str, np.ndarray]:
-    parts = [name.rpartition("@") for name in _names(particles)]
-    encoded = [path.encode("utf-8", "surrogateescape") for _, _, path in parts]
+    numbers, stack_of, first_row = split_names(particles.path, _names(particles))
+    wrong = (numbers < 1) | (numbers > 2**32)
+    if wrong.any():
+        raise InputError(f"{particles.path}: row {wrong.argmax() + 1}: there is no image {numbers[wrong.argmax()]}")
+    stacks = np.array([name.encode("utf-8", "surrogateescape") for name in first_row])
     fields = {
-        "blob/path": np.array(encoded, dtype=f"S{max(map(len, encoded))}"),
-        "blob/idx": np.array([int(number or 1) - 1 for number, _, _ in parts], dtype="<u4"),
-        "blob/sign": np.ones(len(parts), dtype="<f4"),
+        "blob/path": stacks[stack_of],
+        "blob/idx": (numbers - 1).astype("<u4"),
+        "blob/sign": np.ones(len(numbers), dtype="<f4"),
     }
     if particles.box_sizes is not None:
         fields["blob/shape"] = np.repeat(particles.box_sizes[:, None], 2, axis=1).astype("<u4")
@@ -115,12 +119,13 @@ def _ctf_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[st
         "ctf/bfactor": optics.b_factor,
     }
     fields = {name: value.cpu().numpy().astype("<f4") for name, value in values.items()}
-    n = len(particles)
+    n, in_groups = len(particles), "rlnOpticsGroup" in particles.table
     if "ctf/type" not in known:
         fields["ctf/type"] = np.full(n, b"imported", dtype="S8")
     if "ctf/exp_group_id" not in known:
-        group = particles.table.columns.get("rlnOpticsGroup", ["1"] * n)
-        fields["ctf/exp_group_id"] = np.array([int(float(unquote(cell))) for cell in group], dtype="<u4")
+        numbers = _typed(particles.table.text("rlnOpticsGroup"), single=False) if in_groups else np.ones(n, "<u4")
+        rows = np.zeros(n) if particles.groups is None else particles.groups
+        fields["ctf/exp_group_id"] = (numbers if numbers.dtype == "<u4" else rows + 1).astype("<u4")
     return fields
 
 
@@ -139,7 +144,7 @@ def _pose_fields(particles: ParticleSet) -> dict[str, np.ndarray]:
         f"{POSE_GROUP}/psize_A": particles.pixel_sizes.astype("<f4"),
     }
     if "rlnRandomSubset" in particles.table:
-        halves = np.array([float(unquote(cell)) for cell in particles.table["rlnRandomSubset"]])
+        halves = parse_numbers(particles.table["rlnRandomSubset"], "rlnRandomSubset", particles.path)
         fields[f"{POSE_GROUP}/split"] = np.clip(halves - 1, 0, 1).astype("<u4")
     return fields
 

@@ -10,6 +10,7 @@ LZ4: Collet, "LZ4 Block Format Description", 2022.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from resmfn.core import InputError
 
 CSDAT_MAGIC = b"\x95CSDAT"
+_PLAIN_TYPE = re.compile(r"[<|=]?[fiub][1248]|[<|]?S\d{1,4}")
 _LARGEST_RATIO = 256  # an LZ4 block unpacks to less than this many times its size
 _LONGEST_TEXT = 4096
 _SAVE_AGAIN = "save it as a numpy file: from cryosparc.dataset import Dataset; Dataset.load('in.cs').save('out.cs')"
@@ -52,11 +54,13 @@ def _decode(path: Path, content: bytes) -> np.ndarray:
     texts: list[str] = []
     for name, kind, *shape in header["dtype"] if length else ():
         is_text = kind == "|O"
-        dtype = np.dtype("<u8" if is_text else str(kind))
+        if not (is_text or _PLAIN_TYPE.fullmatch(kind)):  # numpy's own reading of types is generous
+            raise ValueError(f"field {name!r:.40} has the type {kind!r:.20}")
+        dtype = np.dtype("<u8" if is_text else kind)
         sides = tuple(int(side) for side in shape[0]) if shape else ()
         data, position = _take_block(content, position)
         size = length * dtype.itemsize * int(np.prod(sides, dtype=object))
-        if dtype.hasobject or not 0 < size <= len(data) * _LARGEST_RATIO:
+        if not 0 < size <= len(data) * _LARGEST_RATIO:
             raise ValueError(f"field {name!r:.40} cannot have {length} values")
         unpacked = lz4_unpack(data, size) if name in packed else data
         columns[str(name)] = np.frombuffer(unpacked, dtype=dtype).reshape(length, *sides)

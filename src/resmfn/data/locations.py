@@ -53,7 +53,7 @@ def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations
         What the names are relative to.
     """
     source = folders.source
-    numbers, stack_of, first_row = _split_names(source, names)
+    numbers, stack_of, first_row = split_names(source, names)
     stacks = tuple(folders.find(name, row) for name, row in first_row.items())
     infos = tuple(read_stack_info(stack) for stack in stacks)
     for stack, info in zip(stacks, infos, strict=True):
@@ -69,7 +69,7 @@ def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations
     return ImageLocations(stacks, infos, stack_of, numbers - 1)
 
 
-def _split_names(source: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+def split_names(source: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """Return the image number and the stack of each name, and for each stack's name the first row that has it."""
     numbers = np.empty(len(names), dtype=np.int64)
     stack_of = np.empty(len(names), dtype=np.int64)

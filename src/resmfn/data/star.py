@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ _TOKEN = re.compile(r"""'(?:[^']|'(?=\S))*'(?=\s|$)|"(?:[^"]|"(?=\S))*"(?=\s|$)|
 _NEEDS_QUOTES = re.compile(r"""\s|^['"#_;]|^(data|loop|save|stop|global)_""")
 _VERSION = re.compile(r"#\s*version\s+(\d+)")
 PARTICLE_COLUMN = "rlnImageName"
+_ROWS_AT_ONCE = 2000  # cells of so many rows stand in memory twice
 
 Column = Sequence[str] | Sequence[float] | Sequence[int] | Tensor | np.ndarray
 
@@ -106,6 +106,7 @@ def read_star(path: str | os.PathLike[str]) -> dict[str, Table]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the name") from error
     lines = text.split("\n")
+    del text  # of a large file, a second copy counts
     starts = _block_starts(lines)
     if not starts:
         raise InputError(f"{path}: not a STAR file: no line begins with data_")
@@ -193,16 +194,20 @@ def _read_loop(block: _Block) -> dict[str, list[str]]:
     rows = block.lines[start : block.end]
     if any("#" in row and row.lstrip().startswith("#") for row in rows):
         rows = ["" if row.lstrip().startswith("#") else row for row in rows]
-    body = "\n".join(rows)
-    quoted = '"' in body or "'" in body
-    # One split for the whole table is fast; lines are looked at one by one only to check them, or for quotes.
-    cells = list(chain.from_iterable(map(_split, rows))) if quoted else body.split()
-    split = _split if quoted else str.split
-    for i, row in enumerate(rows):
-        found = len(split(row))
-        if found not in (0, len(names)):
-            raise block.error(f"this row has {found} cells, but the table has {len(names)} columns", start + i)
-    return {name: cells[i :: len(names)] for i, name in enumerate(names)}
+    columns: list[list[str]] = [[] for _ in names]
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        part = rows[first : first + _ROWS_AT_ONCE]
+        quoted = any('"' in row or "'" in row for row in part)
+        split = _split if quoted else str.split
+        cells: list[str] = []
+        for i, row in enumerate(part, start=start + first):
+            found = split(row)
+            if len(found) not in (0, len(names)):
+                raise block.error(f"this row has {len(found)} cells, but the table has {len(names)} columns", i)
+            cells += found
+        for i, column in enumerate(columns):
+            column += cells[i :: len(names)]
+    return dict(zip(names, columns, strict=True))
 
 
 def _add_column(block: _Block, columns: dict[str, list[str]], name: str, cells: list[str]) -> None:

@@ -1,0 +1,103 @@
+"""The commands that look at particle sets and convert them: what they print, write and return."""
+
+import json
+
+import pytest
+import torch
+
+from resmfn.cli.main import main
+from resmfn.data import ImageStackWriter
+
+STAR = """
+data_optics
+loop_
+_rlnOpticsGroup
+_rlnOpticsGroupName
+_rlnVoltage
+_rlnSphericalAberration
+_rlnAmplitudeContrast
+_rlnImagePixelSize
+1 a 300 2.7 0.1 1.5
+
+data_particles
+loop_
+_rlnImageName
+_rlnOpticsGroup
+_rlnDefocusU
+_rlnDefocusV
+_rlnDefocusAngle
+1@sub/a.mrcs 1 10000 9000 10
+2@sub/a.mrcs 1 20000 19000 10
+"""
+
+
+@pytest.fixture
+def star(tmp_path, generator):
+    (tmp_path / "sub").mkdir()
+    with ImageStackWriter(tmp_path / "sub" / "a.mrcs", 2, 16, 1.5) as stack:
+        stack.write(torch.randn(2, 16, 16, generator=generator))
+    (tmp_path / "x.star").write_text(STAR)
+    return tmp_path / "x.star"
+
+
+def test_check_prints_a_table(star, capsys):
+    assert main(["check", str(star)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = {line[:15].strip(): line[15:].strip() for line in lines}
+    assert (table["images"], table["stacks"], table["box"], table["pixel size"]) == ("2", "1", "16 pixels", "1.5 Å")
+    assert table["optics 1"] == "300 kV, Cs 2.7 mm, w 0.1, 2 images"
+    assert table["defocus"] == "9500 to 19500 Å"
+    assert table["bad images"] == "0 of 2 looked at"
+
+
+def test_check_prints_json(star, capsys):
+    assert main(["check", str(star), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["readable"], record["n_images"], record["box_sizes"]) == (True, 2, [16])
+
+
+def test_metadata_needs_no_stack(star, capsys):
+    (star.parent / "sub" / "a.mrcs").unlink()
+    assert main(["check", str(star), "--metadata-only"]) == 0
+    assert "bad images" not in capsys.readouterr().out
+    assert main(["check", str(star)]) == 2
+    assert "row 1: the image stack sub/a.mrcs is not in" in capsys.readouterr().err
+    assert main(["check", str(star), "--json"]) == 2
+    record = json.loads(capsys.readouterr().out)
+    assert record["readable"] is False
+    assert "sub/a.mrcs is not in" in record["reason"]
+
+
+def test_what_would_fail_is_said_with_exit_code_2(star, capsys):
+    with ImageStackWriter(star.parent / "sub" / "a.mrcs", 2, 16, 1.5) as stack:
+        stack.write(torch.zeros(2, 16, 16))
+    assert main(["check", str(star)]) == 2
+    assert "would fail" in (out := capsys.readouterr().out)
+    assert "row 1: the image is constant (and 1 others" in out
+
+
+def test_names_that_lead_out_need_the_flag(star, capsys):
+    other = star.parent / "deep"
+    other.mkdir()
+    star.write_text(STAR.replace("sub/a.mrcs", "../sub/a.mrcs"))
+    assert main(["check", str(star), "--datadir", str(other)]) == 2
+    assert "--allow-outside" in capsys.readouterr().err
+    assert main(["check", str(star), "--datadir", str(other), "--allow-outside"]) == 0
+
+
+def test_convert_there_and_back(star, capsys):
+    cs, back = star.with_name("x.cs"), star.with_name("y.star")
+    assert main(["convert", str(star), str(cs)]) == 0
+    assert capsys.readouterr().out == f"2 particles: {cs} written\n"
+    assert main(["convert", str(cs), str(back)]) == 0
+    assert main(["check", str(back)]) == 0
+    assert main(["convert", str(star), str(cs)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(["convert", str(star), str(cs), "--overwrite"]) == 0
+
+
+def test_refused_particles_leave_nothing(star, capsys):
+    out = star.with_name("folder")
+    assert main(["convert", str(star), str(out)]) == 2
+    assert "poses are needed" in capsys.readouterr().err
+    assert not out.exists()
