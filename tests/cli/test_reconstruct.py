@@ -316,17 +316,20 @@ def test_every_flag_reaches_the_settings(recorded, tmp_path) -> None:
         "hidden_dim": 64,
         "network_steps": 33,
         "datadir": Path("elsewhere"),
+        "strip_prefix": "/data",
+        "passthrough": Path("rest.cs"),
         "pixel_size": 1.25,
         "device": "cpu",
         "seed": 9,
     }
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in wanted.items()]
-    assert main(["reconstruct", "p.star", "--out", "run", *flags, "--overwrite", "--flip-hand"]) == 0
+    assert main(["reconstruct", "p.star", "--out", "run", *flags, "--overwrite", "--flip-hand", "--allow-outside"]) == 0
     assert main(["reconstruct", "p.star", "--out", "run", "--resume", "--poses=fixed"]) == 0
     first, second = map(vars, recorded)
     assert (
         first
         == {"particles": Path("p.star"), "out": Path("run"), "resume": False, "overwrite": True, "flip_hand": True}
+        | {"allow_outside": True}
         | wanted
     )
     assert set(first) == {field.name for field in dataclasses.fields(ReconstructionConfig)}  # none without a flag

@@ -25,7 +25,7 @@ class ReconstructionConfig:
     """
 
     particles: Path
-    """RELION STAR file of the particle images."""
+    """Particle images: a RELION STAR file, a cryoSPARC .cs file, or a folder in the published layout."""
     out: Path
     """Run folder to make."""
     box_size: int | None = None
@@ -55,7 +55,13 @@ class ReconstructionConfig:
     network_steps: int = 160
     """Optimizer steps of each network's last fit."""
     datadir: Path | None = None
-    """Folder that image names start from; by default that of the STAR file."""
+    """Folder that image names start from; by default that of the particle file, or one above it."""
+    strip_prefix: str | None = None
+    """Taken away from the front of image names that begin with it."""
+    allow_outside: bool = False
+    """Let image names lead out of the folder that they start from."""
+    passthrough: Path | None = None
+    """Of a cryoSPARC .cs file, the one that has the fields it lacks; by default found beside it."""
     pixel_size: float | None = None
     """Å per pixel, in place of what the files say."""
     device: Device = "auto"
@@ -68,7 +74,7 @@ class ReconstructionConfig:
     """Replace an existing run folder."""
 
     def __post_init__(self) -> None:
-        for name in ("particles", "out", "mask", "reference", "datadir"):
+        for name in ("particles", "out", "mask", "reference", "datadir", "passthrough"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value))  # text will do

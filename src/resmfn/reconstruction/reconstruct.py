@@ -94,7 +94,14 @@ def _reconstruct(
     config: ReconstructionConfig, listener: Callable[[ProgressEvent], None] | None, team: Team
 ) -> ReconstructionResult:
     started = _Clock()
-    particles = read_particles(config.particles, config.datadir, pixel_size=config.pixel_size)
+    particles = read_particles(
+        config.particles,
+        config.datadir,
+        pixel_size=config.pixel_size,
+        strip_prefix=config.strip_prefix,
+        allow_outside=config.allow_outside,
+        passthrough=config.passthrough,
+    )
     if len(particles) < LEAST_PARTICLES:
         raise InputError(
             f"{config.particles} lists {len(particles)} particles; a reconstruction in two halves needs at least "
