@@ -45,6 +45,7 @@ SMALL = ("--bacon-lr", "3e-3", "--pose-lr", "3e-2", "--pose-lr-decay", "0.97")
 CASES = {
     "gpu": Case(3000, ("--epochs", "86", "--stages", "22,44", *START), variants=VARIANTS),
     "cpu": Case(500, ("--epochs", "54", "--stages", "10,50", "--batch-size", "100", *SMALL, *START)),
+    "cpu-3000": Case(3000, ("--epochs", "27", "--stages", "10,26", "--bacon-lr", "3e-3", *START)),
     "tiny": Case(
         60,
         (
