@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from resmfn.core.errors import ResmfnError
+    from resmfn.fitting import ImageFitConfig, VolumeFitConfig, fit_image, fit_volume, render
     from resmfn.reconstruction import ReconstructionConfig, reconstruct
     from resmfn.reports.compare import align, fsc
     from resmfn.reports.scoring import evaluate
@@ -23,27 +24,37 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ImageFitConfig",
     "ReconstructionConfig",
     "ResmfnError",
     "SimulationConfig",
+    "VolumeFitConfig",
     "__version__",
     "align",
     "evaluate",
+    "fit_image",
+    "fit_volume",
     "fsc",
     "project",
     "reconstruct",
+    "render",
     "simulate",
 ]
 
 _HOMES = {
+    "ImageFitConfig": "resmfn.fitting",
     "ReconstructionConfig": "resmfn.reconstruction",
     "ResmfnError": "resmfn.core.errors",
     "SimulationConfig": "resmfn.simulation",
+    "VolumeFitConfig": "resmfn.fitting",
     "align": "resmfn.reports.compare",
     "evaluate": "resmfn.reports.scoring",
+    "fit_image": "resmfn.fitting",
+    "fit_volume": "resmfn.fitting",
     "fsc": "resmfn.reports.compare",
     "project": "resmfn.simulation",
     "reconstruct": "resmfn.reconstruction",
+    "render": "resmfn.fitting",
     "simulate": "resmfn.simulation",
 }
 _SUBPACKAGES = (
@@ -51,6 +62,7 @@ _SUBPACKAGES = (
     "core",
     "data",
     "evaluation",
+    "fitting",
     "fourier",
     "networks",
     "physics",

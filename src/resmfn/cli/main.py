@@ -18,7 +18,7 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
-#: Subcommand -> what ``resmfn --help`` says of it. The function ``name`` is in the module ``resmfn.cli.name``.
+#: Subcommand -> what ``resmfn --help`` says of it. The function ``name``, with _ for -, is in ``resmfn.cli.name``.
 COMMANDS = {
     "check": "Say what a particle set is and what would fail, before hours are spent.",
     "convert": "Write particles in another format: RELION STAR, cryoSPARC .cs, or .npy files.",
@@ -26,6 +26,9 @@ COMMANDS = {
     "project": "Make images of a map at the poses and optics of a STAR file.",
     "reconstruct": "Find poses and map from particle images, coarse to fine.",
     "evaluate": "Score a run, or two STAR files, against the truth: FSC, pose and shift errors.",
+    "fit-image": "Fit band-limited fields to images, coarse to fine, in any of the paper's variants.",
+    "fit-volume": "Fit a band-limited field to a density map, coarse to fine.",
+    "render": "Sample a fitted field, an image or a volume, at any resolution and scale.",
     "align": "Rotate, shift and, where needed, mirror a map onto a reference.",
     "fsc": "Compare two maps by Fourier shell correlation.",
     "report": "Put a run on one page that opens from disk: map in 3-D, curves, poses, what to know.",
@@ -46,7 +49,8 @@ def build_app() -> cyclopts.App:
         result_action="return_value",
     )
     for name, summary in COMMANDS.items():
-        app.command(f"resmfn.cli.{name}:{name}", name=name, help=summary)
+        module = name.replace("-", "_")
+        app.command(f"resmfn.cli.{module}:{module}", name=name, help=summary)
     return app
 
 

@@ -8,6 +8,7 @@ from resmfn.evaluation.fsc import (
     phase_randomized_fsc,
 )
 from resmfn.evaluation.halfmaps import HalfMapResult, half_map_resolution
+from resmfn.evaluation.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
 from resmfn.evaluation.map_alignment import MapAlignment, align_maps, apply_alignment
 from resmfn.evaluation.pose_error import (
     PoseAlignment,
@@ -52,9 +53,12 @@ __all__ = [
     "fourier_shell_correlation",
     "fsc_csv_text",
     "half_map_resolution",
+    "mean_squared_error",
+    "peak_signal_to_noise",
     "phase_randomized_fsc",
     "shift_error",
     "spherical_mask",
+    "structural_similarity",
     "view_coverage",
     "view_density",
     "view_directions",

@@ -1,0 +1,24 @@
+"""``resmfn fit-volume``: its flags are the fields of VolumeFitConfig."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from resmfn.cli.fitting import report_on
+from resmfn.fitting.config import VolumeFitConfig
+
+
+def fit_volume(
+    config: Annotated[VolumeFitConfig, Parameter(name="*", negative_iterable=())],
+    *,
+    figures: Annotated[bool, Parameter(help="Draw sections and spectra of every scale (scales.png).")] = True,
+) -> None:
+    """Fit a band-limited field to a density map, coarse to fine, at half resolution; test it at full.
+
+    RUN/fields holds the field and a map of every scale, RUN/summary.json the figures (docs/fit-image.md).
+    """
+    from resmfn.fitting import fit_volume as run
+
+    report_on(run, config, figures=figures)

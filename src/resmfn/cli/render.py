@@ -1,0 +1,27 @@
+"""``resmfn render``: flags, and what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def render(
+    field: Annotated[Path, Parameter(help="A fitted field (RUN/fields/NAME/field.pt).")],
+    *,
+    out: Annotated[Path, Parameter(help="A .png for an image; a .mrc for a volume.")],
+    size: Annotated[int | None, Parameter(help="Samples along the longer side [default: the original's].")] = None,
+    pixel_size: Annotated[
+        float | None,
+        Parameter(help="In place of --size: Å; for an image, pixels of the original (0.5: twice as fine)."),
+    ] = None,
+    scale: Annotated[int | None, Parameter(help="1 is the coarsest [default: the finest].")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="Where to compute.")] = "auto",
+) -> None:
+    """Sample a fitted field, an image or a volume, at any resolution and scale."""
+    from resmfn.fitting import render as run
+
+    shape = run(field, out, size=size, pixel_size=pixel_size, scale=scale, device=device)
+    print(f"{out}: {' x '.join(map(str, reversed(shape)))}, scale {scale or 'finest'}")

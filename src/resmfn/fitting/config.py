@@ -1,0 +1,236 @@
+"""What a fit needs to know. Imports nothing heavy: the command line reads flags and help from here."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from resmfn.core import InputError
+
+if TYPE_CHECKING:
+    from resmfn.networks import Variant
+
+LAST_STAGE_SHARE = 0.2
+"""Share of the epochs after which all scales train; each earlier switch comes at half the time of the next."""
+DEFAULT_VARIANT = "residual-mfn"
+_SWITCH_FIELDS = ("staged", "fair", "residual")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a field is fitted, to images or to a map. The defaults are those of the published image script."""
+
+    _: KW_ONLY
+    out: Path
+    """Run folder to make."""
+    variant: str | None = None
+    """vanilla, staged, staged-fair, staged-residual or residual-mfn; the last by default, unless switches are given."""
+    staged: bool | None = None
+    """Scales join one after the other, coarse to fine."""
+    fair: bool | None = None
+    """Finished scales stay in the loss, each moving its own head only; needs --staged."""
+    residual: bool | None = None
+    """Skip connections: the output of a scale is the sum of the heads so far."""
+    init: Literal["old", "new"] | None = None
+    """How frozen frequencies are drawn: BACON's old or the residual network's new; by default the variant's, or old."""
+    epochs: int = 10_000
+    """Optimizer steps, each on all pixels."""
+    lr: float = 5e-3
+    """Step size of Adam."""
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    """Constant as published, or falling to 0 along half a cosine over all epochs."""
+    hidden_dim: int = 256
+    """Width of the network."""
+    hidden_layers: int = 4
+    """Scales, coarse to fine; each has one layer."""
+    stages: str | tuple[int, ...] | None = None
+    """Epochs at which scales 2, 3, ... join, with commas: 500,1000,2000; by default 5, 10 and 20 % of --epochs."""
+    quantized: bool = False
+    """Whole cycles per box: the field is periodic, and each scale an exact finite Fourier series."""
+    save_epoch: int | None = None
+    """Also keep images and spectra every so many epochs, not only at each stage switch and at the end."""
+    log_every: int = 100
+    """Epochs between two lines of metrics.jsonl."""
+    at_a_time: int | None = None
+    """Images of one size fitted together; by default 1 on a CPU, 4 on a GPU."""
+    compiled: bool = False
+    """Compile the step (torch.compile) where it pays: long fits on a GPU."""
+    tensorboard: bool = True
+    """Write TensorBoard's event files too, if it is installed (resmfn[tensorboard])."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    seed: int = 0
+    """Of everything random."""
+    resume: bool = False
+    """Go on from the last checkpoint of the run folder."""
+    overwrite: bool = False
+    """Replace an existing run folder."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "out", Path(self.out))
+        if isinstance(self.stages, str):
+            object.__setattr__(self, "stages", _parsed_stages(self.stages))
+        for name in ("epochs", "hidden_dim", "hidden_layers", "save_epoch", "log_every", "at_a_time"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, name, "at least 1", value)
+        _require(self.lr > 0, "lr", "positive", self.lr)
+        _require(self.lr_schedule in ("constant", "cosine"), "lr_schedule", "constant or cosine", self.lr_schedule)
+        _require(self.init in (None, "old", "new"), "init", "old or new", self.init)
+        _require(self.device in ("auto", "cpu", "cuda"), "device", "auto, cpu or cuda", self.device)
+        _require(self.seed >= 0, "seed", "0 or more", self.seed)
+        if self.resume and self.overwrite:
+            raise InputError("--resume and --overwrite contradict each other; give one of them")
+        self.training()
+        self.stage_starts()
+
+    def training(self) -> Variant:
+        """Return what the variant, or the published switches, ask for.
+
+        Without either it is the Residual MFN; with switches and no variant, what they say and no more, as in the
+        published script.
+
+        Raises
+        ------
+        InputError
+            If there is no such variant, or a switch contradicts it.
+        """
+        from resmfn.networks import VARIANTS, Variant, variant
+
+        switched = any(getattr(self, name) is not None for name in (*_SWITCH_FIELDS, "init"))
+        if self.variant is not None or not switched:
+            chosen = variant(self.variant or DEFAULT_VARIANT)
+            self._refuse_conflicts(chosen)
+            return chosen
+        if self.fair and not self.staged:
+            raise InputError("--fair says what happens to finished scales: it needs --staged")
+        asked = Variant(
+            name="custom",
+            skip=bool(self.residual),
+            init=self.init or "old",
+            staged=bool(self.staged),
+            loss="current" if self.staged and not self.fair else "all",
+            detach_finished=bool(self.fair),
+        )
+        return next((v for v in VARIANTS.values() if _same_training(v, asked)), asked)
+
+    def _refuse_conflicts(self, chosen: Variant) -> None:
+        has = {"staged": chosen.staged, "fair": chosen.detach_finished, "residual": chosen.skip}
+        for name in _SWITCH_FIELDS:
+            if getattr(self, name) not in (None, has[name]):
+                flag, fact = (f"--{name}", "is not") if getattr(self, name) else (f"--no-{name}", "is")
+                raise InputError(f"--variant {chosen.name} {fact} {name}: drop {flag}, or give the switches alone")
+        if self.init not in (None, chosen.init):
+            raise InputError(f"--variant {chosen.name} has --init {chosen.init}, not {self.init}; drop one of them")
+
+    def stage_starts(self) -> tuple[int, ...]:
+        """Epoch at which each scale joins: 0 for the first, and for all where the training is not staged.
+
+        Raises
+        ------
+        InputError
+            If ``stages`` does not name one later epoch for each further scale, or the epochs are too few for them.
+        """
+        given = _parsed_stages(self.stages) if isinstance(self.stages, str) else self.stages
+        if not self.training().staged:
+            if given is not None:
+                raise InputError(f"--stages {_listed(given)} needs a variant that is staged")
+            return (0,) * self.hidden_layers
+        stages = given if given is not None else default_stages(self.epochs, self.hidden_layers)
+        starts = (0, *stages)
+        if len(starts) != self.hidden_layers:
+            raise InputError(
+                f"--stages must name {self.hidden_layers - 1} epochs, one for each scale after the first, "
+                f"got {_listed(stages)}"
+            )
+        if any(b <= a for a, b in zip(starts, (*stages, self.epochs), strict=True)):
+            raise InputError(
+                f"stages must increase and lie between 0 and --epochs {self.epochs}, got {_listed(stages)}; "
+                "give more epochs or other --stages"
+            )
+        return starts
+
+
+@dataclass(frozen=True)
+class ImageFitConfig(FitConfig):
+    """Which images, and how they are fitted."""
+
+    sources: tuple[str, ...] = ()
+    """Image files, folders, .npz files with train_data and test_data, or built-in sets."""
+    _: KW_ONLY
+    dataset: str | None = None
+    """One more source, by the published name: natural is scikit-image's photographs here, text generated text."""
+    just_one: bool = False
+    """Fit the first image of the set only."""
+    crop: int | None = None
+    """Use the central square of that many pixels of each image."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "sources", tuple(str(s) for s in self.sources))
+        _require(self.crop is None or self.crop >= 2 * LEAST_SIDE, "crop", f"at least {2 * LEAST_SIDE}", self.crop)
+
+    @property
+    def all_sources(self) -> tuple[str, ...]:
+        """All that is to be fitted, however it was named."""
+        return (*self.sources, *([self.dataset] if self.dataset else []))
+
+
+@dataclass(frozen=True)
+class VolumeFitConfig(FitConfig):
+    """Which density map, and how it is fitted; narrower and with three scales, as the published volumes."""
+
+    map: Path
+    """The map: .mrc or .map, also compressed."""
+    _: KW_ONLY
+    hidden_dim: int = 128
+    """Width of the network."""
+    hidden_layers: int = 3
+    """Scales, coarse to fine; each has one layer."""
+    epochs: int = 2_000
+    """Optimizer steps, each on all voxels."""
+    downsample: Literal[1, 2] = 2
+    """2 fits at half resolution and tests at full; 1 fits the map as it is, and the test is the training."""
+    pixel_size: float | None = None
+    """Å per voxel, in place of what the map says."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "map", Path(self.map))
+        _require(self.downsample in (1, 2), "downsample", "1 or 2", self.downsample)
+        _require(self.pixel_size is None or self.pixel_size > 0, "pixel_size", "positive (Å)", self.pixel_size)
+
+
+LEAST_SIDE = 11
+"""Fewest training samples along a side: the window of the structural similarity."""
+
+
+def default_stages(epochs: int, n_scales: int) -> tuple[int, ...]:
+    """Epochs at which scales 2 to ``n_scales`` join: 5, 10 and 20 % of all for four scales, as published."""
+    shares = [LAST_STAGE_SHARE / 2 ** (n_scales - i) for i in range(2, n_scales + 1)]
+    stages: list[int] = []
+    for share in shares:
+        stages.append(max(round(share * epochs), (stages[-1] if stages else 0) + 1))
+    return tuple(stages)
+
+
+def _parsed_stages(text: str) -> tuple[int, ...]:
+    """Read ``500,1000,2000``."""
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise InputError(f"--stages must be whole numbers with commas, such as 500,1000,2000, got {text}") from None
+
+
+def _same_training(a: Variant, b: Variant) -> bool:
+    keys = ("skip", "init", "staged", "loss", "detach_finished")
+    return all(getattr(a, k) == getattr(b, k) for k in keys)
+
+
+def _listed(stages: tuple[int, ...]) -> str:
+    return ",".join(map(str, stages)) or "none"
+
+
+def _require(holds: bool, field: str, what: str, got: object) -> None:
+    if not holds:
+        raise InputError(f"--{field.replace('_', '-')} must be {what}, got {got}")
