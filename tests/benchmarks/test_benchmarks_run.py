@@ -85,3 +85,28 @@ def test_cryoem_benchmark_runs_once_and_then_only_tables(tmp_path):
     assert records[0]["fsc05_unmasked_A"] > 0
     again = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
     assert again.stdout == first.stdout[-len(again.stdout) :]
+
+
+def test_fit_step_benchmark_runs(tmp_path):
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "bench_fit_step.py"), "--device", "cpu", "--size", "16"]
+    command += ["--hidden-dim", "8", "--steps", "2", "--results", str(tmp_path / "steps.json")]
+    subprocess.run(command, check=True, capture_output=True)
+    steps = json.loads((tmp_path / "steps.json").read_text())["steps"]
+    assert [s["at_a_time"] for s in steps] == [1, 4]
+    assert all(s["ms_per_step_and_image"] > 0 for s in steps)
+
+
+def test_the_papers_ablation_runs_and_is_not_done_twice(tmp_path):
+    results = tmp_path / "images.json"
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "paper" / "images.py"), "astronaut", "--crop", "24"]
+    command += ["--epochs", "6", "--hidden-dim", "6", "--seeds", "0", "1", "--device", "cpu"]
+    command += ["--variants", "staged", "residual-mfn", "--out", str(tmp_path / "runs"), "--results", str(results)]
+    first = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "| residual-mfn | " in first
+    assert "residual-mfn over staged, test_psnr" in first
+    report = json.loads(results.read_text())
+    assert set(report["variants"]["staged"]["images"]) == {"0", "1"}
+    metrics = (tmp_path / "runs" / "staged_seed1" / "metrics.jsonl").read_bytes()
+    again = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert again == first
+    assert (tmp_path / "runs" / "staged_seed1" / "metrics.jsonl").read_bytes() == metrics

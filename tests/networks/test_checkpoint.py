@@ -72,7 +72,7 @@ def test_a_truncated_checkpoint_is_refused(make, tmp_path):
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"no checkpoint at .*net.pt"):
+    with pytest.raises(InputError, match=r"no network checkpoint at .*net.pt"):
         load_network(tmp_path / "net.pt")
 
 

@@ -1,18 +1,20 @@
-"""``resmfn fit-volume``: its flags are the fields of VolumeFitConfig."""
+"""``resmfn fit-volume``: its flags are the fields of VolumeFitSettings."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from resmfn.cli.fitting import report_on
-from resmfn.fitting.config import VolumeFitConfig
+from resmfn.fitting.config import VolumeFitConfig, VolumeFitSettings
 
 
 def fit_volume(
-    config: Annotated[VolumeFitConfig, Parameter(name="*", negative_iterable=())],
+    map: Annotated[Path, Parameter(help="The map: .mrc or .map, also compressed.")],
     *,
+    settings: Annotated[VolumeFitSettings, Parameter(name="*", negative_iterable=())],
     figures: Annotated[bool, Parameter(help="Draw sections and spectra of every scale (scales.png).")] = True,
 ) -> None:
     """Fit a band-limited field to a density map, coarse to fine, at half resolution; test it at full.
@@ -21,4 +23,4 @@ def fit_volume(
     """
     from resmfn.fitting import fit_volume as run
 
-    report_on(run, config, figures=figures)
+    report_on(run, VolumeFitConfig(map, **vars(settings)), figures=figures)

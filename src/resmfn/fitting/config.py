@@ -176,13 +176,10 @@ class ImageFitConfig(FitConfig):
         return (*self.sources, *([self.dataset] if self.dataset else []))
 
 
-@dataclass(frozen=True)
-class VolumeFitConfig(FitConfig):
-    """Which density map, and how it is fitted; narrower and with three scales, as the published volumes."""
+@dataclass(frozen=True, kw_only=True)
+class VolumeFitSettings(FitConfig):
+    """How a density map is fitted: narrower and with three scales, as the published volumes."""
 
-    map: Path
-    """The map: .mrc or .map, also compressed."""
-    _: KW_ONLY
     hidden_dim: int = 128
     """Width of the network."""
     hidden_layers: int = 3
@@ -196,9 +193,20 @@ class VolumeFitConfig(FitConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "map", Path(self.map))
         _require(self.downsample in (1, 2), "downsample", "1 or 2", self.downsample)
         _require(self.pixel_size is None or self.pixel_size > 0, "pixel_size", "positive (Å)", self.pixel_size)
+
+
+@dataclass(frozen=True)
+class VolumeFitConfig(VolumeFitSettings):
+    """Which density map, and how it is fitted."""
+
+    map: Path
+    """The map: .mrc or .map, also compressed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "map", Path(self.map))
 
 
 LEAST_SIDE = 11

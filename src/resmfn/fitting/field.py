@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import pickle
-import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -18,6 +16,7 @@ from resmfn.fitting.samples import pixel_center_coordinates
 from resmfn.networks import (
     MultiplicativeFilterNetwork,
     box_coordinates,
+    load_plain,
     network_from_state,
     network_state,
 )
@@ -102,14 +101,7 @@ def load_field(path: str | os.PathLike[str], *, device: torch.device | str = "cp
     InputError
         If the file is missing, damaged, of another kind, or holds anything but tensors and plain values.
     """
-    try:
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of odd pickles: refused below
-            record = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"no fitted field at {path}: the file does not exist") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a readable field (it may be damaged or hold code): {reason}") from None
+    record = load_plain(path, "fitted field")
     try:
         return _field_from(record, device)
     except InputError as error:

@@ -228,6 +228,7 @@ class _FitRun:
     def _measure(self, group: Sequence[FitTarget], trainer: Trainer) -> None:
         """Record each network of a group; at snapshots and at the end also write what it looks like."""
         epoch, n_scales = trainer.epoch, self.plan.active_scales(trainer.epoch - 1)
+        done = self._share(len(group) * epoch / self.config.epochs)
         snapshot, last = epoch in self._snapshot_epochs(), epoch == self.config.epochs
         for network, target in zip(trainer.stack.write_back(), group, strict=True):
             train, test = (scale_values(network, target, g, n_scales) for g in (target.train, target.test))
@@ -241,12 +242,11 @@ class _FitRun:
                 self.progress.finished[target.name] = measures
             stage = "fitted" if last else STEP
             figures = f"PSNR train {measures['train_psnr'][-1]:.2f}, test {measures['test_psnr'][-1]:.2f} dB"
-            self._tell(f"{target.name}: epoch {epoch}, scale {n_scales}, {figures}", self._share(epoch), stage=stage)
+            self._tell(f"{target.name}: epoch {epoch}, scale {n_scales}, {figures}", done, stage=stage)
 
-    def _share(self, epoch: int) -> float:
-        unfinished = len(self.targets) - len(self.progress.finished)
-        under_way = min(unfinished, self.config.at_a_time or 1) * epoch / self.config.epochs
-        return min(1.0, (len(self.progress.finished) + under_way) / len(self.targets))
+    def _share(self, under_way: float) -> float:
+        """Share of the run that is done when ``under_way`` fits are added to those that are finished."""
+        return (len(self.progress.finished) + under_way) / len(self.targets)
 
     def _place(self, target: FitTarget) -> Path:
         return self.folder.path / FIELDS / target.name

@@ -62,6 +62,8 @@ class Trainer:
         The schedule.
     compile_backend
         Name of a ``torch.compile`` backend for the loss; None runs it as it is.
+    captured
+        Capture the step as a CUDA graph; a CPU never does.
     chunk_numbers
         Largest B * P * hidden_dim worked on at a time; None is what suits the device.
     """
@@ -75,6 +77,7 @@ class Trainer:
         *,
         compile_backend: str | None = None,
         chunk_numbers: int | None = None,
+        captured: bool = True,
     ) -> None:
         if values.shape != (len(stack), len(coords), stack.config.out_dim):
             raise ShapeError(
@@ -94,6 +97,7 @@ class Trainer:
         self._loss: Callable[..., Tensor] = self._chunk_loss
         if compile_backend is not None:
             self._loss = torch.compile(self._chunk_loss, backend=compile_backend)
+        self._captured = captured and self._on_gpu
         self._n_active = 0
         self._step: Callable[[], None] = self._eager_step
 
@@ -125,7 +129,7 @@ class Trainer:
         self._caches = None
         if self._keeps_cache:
             self._caches = [self.stack.filter_cache(c, n_active) for c in self._coords]
-        self._step = CapturedStep(self._eager_step) if self._on_gpu else self._eager_step
+        self._step = CapturedStep(self._eager_step) if self._captured else self._eager_step
 
     def _set_learning_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:

@@ -1,7 +1,7 @@
 """Multiplicative filter networks: band-limited, multi-scale fields of any dimension. No physics, no images here."""
 
 from resmfn.networks.bands import BandSchedule
-from resmfn.networks.checkpoint import load_network, network_from_state, network_state, save_network
+from resmfn.networks.checkpoint import load_network, load_plain, network_from_state, network_state, save_network
 from resmfn.networks.config import NetworkConfig
 from resmfn.networks.factories import VARIANTS, Variant, bacon, build_network, residual_mfn, variant
 from resmfn.networks.filters import GaborFilter, SineFilter
@@ -25,6 +25,7 @@ __all__ = [
     "draw_frequencies",
     "filter_boxes",
     "load_network",
+    "load_plain",
     "network_from_state",
     "network_state",
     "offset_directions",

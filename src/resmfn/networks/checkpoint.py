@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import pickle
 import warnings
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -31,20 +31,29 @@ def load_network(path: str | os.PathLike[str], *, device: torch.device | str = "
     InputError
         If the file is missing, no checkpoint, damaged, or holds anything but tensors and plain values.
     """
-    try:
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of odd pickles: refused below
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"no checkpoint at {path}: the file does not exist") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path} is not a readable network checkpoint (it may be damaged or hold code): {reason}"
-        ) from None
+    state = load_plain(path, "network checkpoint")
     try:
         return network_from_state(state, device=device)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def load_plain(path: str | os.PathLike[str], what: str) -> Any:
+    """Load tensors and plain values that torch.save wrote, on the CPU; ``what`` is the file's name in messages.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or holds anything else.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of odd pickles: refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"no {what} at {path}: the file does not exist") from None
+    except Exception as error:  # what is no pickle at all can end the unpickler in any way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is not a readable {what} (it may be damaged or hold code): {reason}") from None
 
 
 def network_state(network: MultiplicativeFilterNetwork) -> dict[str, object]:
