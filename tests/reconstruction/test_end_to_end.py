@@ -27,7 +27,13 @@ from resmfn.rotations import geodesic_degrees
 DOCUMENTATION = Path(__file__).resolve().parents[2] / "docs" / "run-folder.md"
 BOX = 32
 POSE_COLUMNS = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst")
-SET_COLUMNS = (*POSE_COLUMNS, "rlnRandomSubset", "rlnMaxValueProbDistribution")
+SET_COLUMNS = (
+    *POSE_COLUMNS,
+    "rlnRandomSubset",
+    "rlnMaxValueProbDistribution",
+    "rlnPoseEntropy",
+    "rlnParticleFigureOfMerit",
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 # --- is it right -------------------------------------------------------------------------------------
+
+
+def test_readers_that_take_only_labels_of_relion_can_read_the_poses(finished) -> None:
+    """Many scripts count columns that begin with rln: another prefix would leave them without a single row."""
+    table = read_star(finished.run / "particles.star")["particles"]
+    assert all(name.startswith("rln") for name in table.columns)
 
 
 def test_the_poses_are_found(finished) -> None:

@@ -80,7 +80,7 @@ def _write_poses(folder: RunFolder, run: RunContext) -> None:
     columns = {
         "rlnRandomSubset": subset,
         "rlnMaxValueProbDistribution": required(state.max_probability).double().cpu(),
-        "resmfnPoseEntropy": required(state.pose_entropy).double().cpu(),
+        "rlnPoseEntropy": required(state.pose_entropy).double().cpu(),
         "rlnParticleFigureOfMerit": good_images(run).double(),
     }
     write_particles(folder.path / "particles.star", particles.with_columns(columns))
