@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from resmfn.fitting import ImageFitConfig, VolumeFitConfig, fit_image, fit_volume, render
     from resmfn.reconstruction import ReconstructionConfig, reconstruct
     from resmfn.reports.compare import align, fsc
+    from resmfn.reports.report import report
     from resmfn.reports.scoring import evaluate
     from resmfn.simulation import SimulationConfig, project, simulate
 
@@ -38,6 +39,7 @@ __all__ = [
     "project",
     "reconstruct",
     "render",
+    "report",
     "simulate",
 ]
 
@@ -55,6 +57,7 @@ _HOMES = {
     "project": "resmfn.simulation",
     "reconstruct": "resmfn.reconstruction",
     "render": "resmfn.fitting",
+    "report": "resmfn.reports.report",
     "simulate": "resmfn.simulation",
 }
 _SUBPACKAGES = (

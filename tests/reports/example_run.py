@@ -1,5 +1,6 @@
 """A run folder as a reconstruction leaves it, or as it stands midway, without a reconstruction."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from resmfn.data import Table, write_map, write_star
 from resmfn.data.star import format_cells
 from resmfn.evaluation import fsc_csv_text, half_map_resolution
 from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.reports.html.pictures import png_uri
 from resmfn.rotations import euler_from_matrix, random_rotations
 
 BOX, PIXEL, N = 24, 3.0, 80
@@ -78,3 +80,31 @@ def _write_particles(path: Path, generator: torch.Generator) -> None:
         "rlnVoltage": [300.0] * N, "rlnSphericalAberration": [2.7] * N, "rlnAmplitudeContrast": [0.1] * N,
     }  # fmt: skip
     write_star(path, {"particles": Table({name: format_cells(values) for name, values in columns.items()})})
+
+
+def make_fit(folder: Path, *, n_scales: int = 3, size: int = 32) -> Path:
+    """Write the run folder of a fit of one image, ``photo <1>``, each scale another grey, two snapshots."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"sources": ["photo.png"], "epochs": 100}))
+    place = folder / "fields" / "photo <1>"
+    for epoch in (50, 100):
+        snapshot = place / f"epoch_{epoch:06d}"
+        snapshot.mkdir(parents=True)
+        for i in range(1, n_scales + 1):
+            grey = np.full((size, size), (60 * i + (epoch == 50)) % 256, np.uint8)
+            (snapshot / f"scale{i}.png").write_bytes(picture_bytes(grey))
+        np.savez(
+            snapshot / "spectra.npz", scales=np.zeros((n_scales, size, size)), truth=np.ones((size, size)),
+            half_widths=np.array([4.0 * i for i in range(1, n_scales + 1)]), extents=np.ones(2),
+        )  # fmt: skip
+    (place / "target.png").write_bytes(picture_bytes(np.full((size, size), 200, np.uint8)))
+    measures = [[10.0 + i + e / 100 for i in range(n_scales)] for e in (50, 100)]
+    rows = [{"name": "photo <1>", "epoch": 50 * (k + 1), "test_psnr": values} for k, values in enumerate(measures)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "summary.json").write_text(json.dumps({"test_psnr": measures[-1], "test_ssim": [0.5] * n_scales}))
+    return folder
+
+
+def picture_bytes(pixels: np.ndarray) -> bytes:
+    """Return a PNG."""
+    return base64.b64decode(png_uri(pixels).partition(",")[2])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from reports.example_run import BOX, PIXEL, make_run
+from reports.example_run import BOX, PIXEL, make_fit, make_run
 from resmfn.data import write_map
 from resmfn.reports.report import build_page, report
 from resmfn.reports.run_record import read_run
@@ -221,9 +221,23 @@ def test_a_watched_page_loads_itself_again_and_keeps_what_was_chosen(browser, tm
         watched.set_slider("#level", 600)
         progress = (run / "progress.json").read_text()
         (run / "progress.json").write_text(progress.replace("0.5", "0.75"))
-        watched.page.wait_for_function("document.body.innerText.includes('75% done')", timeout=60_000)
+        watched.page.get_by_text("75% done", exact=False).first.wait_for(timeout=60_000)
         watched.page.wait_for_selector("html[data-ready=yes]")
         assert watched.page.locator("#level").input_value() == "600"
         assert watched.said == []
         assert {url for url in watched.asked if not url.startswith(("data:", "blob:"))} == {server.address}
         watched.page.close()
+
+
+def test_the_scales_of_a_fit_follow_their_slider(browser, tmp_path) -> None:
+    watched = Watched(browser, report(make_fit(tmp_path / "fit")).as_uri(), color_scheme="light")
+    slider = "[data-scales]"
+    for scale in (1, 3):
+        watched.set_slider(slider, scale)
+        shown = watched.page.locator("[data-scale]:not([hidden])")
+        assert shown.count() == 1
+        assert f"Scale {scale} of 3" in shown.inner_text()
+        assert abs(watched.picture("[data-scale]:not([hidden]) figure:first-child img").mean() - 60 * scale) < 8
+        assert watched.page.locator(slider).get_attribute("aria-valuetext") == f"scale {scale} of 3"
+    assert watched.said == []
+    watched.page.close()

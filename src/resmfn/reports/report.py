@@ -9,6 +9,7 @@ from pathlib import Path
 
 from resmfn.core import InputError, atomic_write
 from resmfn.reports.findings import Finding, find, measure_views
+from resmfn.reports.fit_report import build_fit_page, is_fit
 from resmfn.reports.html.figure_sections import (
     examples_section,
     fsc_section,
@@ -33,7 +34,7 @@ def report(run: StrPath, out: StrPath | None = None) -> Path:
     Parameters
     ----------
     run
-        A run folder of ``resmfn reconstruct``.
+        A run folder of ``resmfn reconstruct``, ``resmfn fit-image`` or ``resmfn fit-volume``.
     out
         The page. By default report.html in the run folder; one that exists is replaced.
 
@@ -96,6 +97,8 @@ def build_page(record: RunRecord, *, refresh: int = 0) -> str:
     refresh
         Seconds after which an open page loads itself again; 0 is never.
     """
+    if is_fit(record.folder):
+        return build_fit_page(record, refresh=refresh)
     resolution = record.summary.get("resolution_half_0143")
     maps = [
         pack_map(path, title, float(resolution) if resolution else None, is_first=i == 0)

@@ -232,14 +232,17 @@
 
   // --- scales of a fitted image ----------------------------------------------------------------
   function setUpScales() {
-    const slider = $("#scale");
-    if (!slider) return;
-    const show = () => {
-      $$("[data-scale]").forEach((node) => { node.hidden = node.dataset.scale !== slider.value; });
-      slider.setAttribute("aria-valuetext", `scale ${slider.value}`);
-    };
-    slider.addEventListener("input", show);
-    show();
+    $$("[data-field]").forEach((field) => {
+      const slider = field.querySelector("[data-scales]");
+      const show = () => {
+        field.querySelectorAll("[data-scale]").forEach((node) => { node.hidden = node.dataset.scale !== slider.value; });
+        slider.setAttribute("aria-valuetext", `scale ${slider.value} of ${slider.max}`);
+        store.set(slider.id, slider.value);
+      };
+      slider.value = store.get(slider.id, slider.value);
+      slider.addEventListener("input", show);
+      show();
+    });
   }
 
   // --- a run that goes on ----------------------------------------------------------------------
