@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -100,6 +101,7 @@ def relion(tools: argparse.Namespace) -> dict:
     if folder is None:
         data, folder = simulate(case, 0, tools.out / "data-clean", tools), tools.out / "run-clean"
         reconstruct(case, 0, data, folder)
+    shutil.rmtree(folder / "relion", ignore_errors=True)  # of an earlier measurement
     theirs = read_map(relion_map(folder, data)).data
     ours = read_map(folder / "map.mrc")
     summary = json.loads((folder / "summary.json").read_text())
