@@ -1,0 +1,70 @@
+"""Tutorials run, and the notebooks that are shown came out of their sources; figures come out of their scripts."""
+
+import importlib.util
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+SOURCES = sorted((DOCS / "tutorials").glob("*.py"))
+FIGURES = sorted((DOCS / "figures").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def notebooks():
+    """Return the module that runs tutorials."""
+    spec = importlib.util.spec_from_file_location("notebooks", DOCS / "tools" / "notebooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_there_are_five():
+    assert len(SOURCES) == 5
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_notebook_is_of_this_source(notebooks, source):
+    cells = notebooks.read_cells(source.read_text())
+    shown = json.loads(source.with_suffix(".ipynb").read_text())["cells"]
+    assert ["".join(cell["source"]) for cell in shown] == [cell.text for cell in cells]
+    assert all(cell["execution_count"] for cell in shown if cell["cell_type"] == "code")
+    assert any(cell.get("outputs") for cell in shown)
+
+
+def test_cells_share_names_and_show_what_they_print_and_end_with(notebooks, tmp_path):
+    source = tmp_path / "t.py"
+    source.write_text("# %% [markdown]\n# # Title\n#\n# text\n\n# %%\nx = 2\nprint('x')\n\n# %%\nx + 1\n")
+    text, first, second = notebooks.execute(source)["cells"]
+    assert "".join(text["source"]) == "# Title\n\ntext"
+    assert first["outputs"] == [{"output_type": "stream", "name": "stdout", "text": ["x\n"]}]
+    assert second["outputs"][0]["data"] == {"text/plain": ["3"]}
+
+
+def test_a_cell_that_fails_ends_the_run_and_names_its_line(notebooks, tmp_path):
+    source = tmp_path / "t.py"
+    source.write_text("# %%\nx = 2\n\n# %%\n\ny = x / 0\n")
+    with pytest.raises(ZeroDivisionError) as error:
+        notebooks.execute(source)
+    assert error.traceback[-1].lineno + 1 == 5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_tutorial_runs(notebooks, source):
+    made = notebooks.execute(source)
+    shown = json.loads(source.with_suffix(".ipynb").read_text())
+    pictures = [[("image/png" in o.get("data", {})) for o in c.get("outputs", [])] for c in made["cells"]]
+    assert pictures == [[("image/png" in o.get("data", {})) for o in c.get("outputs", [])] for c in shown["cells"]]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("script", FIGURES, ids=lambda path: path.stem)
+def test_the_figure_is_drawn(script, tmp_path):
+    names = runpy.run_path(str(script), run_name="figure")
+    assert names["IMAGE"].is_file()  # the one that is committed
+    names["main"].__globals__["IMAGE"] = tmp_path / "figure.png"
+    names["main"]()
+    assert (tmp_path / "figure.png").stat().st_size > 5000
