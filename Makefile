@@ -14,12 +14,13 @@ DEV_STAMP := $(VENV)/.installed-dev
 BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check-long install clean
+.PHONY: help demo test lint check-long docs install clean
 
 help:
 	@echo "make demo        simulate, reconstruct with unknown poses and evaluate a molecule (minutes)"
 	@echo "make test        lint, types, layers and the tests"
 	@echo "make check-long  the long tests and the benchmarks (hours)"
+	@echo "make docs        the documentation site, in build/site"
 	@echo "make lint        lint, types and layers only"
 	@echo "make install     the environment with the development tools, in $(VENV)"
 	@echo "make clean       remove what these commands made"
@@ -71,6 +72,12 @@ test: lint
 check-long: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m long $(PYTEST_FLAGS)
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script $(BENCHMARK_FLAGS); done
+
+# --- documentation ---------------------------------------------------------------------------------
+
+docs: $(DEV_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "open build/site/index.html"
 
 clean:
 	rm -rf $(VENV) demo build dist benchmarks/out .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -28,6 +28,14 @@ ROOT_PAGES = {
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the pages of docs/ that the navigation does not name to its Reference."""
+    named = re.findall(r"[\w/-]+\.md", json.dumps(config.nav))
+    reference = next(section["Reference"] for section in config.nav if "Reference" in section)
+    reference += sorted(p.name for p in Path(config.docs_dir).glob("*.md") if p.name not in named)
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are no Markdown files of docs/."""
     for source, page in ROOT_PAGES.items():

@@ -3,7 +3,7 @@
 #
 # Frequencies are never trained, so where they are drawn decides what every scale can write. BACON draws each filter's
 # frequencies around zero: a fine scale reaches high frequencies, but can write low ones as well. The paper's new
-# initialization moves the filters of fine scales away from zero, and adds scales up instead of replacing one by the next.
+# initialization moves the filters of fine scales away from zero; the residual network also adds its scales up.
 
 # %%
 import matplotlib.pyplot as plt

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Use a band-limited field in your own inverse problem
 #
-# `resmfn.networks` knows no microscope. Whatever turns a field into data, if torch can differentiate it, can be inverted
-# coarse to fine. Here: tomography of a 2-D object from 30 noisy views of 32 rays.
+# `resmfn.networks` knows no microscope. Whatever turns a field into data can be inverted coarse to fine, if torch can
+# differentiate it. Here: tomography of a 2-D object from 30 noisy views of 32 rays.
 #
 # The field is evaluated at the points of the rays themselves. There is no grid, and so no interpolation.
 

@@ -46,7 +46,9 @@ def test_the_reference_has_every_public_name(site):
     import resmfn
 
     reference = "".join(page.read_text() for page in (site / "api").glob("*.html"))
-    missing = [n for n in resmfn.__all__ if not n.startswith("__") and not re.search(rf'id="resmfn[\w.]*\.{n}"', reference)]
+    missing = [
+        n for n in resmfn.__all__ if not n.startswith("__") and not re.search(rf'id="resmfn[\w.]*\.{n}"', reference)
+    ]
     assert missing == []
 
 
