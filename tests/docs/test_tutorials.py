@@ -9,6 +9,7 @@ import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SOURCES = sorted((DOCS / "tutorials").glob("*.py"))
+SLOW = {"relion-set", "simulate-and-reconstruct"}  # whole reconstructions
 FIGURES = sorted((DOCS / "figures").glob("*.py"))
 
 
@@ -51,8 +52,11 @@ def test_a_cell_that_fails_ends_the_run_and_names_its_line(notebooks, tmp_path):
     assert error.traceback[-1].lineno + 1 == 5
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "source",
+    [pytest.param(s, marks=pytest.mark.long) if s.stem in SLOW else s for s in SOURCES],
+    ids=lambda path: path.stem,
+)
 def test_the_tutorial_runs(notebooks, source):
     made = notebooks.execute(source)
     shown = json.loads(source.with_suffix(".ipynb").read_text())
