@@ -138,7 +138,6 @@ def test_the_rate_of_the_plan_is_the_optimizers(make):
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
-@pytest.mark.long
 def test_a_compiled_step_is_the_same_step(make):
     plain, compiled = make(), make(compile_backend="aot_eager")
     for trainer in (plain, compiled):
