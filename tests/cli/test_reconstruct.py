@@ -16,6 +16,7 @@ import torch
 import resmfn.reconstruction
 from reconstruction.scenes import PIXEL_SIZE, stored_images, varied_optics, write_particle_files
 from resmfn.cli.main import main
+from resmfn.cli.stopping import StopSignals
 from resmfn.core import make_generator
 from resmfn.data import write_map
 from resmfn.fourier import radius_grid
@@ -282,7 +283,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Reconstruc
     """Put a reconstruction in place that reports and does nothing; return the settings that it gets."""
     configs: list[ReconstructionConfig] = []
 
-    def reconstruct(config: ReconstructionConfig, listener: Callable[[ProgressEvent], None]) -> ReconstructionResult:
+    def reconstruct(
+        config: ReconstructionConfig, listener: Callable[[ProgressEvent], None], *, stop: Callable[[], bool]
+    ) -> ReconstructionResult:
         configs.append(config)
         listener(ProgressEvent("read", "60 particles", 0.0))
         listener(ProgressEvent("start 1 of 4", "radius 3.0, log-likelihood 1.00"))
@@ -396,12 +399,52 @@ def test_the_first_line_comes_within_5_seconds(command) -> None:
     pytest.fail(f"the first line came after {min(waited):.1f} s")
 
 
-def test_an_interrupt_is_no_traceback_and_leaves_a_run_to_resume(command, tmp_path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_after_its_step_and_says_how_to_go_on(command, tmp_path, number, code) -> None:
     process = command()
     process.stdout.readline()
     assert "read: 60 particles of 16 x 16 pixels of 3 Å on cpu" in process.stdout.readline()
-    assert "start 1 of 4" in process.stdout.readline()  # the images are read, the run has begun
-    process.send_signal(signal.SIGINT)
+    for line in process.stdout:
+        if "start 1 of 4" in line:  # the images are read, the run has begun
+            break
+    process.send_signal(number)
     _, error = process.communicate(timeout=120)
-    assert (process.returncode, error) == (130, "resmfn: interrupted\n")
-    assert (tmp_path / "run" / "config.yaml").exists()
+    first, last = error.splitlines()
+    assert process.returncode == code
+    assert first.startswith(f"resmfn: {number.name}: finishing this step")
+    assert last.startswith("resmfn: stopped after a whole step, everything is saved; go on with: resmfn reconstruct")
+    run = tmp_path / "run"
+    assert (run / "checkpoint.pt").exists()
+    assert not (run / "summary.json").exists()
+    assert last.endswith(f"--config {run / 'config.yaml'} --out {run} --resume")
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    with StopSignals() as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert (stop(), stop.exit_code) == (True, 143)
+        with pytest.raises(SystemExit, match="143"):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_settings_file_speaks_where_the_command_line_does_not(recorded, tmp_path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("particles: p.star\nout: old\nmask_diameter: 70.5\nseed: 5\nmask: null\noverwrite: true\n")
+    assert main(["reconstruct", "--config", str(file), "--out", "new", "--seed", "6"]) == 0
+    wanted = ReconstructionConfig(particles=Path("p.star"), out=Path("new"), mask_diameter=70.5, seed=6)
+    assert recorded == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("foo: 1", "there is no setting 'foo'"), ("just words", "not a file of settings"), (None, "No such")],
+)
+def test_a_settings_file_that_is_none(recorded, tmp_path, capsys, text, says) -> None:
+    file = tmp_path / "config.yaml"
+    if text is not None:
+        file.write_text(text)
+    assert main(["reconstruct", "--config", str(file), "--out", "new"]) == 2
+    error = capsys.readouterr().err
+    assert (error.count("\n"), says in error) == (1, True)

@@ -31,9 +31,9 @@ def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def half_written(state: object, path: Path) -> None:
-    """Stand in for torch.save: die with half of a file on disk."""
-    Path(path).write_bytes(b"PK" + bytes(1000))
+def half_written(folder: RunFolder, _: object) -> None:
+    """Stand in for what saves a checkpoint: die with half of a file on disk."""
+    (folder.path / ".checkpoint.0123456789ab.tmp.pt").write_bytes(b"PK" + bytes(1000))
     die()
 
 
@@ -65,7 +65,7 @@ def arm(what: str, number: int) -> None:
         case "before save":
             on_call(RunFolder, "save", number, before=die)
         case "in save":
-            on_call(torch, "save", number, before=half_written)
+            on_call(RunFolder, "save", number, before=half_written)
         case "before rename":
             on_call(atomic, "_flush_to_disk", number, after=die)
         case "after save":

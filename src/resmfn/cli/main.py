@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import cyclopts
 
 from resmfn import __version__
+from resmfn.cli.settings_file import fill_from_settings_file
 
 EXIT_OK = 0
 EXIT_BAD_INPUT = 2
@@ -47,6 +48,7 @@ def build_app() -> cyclopts.App:
         version=__version__,
         suppress_keyboard_interrupt=False,
         result_action="return_value",
+        config=fill_from_settings_file,
     )
     for name, summary in COMMANDS.items():
         module = name.replace("-", "_")

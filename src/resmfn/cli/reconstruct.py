@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,9 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from resmfn.cli.published_flags import CHECK, PublishedFlags
 from resmfn.cli.real_data_flags import RealDataFlags
 from resmfn.cli.search_flags import SearchFlags
+from resmfn.cli.stopping import StopSignals
+from resmfn.core.errors import StoppedError
 
 if TYPE_CHECKING:
-    from resmfn.reconstruction import ProgressEvent, ReconstructionResult
+    from resmfn.reconstruction import ProgressEvent, ReconstructionConfig, ReconstructionResult
 
 EXIT_NO_STRUCTURE = 3
 _FLAG = Parameter(negative="")
@@ -42,12 +45,16 @@ def reconstruct(
     seed: Annotated[int, Parameter(help="Of everything random.")] = 0,
     real: RealDataFlags = _NOTHING_SPECIAL,
     published: PublishedFlags = _AS_PUBLISHED,
+    config: Annotated[  # noqa: ARG001 - read before this function is called, by settings_file
+        Path | None, Parameter(help="config.yaml of another run: its settings, where no flag says otherwise.")
+    ] = None,
     resume: Annotated[bool, _FLAG, Parameter(help="Go on from the run's last checkpoint.")] = False,
     overwrite: Annotated[bool, _FLAG, Parameter(help="Replace an existing run folder.")] = False,
 ) -> int:
     """Find map and poses from particle images: poses unknown, coarse to fine, two independent halves.
 
     RUN/map.mrc and RUN/particles.star hold the solution, RUN/summary.json its figures (docs/run-folder.md).
+    `--config RUN/config.yaml --out NEW` alone repeats a run. Ctrl-C or SIGTERM ends it after the step that it is in.
     Exit code 3 says that the images hold no structure: what the files then show is noise.
     """
     show = _Display()
@@ -63,11 +70,21 @@ def reconstruct(
     if preset == "published":
         return _as_published(show, folder=particles, **vars(published), **shared)
     from resmfn.reconstruction import ReconstructionConfig
+
+    return _run(ReconstructionConfig(particles=particles, **vars(search), **vars(real), **shared), show)
+
+
+def _run(settings: ReconstructionConfig, show: _Display) -> int:
+    """Reconstruct, let signals end the run between two steps, and return the exit code."""
     from resmfn.reconstruction import reconstruct as run
 
-    config = ReconstructionConfig(particles=particles, **vars(search), **vars(real), **shared)
-    with show:
-        result = run(config, show)
+    with StopSignals() as stop:
+        try:
+            with show:
+                result = run(settings, show, stop=stop)
+        except StoppedError as stopped:
+            print(f"resmfn: {stopped}", file=sys.stderr)
+            return stop.exit_code
     if _leads():
         print(_closing_lines(result))
     return 0 if result.summary["structure_found"] else EXIT_NO_STRUCTURE

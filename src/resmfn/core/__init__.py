@@ -2,7 +2,16 @@
 
 from resmfn.core.atomic import atomic_write
 from resmfn.core.device import choose_device
-from resmfn.core.errors import InputError, ResmfnError, ShapeError
+from resmfn.core.errors import InputError, ResmfnError, ShapeError, StoppedError
 from resmfn.core.random import make_generator, spawn
 
-__all__ = ["InputError", "ResmfnError", "ShapeError", "atomic_write", "choose_device", "make_generator", "spawn"]
+__all__ = [
+    "InputError",
+    "ResmfnError",
+    "ShapeError",
+    "StoppedError",
+    "atomic_write",
+    "choose_device",
+    "make_generator",
+    "spawn",
+]

@@ -17,3 +17,7 @@ class InputError(ResmfnError):
 
 class ShapeError(ResmfnError):
     """An array has another shape than the function needs."""
+
+
+class StoppedError(Exception):
+    """A run was asked to stop and did, between two steps, with everything saved."""

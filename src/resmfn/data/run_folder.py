@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import io
 import json
 import os
 import shutil
@@ -19,6 +21,10 @@ import yaml
 from resmfn.core import InputError, atomic_write
 
 CONFIG, CHECKPOINT, METRICS, LOG, LOCK = "config.yaml", "checkpoint.pt", "metrics.jsonl", "run.log", ".lock"
+PREVIOUS = "checkpoint_previous.pt"
+"""The checkpoint before the last one: what is left if the last was cut off on its way to the disk."""
+_SETTINGS = "settings of the run"
+"""Where a checkpoint keeps the settings, should their own file be lost."""
 _MAY_DIFFER = {"flip_hand", "resume", "overwrite", "out", "device", "datadir"}
 """Settings that a resumed run may change."""
 
@@ -62,6 +68,7 @@ class RunFolder:
         self._was_empty = False
         self._begun = False
         self._waiting: list[str] = []
+        self._loaded: dict[str, Any] | None = None
 
     def __enter__(self) -> Self:
         if self.path.exists() and not self._is_ours():
@@ -79,6 +86,8 @@ class RunFolder:
 
     def begin(self) -> None:
         """Make it this run's folder: write the settings; drop what another run left, or metrics without checkpoint."""
+        for cut_off in self.path.glob(f".{Path(CHECKPOINT).stem}.*.tmp.pt"):  # by a kill; as large as a checkpoint
+            cut_off.unlink(missing_ok=True)
         if self.config.overwrite:
             self._clear()
         elif not (self.config.resume and self.has_checkpoint):
@@ -116,6 +125,10 @@ class RunFolder:
         elif self._was_empty and not self._begun:
             (self.path / LOCK).unlink(missing_ok=True)
         self._release()
+        if self._begun and self.has_checkpoint and _is_full_disk(value):
+            raise InputError(
+                f"{value}: the disk is full. What was computed before is whole: make room, and go on with --resume"
+            ) from value
 
     @property
     def has_begun(self) -> bool:
@@ -125,24 +138,52 @@ class RunFolder:
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is something to go on from."""
-        return (self.path / CHECKPOINT).exists()
+        return any((self.path / name).exists() for name in (CHECKPOINT, PREVIOUS))
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint, whole or not at all."""
-        with atomic_write(self.path / CHECKPOINT) as temporary:
-            torch.save(dict(state), temporary)
+        """Replace the checkpoint, whole or not at all; the one before it is kept beside it."""
+        content = io.BytesIO()
+        torch.save({**state, _SETTINGS: self._settings()}, content)  # to memory: a full disk is then an OSError
+        last = self.path / CHECKPOINT
+        with atomic_write(last) as temporary:
+            temporary.write_bytes(content.getbuffer())
+            if last.exists():
+                last.replace(self.path / PREVIOUS)
 
     def load(self) -> dict[str, Any] | None:
-        """Return the last checkpoint if the run is to be resumed and there is one."""
+        """Return the last checkpoint if the run is to be resumed and there is one.
+
+        If it is broken (the power failed, the disk lost its end), the one before it is taken and the log says so.
+
+        Raises
+        ------
+        InputError
+            There are checkpoints, and none can be read.
+        """
         if not (self.config.resume and self.has_checkpoint):
             return None
-        try:
-            state: dict[str, Any] = torch.load(self.path / CHECKPOINT, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise InputError(
-                f"{self.path / CHECKPOINT} cannot be read ({error}); start again with --overwrite"
-            ) from None
+        if self._loaded is None:
+            self._loaded = self._read_checkpoint()
+        state, self._loaded = self._loaded, None
+        state.pop(_SETTINGS, None)
         return state
+
+    def _read_checkpoint(self) -> dict[str, Any]:
+        broken = []
+        for name in (CHECKPOINT, PREVIOUS):
+            if not (self.path / name).exists():
+                continue
+            try:
+                state = torch.load(self.path / name, map_location="cpu", weights_only=True)
+                if not isinstance(state, dict):
+                    raise TypeError(f"it holds a {type(state).__name__}")
+            except Exception as error:
+                broken.append(f"{self.path / name} cannot be read ({' '.join(str(error).split())[:120]})")
+                continue
+            if broken:
+                self.log(f"resume: {broken[0]}; going on from the checkpoint before it")
+            return state
+        raise InputError(f"{'; '.join(broken)}; start again with --overwrite")
 
     def record(self, **values: object) -> None:
         """Append one line to the metrics."""
@@ -163,14 +204,30 @@ class RunFolder:
 
     def count_metrics(self) -> int:
         """Return how many metrics are recorded."""
+        return len(self._whole_metrics())
+
+    def _whole_metrics(self) -> list[str]:
+        """Return the lines that were written to their end: a full disk, or no power, may have cut the last."""
         path = self.path / METRICS
-        return len(path.read_text().splitlines()) if path.exists() else 0
+        lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
+        whole = []
+        for line in lines:
+            try:
+                json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith("\n"):
+                break
+            whole.append(line)
+        return whole
 
     def keep_metrics(self, n: int) -> None:
         """Drop the metrics after the first n: those that the checkpoint does not know of."""
         path = self.path / METRICS
         if path.exists():
-            lines = path.read_text().splitlines(keepends=True)[:n]
+            lines = self._whole_metrics()[:n]
+            if len(lines) < n:
+                self.log(f"resume: {path} has lost {n - len(lines)} of its lines; the result does not depend on them")
             with atomic_write(path) as temporary:
                 temporary.write_text("".join(lines))
 
@@ -198,25 +255,47 @@ class RunFolder:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def _settings(self) -> dict[str, object]:
-        plain = {k: os.fspath(v) if isinstance(v, Path) else v for k, v in asdict(self.config).items()}
+        # Absolute, so that the file says the same wherever it is read from.
+        plain = {k: os.fspath(v.absolute()) if isinstance(v, Path) else v for k, v in asdict(self.config).items()}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
     def _write_config(self) -> None:
         self.write_text(CONFIG, yaml.safe_dump(self._settings(), sort_keys=False))
 
-    def _require_same_settings(self) -> None:
+    def _settings_before(self) -> dict[str, Any]:
+        """Return the settings that the run was begun with; those in the checkpoint if their file is broken."""
         try:
             before = yaml.safe_load((self.path / CONFIG).read_text())
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(f"{self.path / CONFIG} cannot be read ({error}); start again with --overwrite") from None
-        if not isinstance(before, dict):
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            before = error
+        if isinstance(before, dict) and "out" in before:
+            return before
+        self._loaded = self._read_checkpoint()
+        if _SETTINGS not in self._loaded:
             raise InputError(f"{self.path / CONFIG} holds no settings; start again with --overwrite")
+        self.log(f"resume: {self.path / CONFIG} was broken; its settings were in the checkpoint")
+        found: dict[str, Any] = self._loaded[_SETTINGS]
+        return found
+
+    def _require_same_settings(self) -> None:
+        before = self._settings_before()
         # A run begun before a setting existed had what is its default now.
         before = {f.name: f.default for f in fields(self.config) if f.default is not MISSING} | before
         for name, value in self._settings().items():
+            if isinstance(getattr(self.config, name), Path) and before.get(name) is not None:
+                before[name] = os.fspath(Path(before[name]).absolute())  # runs begun earlier have them as given
             if name not in _MAY_DIFFER and before.get(name) != value:
                 flag = "--" + name.replace("_", "-")
                 raise InputError(
                     f"{self.path} was begun with {flag} {before.get(name)}, not {value}; resume with the settings "
                     "it was begun with, or start again with --overwrite"
                 )
+
+
+def _is_full_disk(error: BaseException | None) -> bool:
+    """Say whether an error, or what it was raised from, is that nothing more can be written."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            return True
+        error = error.__cause__
+    return False

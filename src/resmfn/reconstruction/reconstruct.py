@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +14,10 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from resmfn.core import InputError, choose_device
+from resmfn.core import InputError, StoppedError, choose_device
 from resmfn.core.progress import ProgressEvent
 from resmfn.data import ParticleSet, read_particles
-from resmfn.data.run_folder import RunFolder
+from resmfn.data.run_folder import CONFIG, RunFolder
 from resmfn.reconstruction.coarse import enter_first_phase, focus_step, search_step
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.context import RunContext
@@ -55,7 +56,10 @@ class ReconstructionResult:
 
 
 def reconstruct(
-    config: ReconstructionConfig, listener: Callable[[ProgressEvent], None] | None = None
+    config: ReconstructionConfig,
+    listener: Callable[[ProgressEvent], None] | None = None,
+    *,
+    stop: Callable[[], bool] | None = None,
 ) -> ReconstructionResult:
     """Reconstruct a map, and the poses of the images, from a RELION particle file.
 
@@ -69,6 +73,8 @@ def reconstruct(
         What, from what, and how.
     listener
         Called with every piece of progress.
+    stop
+        Asked after every step, when all is saved, whether to stop there.
 
     Returns
     -------
@@ -80,10 +86,12 @@ def reconstruct(
     ------
     InputError
         The input cannot be used. Nothing is left behind then.
+    StoppedError
+        The run was asked to stop, and did.
     """
     with team_of_environment(config.device) as team:
         try:
-            return _reconstruct(config, listener, team)
+            return _reconstruct(config, listener, stop, team)
         except InputError:
             if team.leads:
                 raise
@@ -91,7 +99,10 @@ def reconstruct(
 
 
 def _reconstruct(
-    config: ReconstructionConfig, listener: Callable[[ProgressEvent], None] | None, team: Team
+    config: ReconstructionConfig,
+    listener: Callable[[ProgressEvent], None] | None,
+    stop: Callable[[], bool] | None,
+    team: Team,
 ) -> ReconstructionResult:
     started = _Clock()
     particles = read_particles(
@@ -109,8 +120,8 @@ def _reconstruct(
         )
     device = choose_device(config.device)
     box = WorkingBox.of(config, particles)
-    radius = box.mask_radius(config.mask_diameter)
     config = _resolved(config, box, particles, device)
+    radius = box.mask_radius(config.mask_diameter)  # as config.yaml says it, to the last digit
     if config.poses != "unknown":
         particles.require_poses()
     with ExitStack() as stack:
@@ -136,9 +147,21 @@ def _reconstruct(
             STEPS[state.phase](run)
             _save(folder, state, started)
             write_preview(folder, run)
+            _stop_if_asked(stop, folder, state, team, teller)
         summary = team.from_leader(write_results(folder, run) if team.leads else {})
         teller(ProgressEvent("done", str(summary["verdict"]), 1.0))
     return ReconstructionResult(config.out, summary)
+
+
+def _stop_if_asked(
+    stop: Callable[[], bool] | None, folder: RunFolder, state: RunState, team: Team, teller: _Teller
+) -> None:
+    if team.from_leader(stop is not None and stop()):
+        teller(ProgressEvent("stop", f"asked to stop; saved before phase {state.phase}, step {state.step}"))
+        raise StoppedError(
+            "stopped after a whole step, everything is saved; go on with: resmfn reconstruct "
+            f"--config {shlex.quote(str(folder.path / CONFIG))} --out {shlex.quote(str(folder.path))} --resume"
+        )
 
 
 @contextmanager

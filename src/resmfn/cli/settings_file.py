@@ -1,0 +1,56 @@
+"""``--config RUN/config.yaml``: the settings of an earlier run, where the command line gives none of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+from cyclopts.argument import Argument, ArgumentCollection, Token
+
+FLAG = "--config"
+NOT_TAKEN = {"out", "resume", "overwrite"}
+"""What of a settings file belongs to its own run alone."""
+
+
+def fill_from_settings_file(_: cyclopts.App, __: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Give every flag that the command line leaves open the value that the file of ``--config`` has for it.
+
+    Called by cyclopts once for each command, after the command line was read.
+
+    Raises
+    ------
+    cyclopts.CycloptsError
+        The file is not there, holds no settings, or has one that the command does not know.
+    """
+    by_name = {name: argument for argument in arguments for name in argument.names}
+    config = by_name.get(FLAG)
+    if config is None or not config.tokens:
+        return
+    path = Path(config.tokens[-1].value)
+    settings = {name: value for name, value in _read(path).items() if name not in NOT_TAKEN and value is not None}
+    for name, value in settings.items():
+        argument = by_name.get("--" + name.replace("_", "-"))
+        if argument is None:
+            raise cyclopts.CycloptsError(msg=f"{FLAG} {path}: there is no setting {name!r}; correct or remove it.")
+        if not argument.tokens:
+            _fill(argument, value, path)
+
+
+def _fill(argument: Argument, value: Any, path: Path) -> None:
+    for index, item in enumerate(value if isinstance(value, list) else [value]):
+        argument.append(Token(keyword=argument.name, value=str(item), source=str(path), index=index))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml  # here, so that `resmfn --help` does not wait for it
+
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise cyclopts.CycloptsError(msg=f"{FLAG} {path}: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise cyclopts.CycloptsError(msg=f"{FLAG} {path}: not a file of settings (YAML, `name: value` a line).")
+    return settings
