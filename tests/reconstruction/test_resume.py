@@ -31,7 +31,8 @@ MOMENTS = [
     [["before rename", 4]],  # written and flushed, but for its name
     [["after save", 1]],  # the first checkpoint
     [["search", 3]],  # in the second start
-    [["before save", 2]],  # the second start is saved, the focus is done and not saved
+    [["before save", 2]],  # the second start is saved, the control is done and not saved
+    [["after save", 1]],  # the control
     [["after save", 1]],  # the focus
     [["poses", 2]],  # in a round of the halves
     [["record", 2]],  # two rounds on, the second not saved
@@ -125,7 +126,7 @@ def test_the_time_of_all_parts_is_added_up(settings, tmp_path) -> None:
         assert kill_and_resume(again, [[["after save", 1]]]) == [signal.SIGKILL]
         state = torch.load(run / "checkpoint.pt", weights_only=True)
         seconds.append((state["phase"], state["seconds"], state["cpu_seconds"]))
-    assert [phase for phase, _, _ in seconds] == ["search", "focus"]
+    assert [phase for phase, _, _ in seconds] == ["search", "control"]
     assert all(0 < first < second for first, second in zip(*[times[1:] for times in seconds], strict=True))
 
 
