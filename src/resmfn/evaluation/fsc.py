@@ -133,7 +133,7 @@ def phase_randomized_fsc(
     start = int(low[0]) + 1
     draws = [
         fourier_shell_correlation(
-            _randomize_phases(half1, start, generator), _randomize_phases(half2, start, generator), pixel_size, mask
+            randomize_phases(half1, start, generator), randomize_phases(half2, start, generator), pixel_size, mask
         ).correlation
         for _ in range(RANDOM_DRAWS)
     ]
@@ -180,8 +180,8 @@ def _curve(a: Tensor, b: Tensor, pixel_size: float) -> FscCurve:
     return FscCurve(frequency, correlation)
 
 
-def _randomize_phases(volume: Tensor, start: int, generator: torch.Generator) -> Tensor:
-    """Give every coefficient from shell ``start`` on the phase of white noise; amplitudes stay."""
+def randomize_phases(volume: Tensor, start: int, generator: torch.Generator) -> Tensor:
+    """Give every coefficient of a map (N, N, N) from shell ``start`` on the phase of white noise; amplitudes stay."""
     noise = torch.randn(volume.shape, generator=generator, dtype=torch.float64, device=generator.device)
     transform = fftn_centered(volume.double())
     phase = torch.sgn(fftn_centered(noise.to(volume.device)))
