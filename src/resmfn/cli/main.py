@@ -31,6 +31,7 @@ COMMANDS = {
     "fit-volume": "Fit a band-limited field to a density map, coarse to fine.",
     "render": "Sample a fitted field, an image or a volume, at any resolution and scale.",
     "align": "Rotate, shift and, where needed, mirror a map onto a reference.",
+    "postprocess": "Validate and sharpen a map by its half maps: FSC, B-factor, local and directional resolution.",
     "fsc": "Compare two maps by Fourier shell correlation.",
     "report": "Put a run on one page that opens from disk: map in 3-D, curves, poses, what to know.",
     "watch": "Watch a run: stage, resolution and time left, and its report as a page of this computer.",

@@ -1,5 +1,6 @@
 """Numbers that say how good a reconstruction is: tensors in, records out; no files and no figures."""
 
+from resmfn.evaluation.directional import DirectionalFsc, directional_fsc
 from resmfn.evaluation.fsc import (
     FscCurve,
     PhaseRandomizedFsc,
@@ -9,6 +10,7 @@ from resmfn.evaluation.fsc import (
 )
 from resmfn.evaluation.halfmaps import HalfMapResult, half_map_resolution
 from resmfn.evaluation.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
+from resmfn.evaluation.local_resolution import local_resolution
 from resmfn.evaluation.map_alignment import MapAlignment, align_maps, apply_alignment
 from resmfn.evaluation.pose_error import (
     PoseAlignment,
@@ -18,6 +20,7 @@ from resmfn.evaluation.pose_error import (
     aligned_poses,
     shift_error,
 )
+from resmfn.evaluation.sharpening import GuinierFit, fit_guinier, fsc_weight, sharpen
 from resmfn.evaluation.summary import (
     Evaluation,
     MapComparison,
@@ -31,8 +34,10 @@ from resmfn.evaluation.summary import (
 from resmfn.evaluation.views import ViewCoverage, view_coverage, view_density, view_directions
 
 __all__ = [
+    "DirectionalFsc",
     "Evaluation",
     "FscCurve",
+    "GuinierFit",
     "HalfMapResult",
     "MapAlignment",
     "MapComparison",
@@ -48,14 +53,19 @@ __all__ = [
     "apply_alignment",
     "compare_maps",
     "compare_poses",
+    "directional_fsc",
     "enclosing_diameter",
     "evaluate_run",
+    "fit_guinier",
     "fourier_shell_correlation",
     "fsc_csv_text",
+    "fsc_weight",
     "half_map_resolution",
     "mean_squared_error",
     "peak_signal_to_noise",
+    "local_resolution",
     "phase_randomized_fsc",
+    "sharpen",
     "shift_error",
     "spherical_mask",
     "structural_similarity",

@@ -1,0 +1,37 @@
+"""``resmfn postprocess``: what a referee asks of half maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def postprocess(
+    run_or_half1: Annotated[Path, Parameter(help="Run folder, or the first of two half maps.")],
+    half2: Annotated[Path | None, Parameter(help="Second half map.")] = None,
+    /,
+    *,
+    mask: Annotated[Path | None, Parameter(help="Map of a soft mask, 0 to 1 [default: the run's].")] = None,
+    mask_diameter: Annotated[float | None, Parameter(help="Å, of a soft sphere, in place of a mask file.")] = None,
+    pixel_size: Annotated[float | None, Parameter(help="Å per voxel, in place of what the headers say.")] = None,
+    b_factor: Annotated[float | None, Parameter(help="Å^2, to undo in place of the one that is fitted.")] = None,
+    out: Annotated[Path | None, Parameter(help="Folder to make [default: RUN/postprocess].")] = None,
+    overwrite: Annotated[bool, Parameter(negative="", help="Replace files that are there.")] = False,
+) -> None:
+    """Validate and sharpen a map by its half maps: FSC, B-factor, local and directional resolution."""
+    from resmfn.reports.postprocess import postprocess as run
+    from resmfn.reports.tables import half_map_table
+
+    result = run(
+        run_or_half1, half2, mask=mask, mask_diameter=mask_diameter, pixel_size=pixel_size, b_factor=b_factor,
+        out=out, overwrite=overwrite,
+    )  # fmt: skip
+    print(half_map_table(result.halves, is_masked=True))
+    record = result.validation
+    fitted = "too few shells finer than 10 Å" if result.fit is None else f"{result.fit.b_factor:.1f} Å² (Guinier fit)"
+    print(f"B-factor              {fitted}; {result.b_factor:.1f} Å² undone")
+    print(f"by direction          {record['directional_resolution']}")
+    print(f"local resolution      {record['local_resolution']}")
+    print(f"\n{result.folder}: written")

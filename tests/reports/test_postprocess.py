@@ -1,0 +1,111 @@
+"""Half maps to curves, B-factor and local resolution; and RELION's program on the same files."""
+
+import json
+import math
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from resmfn.cli.main import main
+from resmfn.core import make_generator
+from resmfn.data import read_map, read_star, write_map
+from resmfn.fourier import radius_grid, soft_sphere
+from resmfn.fourier.transforms import fftn_centered, ifftn_centered
+from resmfn.reports.postprocess import postprocess
+
+SIZE, PIXEL = 48, 1.5
+B_FACTOR = 120.0
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of two half maps and a mask: white density in a ball, its amplitudes damped, and noise."""
+    folder = tmp_path_factory.mktemp("halves")
+    generator = make_generator(1)
+    ball = soft_sphere(SIZE, 14.0, 3.0)
+    squared = (radius_grid(SIZE, 3) / (SIZE * PIXEL)).square()
+    density = damped(torch.randn(SIZE, SIZE, SIZE, generator=generator) * ball, squared)
+    for name in ("half1", "half2"):
+        noise = 0.6 * density.std() * torch.randn(SIZE, SIZE, SIZE, generator=generator)
+        write_map(folder / f"{name}.mrc", density + noise, PIXEL)
+    write_map(folder / "mask.mrc", soft_sphere(SIZE, 15.0, 4.0), PIXEL)
+    return folder
+
+
+def damped(volume: Tensor, squared: Tensor) -> Tensor:
+    return ifftn_centered(fftn_centered(volume) * torch.exp(-B_FACTOR / 4 * squared)).real
+
+
+def test_a_run_folder_gives_all_files_and_the_figures(files, tmp_path, capsys) -> None:
+    assert main(["postprocess", str(files), "--out", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "validation.json").read_text())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "validation.json", "fsc.csv", "postprocessed.mrc", "local_resolution.mrc",
+    }  # fmt: skip
+    assert f"{record['resolution_0143']['corrected']:.2f} Å" in text
+    assert record["resolution_0143"]["masked"] < record["resolution_0143"]["unmasked"]
+    assert 0.85 < record["directional_resolution"]["sphericity"] <= 1
+    local = record["local_resolution"]
+    assert local["p05"] <= local["median"] <= local["p95"]
+    assert local["median"] == pytest.approx(record["resolution_0143"]["corrected"], rel=0.25)
+
+
+def test_a_known_fall_of_amplitudes_is_found_and_undone(files, tmp_path) -> None:
+    result = postprocess(files, out=tmp_path / "out")
+    assert result.fit is not None
+    assert result.fit.b_factor == pytest.approx(-B_FACTOR, rel=0.25)
+    again = postprocess(files, out=tmp_path / "given", b_factor=-50.0)
+    assert again.b_factor == -50.0
+    power = [
+        fftn_centered(read_map(tmp_path / name / "postprocessed.mrc").data).abs()[24, 24, 24 + 12]
+        for name in ("out", "given")
+    ]
+    expected = math.exp((-result.b_factor - 50.0) / 4 * (12 / (SIZE * PIXEL)) ** 2)
+    assert float(power[0] / power[1]) == pytest.approx(expected, rel=0.15)  # the mask blurs a little
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "no such run folder"),
+        (["{files}/half1.mrc", "{files}/half2.mrc"], "--out is needed"),
+        (["{files}/half1.mrc", "{files}/half2.mrc", "--out", "{new}"], "a mask is needed"),
+        (["{files}", "--out", "{files}"], "holds files already"),
+        (["{files}", "{files}/half2.mrc"], "is a folder"),
+        (["{new}/.."], "half1.mrc is not in this folder"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(files, tmp_path, capsys, arguments, message) -> None:
+    filled = [a.format(files=files, new=tmp_path / "new") for a in arguments]
+    (tmp_path / "new").mkdir(exist_ok=True)
+    assert main(["postprocess", *filled]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list((tmp_path / "new").iterdir())
+
+
+@pytest.mark.relion
+def test_relion_says_the_same_of_the_same_halves(files, relion, tmp_path) -> None:
+    """Resolution within a shell; B-factor within a tenth (RELION's own rounding of shells differs)."""
+    result = postprocess(files, out=tmp_path / "ours")
+    ours = result.validation
+    resolution = ours["resolution_0143"]["corrected"]
+    command = [
+        str(relion / "relion_postprocess"), "--i", str(files / "half1.mrc"), "--i2", str(files / "half2.mrc"),
+        "--mask", str(files / "mask.mrc"), "--angpix", str(PIXEL), "--o", str(tmp_path / "relion"), "--force_mask",
+        "--auto_bfac", "--autob_lowres", "10", "--autob_highres", str(resolution),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    tables = read_star(tmp_path / "relion.star")
+    general = {name: tables["general"].text(name)[0] for name in ("rlnFinalResolution", "rlnBfactorUsedForSharpening")}
+    shells = [SIZE * PIXEL / value for value in (resolution, float(general["rlnFinalResolution"]))]
+    assert abs(shells[0] - shells[1]) <= 1
+    assert result.b_factor == pytest.approx(float(general["rlnBfactorUsedForSharpening"]), rel=0.1)
+    theirs = torch.tensor([float(v) for v in tables["fsc"].text("rlnFourierShellCorrelationMaskedMaps")])
+    masked = result.halves.curves.masked.correlation.float()
+    assert float((masked[1 : len(theirs) - 1] - theirs[1 : len(masked) - 1]).abs().max()) < 0.02
