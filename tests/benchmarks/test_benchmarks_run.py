@@ -110,3 +110,16 @@ def test_the_papers_ablation_runs_and_is_not_done_twice(tmp_path):
     again = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert again == first
     assert (tmp_path / "runs" / "staged_seed1" / "metrics.jsonl").read_bytes() == metrics
+
+
+@pytest.mark.parametrize(
+    ("kills", "full_disks"), [(3, 0), pytest.param(30, 20, marks=pytest.mark.long)], ids=["three", "all"]
+)
+def test_runs_killed_at_random_moments_end_with_the_same_bytes(tmp_path, kills, full_disks):
+    results = tmp_path / "results.jsonl"
+    flags = ["--kills", str(kills), "--full-disks", str(full_disks), "--seed", "1", "--results", str(results)]
+    run_script("bench_come_back.py", *flags)
+    record = json.loads(results.read_text())
+    assert record["same_after_kill"] == kills
+    assert record["killed_in_time"] >= kills // 3  # the others were done before their moment came
+    assert record["clear_errors"] == record["same_after_full_disk"] == record["full_disks"]

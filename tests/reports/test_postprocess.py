@@ -44,7 +44,7 @@ def test_a_run_folder_gives_all_files_and_the_figures(files, tmp_path, capsys) -
     text = capsys.readouterr().out
     record = json.loads((tmp_path / "out" / "validation.json").read_text())
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "validation.json", "fsc.csv", "postprocessed.mrc", "local_resolution.mrc",
+        "validation.json", "fsc.csv", "fsc.xml", "postprocessed.mrc", "local_resolution.mrc",
     }  # fmt: skip
     assert f"{record['resolution_0143']['corrected']:.2f} Å" in text
     assert record["resolution_0143"]["masked"] < record["resolution_0143"]["unmasked"]

@@ -23,10 +23,12 @@ from resmfn.evaluation import (
     local_resolution,
     sharpen,
 )
+from resmfn.reports.compare import write_xml
 from resmfn.reports.inputs import StrPath, read_map_pair, read_mask
 
 HALF_NAMES = ("half1.mrc", "half2.mrc")
-VALIDATION, CURVES, SHARPENED, LOCAL = "validation.json", "fsc.csv", "postprocessed.mrc", "local_resolution.mrc"
+VALIDATION, CURVES, XML = "validation.json", "fsc.csv", "fsc.xml"
+SHARPENED, LOCAL = "postprocessed.mrc", "local_resolution.mrc"
 FOLDER, MASK_NAME = "postprocess", "mask.mrc"
 
 
@@ -162,6 +164,7 @@ def _write(
     }
     with atomic_write(folder / CURVES) as temporary:
         temporary.write_text(fsc_csv_text(table))
+    write_xml(folder / XML, halves, is_masked=True)
     write_map(folder / SHARPENED, sharpened.data, sharpened.pixel_size)
     write_map(folder / LOCAL, local, sharpened.pixel_size)
     with atomic_write(folder / VALIDATION) as temporary:
