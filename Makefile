@@ -77,7 +77,7 @@ check-long: $(DEV_STAMP)
 
 docs: $(DEV_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
-	@echo "open build/site/index.html"
+	@echo "open build/site/index.html; with search: python3 -m http.server --directory build/site"
 
 clean:
 	rm -rf $(VENV) demo build dist benchmarks/out .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -37,7 +37,7 @@ def main() -> None:
     panels += [(f"recorded, to {BOX * PIXEL_SIZE / r:.0f} Å", keep_to(noisy, r)) for r in BANDS]
     figure, axes = plt.subplots(1, len(panels), figsize=(11, 2.2), layout="constrained")
     for axis, (title, picture) in zip(axes, panels, strict=True):
-        axis.imshow(picture, cmap="gray")
+        axis.imshow(picture.numpy(), cmap="gray")
         axis.set_title(title, fontsize=9)
         axis.set_axis_off()
     figure.savefig(IMAGE, dpi=90, metadata={"Software": None})

@@ -111,7 +111,8 @@ def notebook_page(notebook: dict[str, Any], name: str) -> tuple[str, dict[str, b
                 shown = "".join(output.get("text", data.get("text/plain", [])))
                 parts.append(f"```text\n{shown.rstrip()}\n```")
     title, *rest = parts
-    note = f"*Executed from the notebook `docs/tutorials/{name}.ipynb`; its source is `{name}.py` beside it.*"
+    file = f'<a href="{name}.ipynb" download><code>{name}.ipynb</code></a>'
+    note = f"*An executed notebook: {file}. Its source is `docs/tutorials/{name}.py`.*"
     head, _, body = title.partition("\n")
     return "\n\n".join([head, note, body.strip(), *rest]) + "\n", pictures
 

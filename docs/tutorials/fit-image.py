@@ -4,7 +4,7 @@
 # A Residual MFN is one field with several outputs. Each output has a band: frequencies above it are not small, they are
 # absent. Here a photograph of 64 x 64 pixels is fitted coarse to fine, and we look at what each scale holds.
 #
-# For whole sets of images, with tables and half-resolution tests, there is a command: `resmfn fit-image`.
+# For whole sets of images, with tables and half-resolution tests, there is [`resmfn fit-image`](../fit-image.md).
 
 # %%
 import math
@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from resmfn.networks import box_coordinates, residual_mfn
 
 torch.set_num_threads(1)
-photo = plt.imread(cbook.get_sample_data("grace_hopper.jpg")).mean(axis=2) / 255  # comes with matplotlib
+photo = plt.imread(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)).mean(axis=2) / 255  # from matplotlib
 square = photo[20:532, :512].reshape(64, 8, 64, 8).mean(axis=(1, 3))  # 512 x 512 pixels -> 64 x 64
 image = torch.tensor(square - square.mean(), dtype=torch.float32)
 
@@ -76,7 +76,7 @@ with torch.no_grad():
     pictures = [network.evaluate_grid(s, 64) for s in (1, 2, 3)] + [image]
 for column, picture in enumerate(pictures):
     spectrum = np.fft.fftshift(np.fft.fft2(picture.numpy()))
-    axes[0, column].imshow(picture, cmap="gray", vmin=image.min(), vmax=image.max())
+    axes[0, column].imshow(picture.numpy(), cmap="gray", vmin=image.min(), vmax=image.max())
     axes[1, column].imshow(np.log10(np.abs(spectrum) + 1e-3), cmap="magma", vmin=-3, vmax=3)
     axes[0, column].set_title(f"scale {column + 1}" if column < 3 else "image")
     if column < 3:

@@ -97,7 +97,7 @@ for name in ("staged", "staged-residual", "residual-mfn"):
 figure, axes = plt.subplots(2, 3, figsize=(7.5, 5), layout="constrained")
 for column, (name, pair) in enumerate(results.items()):
     for row, picture in enumerate(pair):
-        axes[row, column].imshow(picture, cmap="gray", vmin=image.min(), vmax=image.max())
+        axes[row, column].imshow(picture.numpy(), cmap="gray", vmin=image.min(), vmax=image.max())
         axes[row, column].set_xticks([])
         axes[row, column].set_yticks([])
     axes[0, column].set_title(name)

@@ -102,7 +102,7 @@ outside = ~disk.view(96, 96)
 for axis, picture, title in zip(
     axes, [*pictures, true_picture], ("scale 1", "scale 2", "scale 3", "truth"), strict=True
 ):
-    axis.imshow(picture.masked_fill(outside, 0), cmap="gray", vmin=0, vmax=true_picture.max())
+    axis.imshow(picture.masked_fill(outside, 0).numpy(), cmap="gray", vmin=0, vmax=true_picture.max())
     axis.set(title=title, xticks=[], yticks=[])
 figure.set_label("The object at three scales, and the truth")
 

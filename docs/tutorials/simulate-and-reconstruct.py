@@ -32,7 +32,7 @@ particles = read_particles("particles/particles.star")
 images = particles.read_images(slice(0, 8))
 figure, axes = plt.subplots(1, 8, figsize=(10, 1.5), layout="constrained")
 for axis, picture in zip(axes, images, strict=True):
-    axis.imshow(picture, cmap="gray")
+    axis.imshow(picture.numpy(), cmap="gray")
     axis.set_axis_off()
 figure.set_label("Eight of the simulated particle images")
 
@@ -77,7 +77,7 @@ aligned, true_map = read_map("aligned.mrc").data, read_map("particles/volume.mrc
 figure, axes = plt.subplots(2, 3, figsize=(6.5, 4.4), layout="constrained")
 for row, (volume, title) in enumerate(((aligned, "reconstructed"), (true_map, "truth"))):
     for axis in range(3):
-        axes[row, axis].imshow(volume.sum(dim=axis), cmap="gray")
+        axes[row, axis].imshow(volume.sum(dim=axis).numpy(), cmap="gray")
         axes[row, axis].set(xticks=[], yticks=[])
     axes[row, 0].set_ylabel(title)
 figure.set_label("Sums along z, y and x of the reconstructed map and of the true one")
