@@ -55,7 +55,8 @@ demo: $(RUN_STAMP)
 	@$(BIN)/resmfn reconstruct demo/particles/particles.star --out demo/run --mask-diameter 84
 	@echo "[3/4] map and poses against the truth"
 	@$(BIN)/resmfn evaluate demo/run --reference demo/particles/volume.mrc --true-poses demo/particles/particles_true.star
-	@echo "[4/4] figures"
+	@echo "[4/4] report and figures"
+	@$(BIN)/resmfn report demo/run
 	@$(BIN)/python examples/demo.py demo/run
 
 # --- checks ----------------------------------------------------------------------------------------

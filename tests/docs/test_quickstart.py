@@ -41,13 +41,13 @@ def test_the_demonstration_has_the_same_commands():
 def test_the_commands_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = commands(PAGE)
-    assert [shlex.split(line)[1] for line in lines] == ["simulate", "reconstruct", "evaluate"]
+    assert [shlex.split(line)[1] for line in lines] == ["simulate", "reconstruct", "evaluate", "report"]
     for line in lines:
         _, name, *words = shlex.split(line)
         extra = QUICK if name == "reconstruct" else []
         assert main([name, *[SMALL.get(word, word) for word in words], *extra]) == 0, line
     named = set(re.findall(r"`((?:particles|run)/[\w./]+)`", PAGE))
-    assert {"run/map_filtered.mrc", "run/summary.json", "run/evaluation.png"} <= named
+    assert {"run/map_filtered.mrc", "run/summary.json", "run/evaluation.png", "run/report.html"} <= named
     assert [name for name in sorted(named) if not Path(name).is_file()] == []
 
 
