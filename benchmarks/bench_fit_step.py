@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from records import stamp
 
 from resmfn.core import atomic_write, choose_device, spawn
 from resmfn.fitting.network_stack import NetworkStack
@@ -49,10 +50,11 @@ def main() -> None:
             print(f"{mode:<22} {at_a_time:2d} at a time: {record['ms_per_step_and_image']:8.3f} ms per step and image")
             del trainer
     if options.results:
+        names = {"benchmark": "fit_step", "case": f"{device.type}-{size}-{hidden_dim}"}
         settings = {"size": size, "hidden_dim": hidden_dim, "precision": options.precision, "machine": machine}
         with atomic_write(options.results) as temporary:
             temporary.write_text(
-                json.dumps({**settings, "torch": torch.__version__, "steps": records}, indent=1) + "\n"
+                json.dumps({**names, "made_with": stamp(), **settings, "steps": records}, indent=1) + "\n"
             )
 
 

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from records import stamp
+
 _COORDINATES = ("CoordinateX", "CoordinateY", "ImageName", "MicrographName", "OpticsGroup")
 _CTF = ("CtfMaxResolution", "CtfFigureOfMerit", "DefocusU", "DefocusV", "DefocusAngle", "CtfBfactor", "CtfScalefactor")
 _POSE = ("PhaseShift", "AngleRot", "AngleTilt", "AnglePsi", "OriginXAngst", "OriginYAngst", "ClassNumber")
@@ -99,7 +101,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     make_file(folder / "particles.star", given.n)
     command = [sys.executable, __file__, "--measure", str(folder / "particles.star")]
-    figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    figures = {"benchmark": "star", "case": str(given.n), "made_with": stamp()}
+    figures |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     Path(given.results).parent.mkdir(parents=True, exist_ok=True)
     Path(given.results).write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))

@@ -1,7 +1,7 @@
 """What every figure is kept with: the program, the machine and the moment that it was measured with.
 
-A result file holds records, one JSON object a line (``.jsonl``) or one in all (``.json``). A record names its
-``benchmark`` and ``case``, and has ``made_with`` from :func:`stamp`; the rest are figures.
+A result file holds records: one JSON object a line (``.jsonl``), or one object or a list of them (``.json``). A
+record names its ``benchmark`` and ``case``, and has ``made_with`` from :func:`stamp`; the rest are figures.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def read(path: Path) -> list[dict]:
     text = path.read_text()
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in text.splitlines() if line.strip()]
-    return [json.loads(text)]
+    found = json.loads(text)
+    return found if isinstance(found, list) else [found]
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from resmfn import __version__
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from records import stamp
 
 VARIANTS = ("residual-mfn", "staged-residual", "staged-fair", "staged", "vanilla")
 
@@ -136,16 +136,15 @@ def measure(case: Case, variant: str, seed: int, given: argparse.Namespace) -> d
     kept = ("pose_error_median", "pose_error_mean", "share_beyond_20", "ms_per_image_and_epoch")
     kept += ("cpu_ms_per_image_and_epoch", "cpu_seconds", "peak_memory", "peak_gpu_memory", "device")
     return {
+        "benchmark": "cryoem",
         "case": given.case,
+        "made_with": stamp(),
         "variant": variant,
         "seed": seed,
         "flags": [*case.flags, *given.extra],
         "simulator": "resmfn simulate" if given.simulator is None else Path(given.simulator).name,
         **{name: summary[name] for name in kept},
         **score(folder, data, given.scorer),
-        "resmfn": __version__,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
     }
 
 

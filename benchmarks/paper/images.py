@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -24,6 +25,9 @@ import torch
 from resmfn.core import atomic_write
 from resmfn.fitting import ImageFitConfig, fit_image
 from resmfn.networks import VARIANTS
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from records import stamp
 
 HERE = Path(__file__).resolve().parent.parent
 MEASURES = ("train_psnr", "test_psnr", "train_ssim", "test_ssim")
@@ -42,7 +46,10 @@ def main() -> None:
             print(
                 f"seed {seed} {name}: test PSNR {' '.join(f'{v:.2f}' for v in runs[name][-1]['test_psnr'])}", flush=True
             )
-    report = {"settings": settings_of(options), "variants": {n: summary_of(r) for n, r in runs.items()}}
+    report = {"benchmark": "paper_images", "case": OURS, "made_with": stamp()} | {
+        "settings": settings_of(options),
+        "variants": {n: summary_of(r) for n, r in runs.items()},
+    }
     if {OURS, BASELINE} <= set(runs):
         report[f"{OURS} over {BASELINE}"] = lead_of(runs[OURS], runs[BASELINE])
     options.results.parent.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ def edit_star(data: Path, change: Callable[[str], str]) -> None:
 
 def test_no_such_file(data, refused) -> None:
     (data / "particles.star").unlink()
-    assert "particles.star: cannot be read (No such file or directory)" in refused()
+    assert "particles.star: does not exist; check the name" in refused()
 
 
 def test_not_a_particle_file(data, refused) -> None:

@@ -17,7 +17,7 @@ from resmfn.evaluation import (
     half_map_resolution,
     phase_randomized_fsc,
 )
-from resmfn.evaluation.fsc import _randomize_phases
+from resmfn.evaluation.fsc import randomize_phases
 from resmfn.fourier import fftn_centered, low_pass, shell_index, soft_sphere
 
 
@@ -167,7 +167,7 @@ def test_equal_halves_need_no_correction(generator):
 @pytest.mark.parametrize("box_size", [12, 13])
 def test_randomized_phases_keep_amplitudes_and_the_low_shells(box_size, generator):
     volume = noise(box_size, generator)
-    other = _randomize_phases(volume, 3, generator)
+    other = randomize_phases(volume, 3, generator)
     before, after = fftn_centered(volume), fftn_centered(other)
     low = shell_index(box_size, 3) < 3
     torch.testing.assert_close(after.abs(), before.abs())

@@ -29,7 +29,9 @@ _AS_PUBLISHED = PublishedFlags()
 
 
 def reconstruct(
-    particles: Annotated[Path, Parameter(help="RELION STAR file of the images; for --preset published their folder.")],
+    particles: Annotated[
+        Path, Parameter(help="RELION STAR or cryoSPARC .cs file of the images; for --preset published their folder.")
+    ],
     *,
     out: Annotated[Path, Parameter(help="Run folder to make.")],
     preset: Annotated[
