@@ -17,7 +17,7 @@ pytest.importorskip("mkdocs", reason="NOT TESTED: the site needs resmfn[docs]")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the built site; the build is strict, so that a broken link or anchor fails it."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
