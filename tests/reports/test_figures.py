@@ -1,6 +1,8 @@
 """The picture: whole for every combination of parts, and drawn without touching matplotlib's global state."""
 
 import math
+import os
+import subprocess
 import sys
 
 import pytest
@@ -105,4 +107,6 @@ def test_resolution_ticks_lie_on_the_axis_and_apart(nyquist):
 
 
 def test_no_window_system_is_asked_for():
-    assert "matplotlib.pyplot" not in sys.modules
+    look = "import sys, resmfn.reports.figures, resmfn.reports; sys.exit('matplotlib.pyplot' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", look], check=True, env=environment)
