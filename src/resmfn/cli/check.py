@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from resmfn.cli.input_flags import AllowOutside, DataDir, Passthrough, StripPrefix
+
 _REFUSED = 2
 _SIGNS = {1: "white", -1: "dark", None: "not told"}
 
@@ -17,14 +19,10 @@ def check(
     *,
     metadata_only: Annotated[bool, Parameter(negative=(), help="Open no image stack.")] = False,
     json: Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")] = False,
-    datadir: Annotated[Path | None, Parameter(help="Folder that image names start from.")] = None,
-    strip_prefix: Annotated[str | None, Parameter(help="Taken away from the front of image names.")] = None,
-    allow_outside: Annotated[
-        bool, Parameter(negative=(), help="Let image names lead out of the folder that they start from.")
-    ] = False,
-    passthrough: Annotated[
-        Path | None, Parameter(help="For a .cs file, the one with the fields it lacks [default: found beside it].")
-    ] = None,
+    datadir: DataDir = None,
+    strip_prefix: StripPrefix = None,
+    allow_outside: AllowOutside = False,
+    passthrough: Passthrough = None,
     pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the files say.")] = None,
     samples: Annotated[int, Parameter(help="How many images to read.")] = 300,
 ) -> int:

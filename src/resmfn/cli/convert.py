@@ -7,19 +7,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from resmfn.cli.input_flags import AllowOutside, DataDir, Passthrough, StripPrefix
+
 
 def convert(
     source: Annotated[Path, Parameter(help="A .star or .cs file, an image stack, or a folder with .npy files.")],
     out: Annotated[Path, Parameter(help="A name ending in .star or .cs; any other is a folder for .npy files.")],
     *,
-    datadir: Annotated[Path | None, Parameter(help="Folder that image names start from.")] = None,
-    strip_prefix: Annotated[str | None, Parameter(help="Taken away from the front of image names.")] = None,
-    allow_outside: Annotated[
-        bool, Parameter(negative=(), help="Let image names lead out of the folder that they start from.")
-    ] = False,
-    passthrough: Annotated[
-        Path | None, Parameter(help="For a .cs file, the one with the fields it lacks [default: found beside it].")
-    ] = None,
+    datadir: DataDir = None,
+    strip_prefix: StripPrefix = None,
+    allow_outside: AllowOutside = False,
+    passthrough: Passthrough = None,
     pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the files say.")] = None,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace what exists.")] = False,
 ) -> None:

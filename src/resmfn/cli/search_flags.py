@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from resmfn.cli.input_flags import AllowOutside, DataDir, Passthrough, StripPrefix
 from resmfn.cli.published_flags import CHECK
 
 
@@ -34,11 +35,7 @@ class SearchFlags:
         None
     )
     network_steps: Annotated[int, Parameter(help="Optimizer steps of each network's last fit.")] = 160
-    datadir: Annotated[Path | None, Parameter(help="Folder that image names start from.")] = None
-    strip_prefix: Annotated[str | None, Parameter(help="Taken away from the front of image names.")] = None
-    allow_outside: Annotated[
-        bool, Parameter(negative=(), help="Let image names lead out of the folder that they start from.")
-    ] = False
-    passthrough: Annotated[
-        Path | None, Parameter(help="For a .cs file, the one with the fields it lacks [default: found beside it].")
-    ] = None
+    datadir: DataDir = None
+    strip_prefix: StripPrefix = None
+    allow_outside: AllowOutside = False
+    passthrough: Passthrough = None

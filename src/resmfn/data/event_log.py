@@ -9,13 +9,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
 class EventLog:
-    """Scalars for TensorBoard; does nothing without a folder, or where TensorBoard is not installed."""
+    """Scalars and histograms for TensorBoard; does nothing without a folder, or where TensorBoard is not installed."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -40,3 +41,11 @@ class EventLog:
             for measure, values in measures.items():
                 for i, value in enumerate(values, start=1):
                     self._writer.add_scalar(f"{name}/{measure}/scale{i}", torch.tensor(value), step)
+
+    def add_epoch(self, epoch: int, values: Mapping[str, float], spreads: Mapping[str, Tensor]) -> None:
+        """Add the figures of an epoch, and histograms of those that images have each."""
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, epoch)
+            for name, spread in spreads.items():
+                self._writer.add_histogram(name, spread, epoch)

@@ -238,6 +238,16 @@ def find_shifts(metadata: Metadata, pixel_sizes: np.ndarray | None, dtype: torch
     return torch.from_numpy(origins * unit[:, None]).to(dtype)
 
 
+def defocus_columns(optics: Optics) -> dict[str, Tensor]:
+    """Return the four columns of the optics that RELION keeps for each particle: defocus, its axis, phase shift."""
+    return {
+        "rlnDefocusU": optics.defocus_u,
+        "rlnDefocusV": optics.defocus_v,
+        "rlnDefocusAngle": optics.defocus_angle,
+        "rlnPhaseShift": optics.phase_shift,
+    }
+
+
 def pose_columns(rotation: Tensor, shift: Tensor) -> dict[str, Tensor]:
     """Return the five columns of a pose: three angles in degrees, two origins in Å.
 

@@ -156,27 +156,25 @@ def _center(run: RunContext, start: SearchResult, generator: torch.Generator) ->
 
 def _focus_on_input(run: RunContext) -> Focus:
     radius = stage_radius(FOCUS_STAGE, run.observations, run.space)
-    equations, mask = _at_poses(run, run.index, radius)
-    weak = 0.3 * equations.shell_weights()[: int(radius) + 1]
-    prior = equations.limited_prior(power_prior(equations.solve(mask, weak), mask, int(radius) + 1))
-    return equations, prior, mask, radius
+    return _at_poses(run, run.index, radius)
 
 
 def coarse_map_of(run: RunContext, index: Tensor) -> Tensor:
     """Return a coarse map (M, M, M) of some images alone, at the poses that they have."""
     radius = stage_radius(START_STAGES[-1], run.observations, run.space)
-    equations, mask = _at_poses(run, index, radius)
-    weak = 0.3 * equations.shell_weights()[: int(radius) + 1]
-    prior = equations.limited_prior(power_prior(equations.solve(mask, weak), mask, int(radius) + 1))
+    equations, prior, mask, _ = _at_poses(run, index, radius)
     return equations.solve(mask, prior)
 
 
-def _at_poses(run: RunContext, index: Tensor, radius: float) -> tuple[NormalEquations, Tensor]:
-    """Return the normal equations of images at their poses, and the spherical mask on their grid."""
+def _at_poses(run: RunContext, index: Tensor, radius: float) -> Focus:
+    """Return what images at their poses say of a map up to a radius."""
     grid = run.grid(radius)
     branch = Branch(index, run.poses().select(index))
     equations = NormalEquations(insert_images(run.observations, branch, grid, radius))
-    return equations, sphere_on(grid, run.space, run.device)
+    mask = sphere_on(grid, run.space, run.device)
+    weak = 0.3 * equations.shell_weights()[: int(radius) + 1]
+    prior = equations.limited_prior(power_prior(equations.solve(mask, weak), mask, int(radius) + 1))
+    return equations, prior, mask, radius
 
 
 def search_index(run: RunContext) -> Tensor:

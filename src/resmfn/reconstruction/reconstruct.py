@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import shlex
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +15,7 @@ from resmfn.core import InputError, StoppedError, choose_device
 from resmfn.core.progress import ProgressEvent
 from resmfn.data import ParticleSet, read_particles
 from resmfn.data.run_folder import CONFIG, RunFolder
+from resmfn.reconstruction.bookkeeping import Clock, Teller, save
 from resmfn.reconstruction.coarse import enter_first_phase, focus_step, search_step
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.context import RunContext
@@ -104,7 +102,7 @@ def _reconstruct(
     stop: Callable[[], bool] | None,
     team: Team,
 ) -> ReconstructionResult:
-    started = _Clock()
+    started = Clock()
     particles = read_particles(
         config.particles,
         config.datadir,
@@ -127,7 +125,8 @@ def _reconstruct(
     with ExitStack() as stack:
         with team.refusing_together():
             folder = stack.enter_context(_own_folder(config, team))
-        teller = _Teller(folder, listener if team.leads else None)
+        progress = ProgressFile(folder)
+        teller = Teller(folder, progress, listener if team.leads else None)
         several = f", {team.size} processes" if team.size > 1 else ""
         teller(ProgressEvent("read", f"{_describe(particles, box)} on {device}{several}", 0.0))
         observations = observe(particles, mask_radius=radius, device=device, box_size=box.box_size, team=team)
@@ -139,14 +138,15 @@ def _reconstruct(
             enter_first_phase(run)
         folder.begin()  # all input was read by now: what it lacked left the folder as it was
         write_provenance(folder, device)
-        teller.progress.earlier_seconds = state.seconds
+        progress.earlier_seconds = state.seconds
         if resumed:
             folder.keep_metrics(state.n_metrics)
             teller(ProgressEvent("resume", f"from phase {state.phase}, step {state.step}"))
         while state.phase != "done":
             STEPS[state.phase](run)
-            _save(folder, state, started)
-            write_preview(folder, run)
+            if team.leads:  # the others have the same state
+                save(folder, state, started)
+                write_preview(folder, run)
             _stop_if_asked(stop, folder, state, team, teller)
         summary = team.from_leader(write_results(folder, run) if team.leads else {})
         teller(ProgressEvent("done", str(summary["verdict"]), 1.0))
@@ -154,7 +154,7 @@ def _reconstruct(
 
 
 def _stop_if_asked(
-    stop: Callable[[], bool] | None, folder: RunFolder, state: RunState, team: Team, teller: _Teller
+    stop: Callable[[], bool] | None, folder: RunFolder, state: RunState, team: Team, teller: Teller
 ) -> None:
     if team.from_leader(stop is not None and stop()):
         teller(ProgressEvent("stop", f"asked to stop; saved before phase {state.phase}, step {state.step}"))
@@ -199,47 +199,3 @@ def _describe(particles: ParticleSet, box: WorkingBox) -> str:
     if box.box_size != native:
         text += f", cropped to {box.box_size} of {box.pixel_size:g} Å"
     return text
-
-
-def _save(folder: RunFolder, state: RunState, clock: _Clock) -> None:
-    seconds, cpu_seconds = clock.lap()
-    state.seconds += seconds
-    state.cpu_seconds += cpu_seconds
-    state.peak_memory = max(state.peak_memory, peak_memory())
-    state.n_metrics = folder.count_metrics()
-    folder.save(state.to_dict())
-
-
-def peak_memory() -> int:
-    """Return the largest resident size of this process so far, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-class _Clock:
-    """Wall clock and CPU time since the last look."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.monotonic(), time.process_time()
-
-    def lap(self) -> tuple[float, float]:
-        wall, cpu = time.monotonic(), time.process_time()
-        passed = (wall - self._wall, cpu - self._cpu)
-        self._wall, self._cpu = wall, cpu
-        return passed
-
-
-class _Teller:
-    """Passes progress on to the run's files and to whoever listens."""
-
-    def __init__(self, folder: RunFolder, listener: Callable[[ProgressEvent], None] | None) -> None:
-        self._folder, self._listener = folder, listener
-        self.progress = ProgressFile(folder)
-
-    def __call__(self, event: ProgressEvent) -> None:
-        self._folder.log(f"{event.stage}: {event.message}")
-        self.progress(event)
-        if event.values:
-            self._folder.record(stage=event.stage, **event.values)
-        if self._listener is not None:
-            self._listener(event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from resmfn.core import InputError
+from resmfn.data.spectra import read_spectra
 from resmfn.reports.html.charts import Axes, Line, line_chart
 from resmfn.reports.html.map_sections import slices_section, viewer_section
 from resmfn.reports.html.page import Page, render
 from resmfn.reports.html.pictures import colored, png_uri
 from resmfn.reports.html.text import card, columns, section, table
 from resmfn.reports.html.volumes import pack_map
-from resmfn.reports.run_record import RunRecord
+from resmfn.reports.run_record import METRICS, RunRecord, read_metrics
 
 FIELDS = "fields"
 MOST_BYTES = 5_000_000
@@ -76,7 +75,7 @@ def build_fit_page(record: RunRecord, *, refresh: int = 0) -> str:
     if maps:
         sections += [("map", "Map in 3-D", viewer_section(maps)), ("sections", "Sections", slices_section(maps))]
     sections.append(("scales", "Scales", _scales(shown, len(fields))))
-    measured = read_measures(record.folder / "metrics.jsonl")
+    measured = read_metrics(record.folder / METRICS, {"name", "epoch"})
     if measured:
         sections.append(("progress", "How it went", _progress(measured, [f.name for f in shown])))
     body = card(table(record.config), "Settings")
@@ -113,25 +112,8 @@ def read_fields(folder: Path) -> list[FittedScales]:
     return found
 
 
-def read_measures(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a fit's metrics; the last may be half written while it goes on."""
-    rows = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and {"name", "epoch"} <= set(row):
-            rows.append(row)
-    return rows
-
-
 def _read_spectra(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name].astype(np.float64) for name in ("scales", "truth", "half_widths", "extents")}
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise InputError(f"{path}: no spectra of a fit ({error}); remove it") from error
+    return {name: values.double().numpy() for name, values in vars(read_spectra(path)).items()}
 
 
 def _numbered(folder: Path, pattern: str) -> list[Path]:

@@ -97,7 +97,7 @@ def read_run(run: StrPath) -> RunRecord:
         summary=_read_json(folder / SUMMARY),
         progress=_read_json(folder / "progress.json"),
         provenance=_read_json(folder / "provenance.json"),
-        metrics=_read_lines(folder / METRICS),
+        metrics=read_metrics(folder / METRICS, {"stage"}),
         maps=find_maps(folder),
         fsc=read_fsc_table(folder / FSC_NAME) if (folder / FSC_NAME).is_file() else {},
         particles=_read_particles(folder / PARTICLES_NAME),
@@ -137,15 +137,15 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines; the last may be half written while the run goes on."""
+def read_metrics(path: Path, needs: set[str]) -> list[dict[str, Any]]:
+    """Read the lines of JSON that have certain names; the last may be half written while the run goes on."""
     rows = []
     for line in path.read_text().splitlines() if path.is_file() else []:
         try:
             row = json.loads(line)
         except ValueError:
             continue
-        if isinstance(row, dict) and "stage" in row:
+        if isinstance(row, dict) and needs <= set(row):
             rows.append(row)
     return rows
 

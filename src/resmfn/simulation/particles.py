@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from resmfn.core import InputError, spawn
-from resmfn.data.metadata import pose_columns
+from resmfn.data.metadata import defocus_columns, pose_columns
 from resmfn.data.mrc import DensityMap, ImageStackWriter, read_stack_images, read_stack_info, write_map
 from resmfn.data.particles import read_particles
 from resmfn.data.published import VOLUME_FILE, published_folder_name, write_published
@@ -159,12 +159,7 @@ def _write_stars(
     n = len(next(iter(poses.values())))
     columns: dict[str, Column] = {PARTICLE_COLUMN: [f"{i:06d}@{STACK_FILE}" for i in range(1, n + 1)]}
     if optics is not None:
-        columns |= {
-            "rlnDefocusU": optics.defocus_u,
-            "rlnDefocusV": optics.defocus_v,
-            "rlnDefocusAngle": optics.defocus_angle,
-            "rlnPhaseShift": optics.phase_shift,
-        }
+        columns |= defocus_columns(optics)
     columns["rlnOpticsGroup"] = torch.ones(n, dtype=torch.int64)
     group: dict[str, Column] = {
         "rlnOpticsGroup": [1],

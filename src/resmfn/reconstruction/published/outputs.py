@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from resmfn.data import Table, write_map, write_star
-from resmfn.data.metadata import pose_columns
+from resmfn.data.metadata import defocus_columns, pose_columns
 from resmfn.data.published import STACK_FILE
 from resmfn.data.run_folder import RunFolder
 from resmfn.data.star import PARTICLE_COLUMN, Column, format_cells
@@ -85,12 +84,7 @@ def _write_star(path: Path, images: PublishedImages, rotation: Tensor) -> None:
     columns: dict[str, Column] = {PARTICLE_COLUMN: [f"{i:06d}@{STACK_FILE}" for i in range(1, n + 1)]}
     optics = images.optics
     if optics is not None:
-        columns |= {
-            "rlnDefocusU": optics.defocus_u,
-            "rlnDefocusV": optics.defocus_v,
-            "rlnDefocusAngle": optics.defocus_angle,
-            "rlnPhaseShift": optics.phase_shift,
-        }
+        columns |= defocus_columns(optics)
     columns["rlnOpticsGroup"], group = _optics_groups(images, optics)
     columns |= pose_columns(rotation.double(), torch.zeros(n, 2, dtype=torch.float64))
     tables = {"optics": group, "particles": columns}
@@ -120,28 +114,3 @@ def _optics_groups(images: PublishedImages, optics: Optics | None) -> tuple[Tens
 
 def _table(columns: dict[str, Column]) -> Table:
     return Table(version=_RELION_31).with_columns({k: format_cells(v) for k, v in columns.items()})
-
-
-class BoardWriter:
-    """Figures and histograms of pose errors for TensorBoard, where that is installed; nothing otherwise."""
-
-    def __init__(self, folder: Path) -> None:
-        self._writer: Any = None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return
-        self._writer = SummaryWriter(str(folder))
-
-    def write(self, epoch: int, values: dict[str, float], errors: Tensor) -> None:
-        """Write what an epoch gave."""
-        if self._writer is None:
-            return
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, epoch)
-        self._writer.add_histogram("pose_error", errors, epoch)
-
-    def close(self) -> None:
-        """Write what is left."""
-        if self._writer is not None:
-            self._writer.close()

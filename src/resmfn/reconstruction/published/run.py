@@ -10,20 +10,20 @@ import torch
 
 from resmfn.core import choose_device
 from resmfn.core.progress import Listener, ProgressEvent
+from resmfn.data.event_log import EventLog
 from resmfn.data.run_folder import RunFolder
 from resmfn.evaluation import align_poses
+from resmfn.reconstruction.bookkeeping import Clock, Teller, save
 from resmfn.reconstruction.published.config import PublishedConfig
 from resmfn.reconstruction.published.fitting import PublishedFit
 from resmfn.reconstruction.published.images import PublishedImages, read_images
 from resmfn.reconstruction.published.outputs import (
     LOST,
-    BoardWriter,
     write_epoch_maps,
     write_published_results,
     write_true_poses,
 )
 from resmfn.reconstruction.published.state import PublishedState
-from resmfn.reconstruction.reconstruct import peak_memory
 from resmfn.reconstruction.signs_of_life import write_provenance
 
 
@@ -60,7 +60,7 @@ def reconstruct_published(config: PublishedConfig, listener: Listener | None = N
     InputError
         The input cannot be used. Nothing is left behind then.
     """
-    clock = _Clock()
+    clock = Clock()
     device = choose_device(config.device)
     with RunFolder(config) as folder:
         images = read_images(config, device)
@@ -71,24 +71,21 @@ def reconstruct_published(config: PublishedConfig, listener: Listener | None = N
         folder.keep_metrics(state.n_metrics)
         write_provenance(folder, device)
         write_true_poses(folder.path, images)
-        tell = _Teller(folder, listener)
+        tell = Teller(folder, listener)
         tell(ProgressEvent("read", _describe(config, images, device), 0.0))
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        board = BoardWriter(folder.path / "tensorboard")
-        while fit.epoch < config.epochs:
-            _epoch(fit, state, folder, tell, board)
-            clock.lap(state)
-            fit.store(state)
-            state.n_metrics = folder.count_metrics()
-            folder.save(state.to_dict())
-        board.close()
+        with EventLog(folder.path / "tensorboard") as events:
+            while fit.epoch < config.epochs:
+                _epoch(fit, state, folder, tell, events)
+                fit.store(state)
+                save(folder, state, clock)
         summary = write_published_results(folder, fit, state)
         tell(ProgressEvent("done", str(summary["verdict"]), 1.0))
     return PublishedResult(config.out, summary)
 
 
-def _epoch(fit: PublishedFit, state: PublishedState, folder: RunFolder, tell: _Teller, board: BoardWriter) -> None:
+def _epoch(fit: PublishedFit, state: PublishedState, folder: RunFolder, tell: Teller, events: EventLog) -> None:
     """Run one epoch, judge its poses, write its maps and its line of the log."""
     wall, cpu = time.monotonic(), time.process_time()
     values = fit.run_epoch()
@@ -107,7 +104,7 @@ def _epoch(fit: PublishedFit, state: PublishedState, folder: RunFolder, tell: _T
     }
     if fit.epoch % fit.config.save_every == 0 or fit.epoch == fit.config.epochs:
         write_epoch_maps(folder.path / "maps", fit)
-    board.write(fit.epoch, values, errors)
+    events.add_epoch(fit.epoch, values, {"pose_error": errors})
     message = (
         f"epoch {fit.epoch} of {fit.config.epochs}, scale {values['scale']}: loss {values['loss']:.4f}, poses "
         f"{values['pose_error_median']:.1f}° off (median), {100 * values['share_beyond_20']:.0f} % beyond 20°"
@@ -119,31 +116,3 @@ def _describe(config: PublishedConfig, images: PublishedImages, device: torch.de
     box = images.box_size
     start = "random poses" if config.start_turn is None else f"TRUE poses turned by {config.init_from_truth} degrees"
     return f"{len(images)} images of {box} x {box} pixels of {images.pixel_size:g} Å, {start}, on {device}"
-
-
-class _Clock:
-    """Adds the time since the last look to a state."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.monotonic(), time.process_time()
-
-    def lap(self, state: PublishedState) -> None:
-        wall, cpu = time.monotonic(), time.process_time()
-        state.seconds += wall - self._wall
-        state.cpu_seconds += cpu - self._cpu
-        state.peak_memory = max(state.peak_memory, peak_memory())
-        self._wall, self._cpu = wall, cpu
-
-
-class _Teller:
-    """Passes progress on to the run's files and to whoever listens."""
-
-    def __init__(self, folder: RunFolder, listener: Listener | None) -> None:
-        self._folder, self._listener = folder, listener
-
-    def __call__(self, event: ProgressEvent) -> None:
-        self._folder.log(f"{event.stage}: {event.message}")
-        if event.values:
-            self._folder.record(stage=event.stage, **event.values)
-        if self._listener is not None:
-            self._listener(event)

@@ -1,0 +1,15 @@
+"""Flags that say how a particle file is read, the same for every command that reads one."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+DataDir = Annotated[Path | None, Parameter(help="Folder that image names start from.")]
+StripPrefix = Annotated[str | None, Parameter(help="Taken away from the front of image names.")]
+AllowOutside = Annotated[
+    bool, Parameter(negative=(), help="Let image names lead out of the folder that they start from.")
+]
+Passthrough = Annotated[
+    Path | None, Parameter(help="For a .cs file, the one with the fields it lacks [default: found beside it].")
+]
