@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from resmfn.cli.main import main
-from resmfn.data import ImageStackWriter
+from resmfn.data import ImageStackWriter, read_map, write_map
 
 STAR = """
 data_optics
@@ -101,3 +101,31 @@ def test_refused_particles_leave_nothing(star, capsys):
     assert main(["convert", str(star), str(out)]) == 2
     assert "poses are needed" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_map_that_is_no_cube_is_checked_and_made_one(tmp_path, capsys):
+    slab, cube = tmp_path / "slab.map", tmp_path / "cube.mrc"
+    write_map(slab, torch.rand(4, 6, 8), 1.5)
+    assert main(["check", str(slab)]) == 0
+    out = capsys.readouterr().out
+    assert "voxels          8 x 6 x 4 along x, y, z\nvoxel size      1.5 x 1.5 x 1.5 Å\n" in out
+    assert "note            where maps are compared or masked" in out
+    assert main(["convert", str(slab), str(cube)]) == 0
+    assert capsys.readouterr().out == f"a map of 8 voxels a side: {cube} written\n"
+    assert read_map(cube).pixel_size == 1.5
+    assert main(["check", str(cube), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["readable"], record["sides"], record["notes"]) == (True, [8, 8, 8], [])
+
+
+def test_a_map_without_voxel_size_is_read_when_it_is_given(tmp_path, capsys):
+    write_map(tmp_path / "x.map", torch.rand(4, 4, 4), 0.0)
+    assert main(["check", str(tmp_path / "x.map")]) == 2
+    assert "voxel size      not told" in (out := capsys.readouterr().out)
+    assert "would fail" in out
+    assert main(["check", str(tmp_path / "x.map"), "--pixel-size", "2"]) == 0
+    assert main(["convert", str(tmp_path / "x.map"), str(tmp_path / "y.mrc")]) == 2
+    assert "give --pixel-size" in capsys.readouterr().err
+    assert not (tmp_path / "y.mrc").exists()
+    assert main(["convert", str(tmp_path / "x.map"), str(tmp_path / "y.mrc"), "--pixel-size", "2"]) == 0
+    assert read_map(tmp_path / "y.mrc").pixel_size == 2

@@ -7,7 +7,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from resmfn.core import InputError
-from resmfn.data import read_map, read_particles, read_stack_images
+from resmfn.data import read_map, read_particles, read_stack_images, read_stored_map
 
 pytestmark = [pytest.mark.shared, pytest.mark.filterwarnings("ignore:(Map ID string|Unrecognised machine stamp)")]
 
@@ -139,22 +139,49 @@ def test_particle_stacks_are_read_as_mrcfile_reads_them(shared):
         assert torch.equal(particles.read_images(slice(None)), torch.from_numpy(expected.astype(np.float32)))
 
 
-def test_maps_are_read_as_mrcfile_reads_them_or_refused(shared):
-    refused = {}
-    for path in sorted((shared / "corpus" / "maps").iterdir()):
+def cube_refusal(path, shape):
+    """Say what must keep a map from being used as a cube: what its header says, and its shape, None if nothing."""
+    with mrcfile.open(path, permissive=True, header_only=True) as file:
+        voxel, angles = file.voxel_size.tolist(), file.header.cellb.tolist()
+    if min(voxel) <= 0:
+        return "does not say the voxel size"
+    if any(abs(angle - 90) > 0.01 for angle in angles):
+        return "must be at right angles"
+    if max(voxel) > 1.001 * min(voxel):
+        return "voxels must be cubes"
+    return "must be a cube here" if len(set(shape)) > 1 else None
+
+
+def test_all_maps_are_read_as_mrcfile_reads_them_and_used_as_cubes_where_they_can_be(shared):
+    paths = sorted((shared / "corpus" / "maps").iterdir())
+    refused = set()
+    for path in paths:
         with mrcfile.open(path, permissive=True) as file:
-            expected, order = file.data, (file.header.maps, file.header.mapr, file.header.mapc)
-            voxel = float(file.voxel_size.x)
-        try:
-            found = read_map(path)
-        except InputError as error:
-            refused[path.name] = str(error)
-            continue
-        expected = expected.transpose([order.index(axis) for axis in (3, 2, 1)])
-        assert np.array_equal(found.data, expected.astype(np.float32)), path.name
-        assert found.pixel_size == pytest.approx(voxel, rel=1e-5)
-    assert all("must be a cube" in text or "must be cubes" in text or "voxel size" in text for text in refused.values())
-    assert len(refused) < 9
+            order = (file.header.maps, file.header.mapr, file.header.mapc)
+            expected = file.data.transpose([order.index(axis) for axis in (3, 2, 1)]).astype(np.float32)
+            voxel = file.voxel_size.tolist()
+        stored = read_stored_map(path)
+        assert np.array_equal(stored.data, expected), path.name
+        if min(voxel) > 0:
+            assert stored.voxel_size == pytest.approx(voxel, rel=1e-5), path.name
+        else:
+            assert stored.voxel_size is None
+        reason = cube_refusal(path, expected.shape)
+        if reason is None:
+            assert read_map(path).pixel_size == pytest.approx(voxel[0], rel=1e-5)
+        else:
+            refused.add(reason)
+            with pytest.raises(InputError, match=reason) as caught:
+                read_map(path)
+            assert path.name in str(caught.value)
+            assert "\n" not in str(caught.value)
+        cube = read_map(path, 2.0, pad=True)  # whatever the header says, and whatever the shape
+        assert cube.data.shape == (max(expected.shape),) * 3
+        assert float(cube.data.double().square().sum()) == pytest.approx(
+            float((expected.astype(float) ** 2).sum()), rel=1e-6
+        )
+    assert len(paths) == 15
+    assert len(refused) == 3  # there are examples of all but slanted voxels
 
 
 def test_one_set_in_two_layouts_is_the_same(shared):

@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resmfn.core import InputError, ResmfnError, ShapeError
-from resmfn.data import ImageStackWriter, read_map, read_stack_images, read_stack_info, write_map
+from resmfn.data import (
+    ImageStackWriter,
+    is_map_file,
+    read_map,
+    read_stack_images,
+    read_stack_info,
+    read_stored_map,
+    write_map,
+)
 
 
 @pytest.fixture
@@ -107,10 +115,54 @@ def test_map_must_exist(tmp_path):
         read_map(tmp_path)
 
 
-def test_map_must_be_a_cube(tmp_path):
-    write_map(tmp_path / "slab.mrc", torch.rand(2, 3, 4), 1.0)
-    with pytest.raises(InputError, match=r"slab\.mrc: the map must be a cube, but it has 4 x 3 x 2 voxels"):
+def test_a_map_that_is_no_cube_is_refused_or_padded_about_its_middle(tmp_path):
+    slab = torch.rand(2, 3, 4)
+    write_map(tmp_path / "slab.mrc", slab, 1.0)
+    assert torch.equal(read_stored_map(tmp_path / "slab.mrc").data, slab)
+    with pytest.raises(InputError, match=r"slab\.mrc: the map must be a cube here, but it has 4 x 3 x 2 voxels"):
         read_map(tmp_path / "slab.mrc")
+    cube = read_map(tmp_path / "slab.mrc", pad=True)
+    assert (cube.data.shape, cube.pixel_size) == ((4, 4, 4), 1.0)
+    assert torch.equal(cube.data[1:3, 1:4], slab)
+    assert cube.data[2, 2, 2] == slab[1, 1, 2]  # voxel side // 2 stays the origin
+    assert float(cube.data.sum()) == pytest.approx(float(slab.sum()), rel=1e-6)
+
+
+def test_a_slab_is_not_padded_to_gigabytes(tmp_path):
+    write_map(tmp_path / "stack.mrc", torch.rand(100, 12, 12), 1.0)
+    with pytest.raises(InputError, match="12 x 12 x 100 voxels are too far from a cube .* is it a stack of images"):
+        read_map(tmp_path / "stack.mrc", pad=True)
+
+
+def test_axes_must_be_at_right_angles_unless_the_voxel_size_is_given(map_file):
+    patch_header(map_file, cellb=(90.0, 94.5, 90.0))
+    assert read_stored_map(map_file).cell_angles == (90, 94.5, 90)
+    with pytest.raises(InputError, match=r"at right angles, but they are at 90, 94\.5, 90°; resample"):
+        read_map(map_file)
+    assert read_map(map_file, 2.0).pixel_size == 2.0
+    patch_header(map_file, cellb=(0.0, 0.0, 0.0))  # old programs leave them out
+    assert read_map(map_file).pixel_size == 1.31
+
+
+def test_the_origin_is_what_either_convention_of_the_header_says(map_file):
+    patch_header(map_file, nxstart=-2, nystart=3, nzstart=0)
+    assert read_stored_map(map_file).origin == (-2.62, 3.93, 0.0)
+    patch_header(map_file, mapc=3, mapr=1, maps=2)  # starts count along columns, rows and sections
+    assert read_stored_map(map_file).origin == (3.93, 0.0, -2.62)
+    patch_header(map_file, origin=(1.0, 2.0, 3.0))
+    assert read_stored_map(map_file).origin == (1.0, 2.0, 3.0)
+
+
+def test_maps_are_told_from_stacks(map_file, tmp_path):
+    assert is_map_file(map_file)
+    patch_header(map_file, ispg=0, mz=1)
+    assert not is_map_file(map_file)
+    write_map(tmp_path / "images.mrc", torch.rand(3, 4, 4), 1.0)
+    assert not is_map_file(tmp_path / "images.mrc")
+    (tmp_path / "images.mrc").rename(tmp_path / "slab.map")
+    assert is_map_file(tmp_path / "slab.map")
+    (tmp_path / "x.star").write_text("data_\n")
+    assert not is_map_file(tmp_path / "x.star")
 
 
 def test_voxels_must_be_cubes(map_file):
@@ -279,39 +331,3 @@ def test_a_map_on_a_full_disk_is_one_line(tmp_path):
     with small_files_only(), pytest.raises(InputError, match=r"cannot write .*x\.mrc: File too large"):
         write_map(tmp_path / "x.mrc", torch.rand(16, 16, 16), 1.0)
     assert list(tmp_path.iterdir()) == []
-
-
-CUBES = {
-    "6824.mrc": (70, 2.64),
-    "EMD-3197.map": (20, 11.4),
-    "EMD-3197.map.bz2": (20, 11.4),
-    "emd_3197.map.gz": (20, 11.4),
-    "emd_1832.map": (64, 5.7),
-    "emd_5625.map": (56, 4.23),
-    "hand-vol.mrc": (64, 1.0),
-    "toymodel_small_nocenter.mrc": (30, 1.0),
-}
-
-
-@pytest.mark.shared
-@pytest.mark.parametrize("name", CUBES)
-def test_maps_of_other_programs_are_read_as_mrcfile_reads_them(shared, name):
-    read = read_map(shared / "corpus" / "maps" / name)
-    assert (read.box_size, read.pixel_size) == CUBES[name]
-    with mrcfile.open(shared / "corpus" / "maps" / name) as file:
-        assert np.array_equal(read.data.numpy(), file.data)
-
-
-@pytest.mark.shared
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("2566_3J6B_9.mrc", "35 x 52 x 47 voxels"),
-        ("3nzd.ccp4.gz", "105 x 100 x 103 voxels"),  # stored as y, x, z
-        ("50S-vol.mrc", "32 x 32 x 128 voxels"),
-        ("clean70SRibosome_vol_65p.mrc", "does not say the voxel size"),
-    ],
-)
-def test_maps_of_other_programs_that_cannot_be_used_are_named(shared, name, message):
-    with pytest.raises(InputError, match=message):
-        read_map(shared / "corpus" / "maps" / name)

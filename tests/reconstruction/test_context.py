@@ -67,6 +67,8 @@ def test_a_mask_file_is_used_as_it_is_on_every_grid(context, tmp_path) -> None:
     run = context(mask=tmp_path / "mask.mrc")
     assert torch.equal(run.mask_on(run.full), mask)
     coarse = run.mask_on(MapGrid(BOX, 12))
+    write_map(tmp_path / "silent.mrc", mask, 0.0)  # a header without voxel size: the box tells
+    assert torch.equal(context(mask=tmp_path / "silent.mrc").user_mask, mask)
     torch.testing.assert_close(coarse, resize_map(mask, 12).clamp(0, 1))
 
 

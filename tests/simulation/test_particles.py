@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from resmfn.core import InputError
-from resmfn.data import read_map, read_particles, read_star
+from resmfn.data import read_map, read_particles, read_star, write_map
 from resmfn.data.published import read_published
 from resmfn.physics import FourierSliceProjector, ImageFormation
 from resmfn.simulation.config import SimulationConfig
@@ -70,6 +70,16 @@ def test_optics_are_drawn_from_their_ranges(make):
     assert {float(v) for v in optics.phase_shift} == {90.0}
     torch.testing.assert_close(optics.amplitude_contrast[0], torch.tensor(0.07))
     torch.testing.assert_close(optics.spherical_aberration[0], torch.tensor(1.4))
+
+
+def test_a_map_that_is_no_cube_is_simulated_in_the_middle_of_one(make, map_file, tmp_path):
+    whole = read_map(map_file)
+    write_map(tmp_path / "cropped.mrc", whole.data[4:-2, 2:-2], 2.0)  # 18 x 20 x 24 voxels
+    folder, made = make(source=tmp_path / "cropped.mrc")
+    kept = torch.zeros_like(whole.data)
+    kept[3:-3, 2:-2] = whole.data[4:-2, 2:-2]
+    assert made.box_size == 24
+    assert torch.equal(read_map(folder / "volume.mrc").data, kept)
 
 
 def test_images_are_those_of_volume_and_truth(make, map_file):

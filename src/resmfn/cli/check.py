@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,9 @@ _SIGNS = {1: "white", -1: "dark", None: "not told"}
 
 
 def check(
-    particles: Annotated[Path, Parameter(help="A .star or .cs file, an image stack, or a folder with .npy files.")],
+    particles: Annotated[
+        Path, Parameter(help="A .star or .cs file, an image stack, a folder with .npy files, or a map.")
+    ],
     *,
     metadata_only: Annotated[bool, Parameter(negative=(), help="Open no image stack.")] = False,
     json: Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")] = False,
@@ -26,14 +29,18 @@ def check(
     pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the files say.")] = None,
     samples: Annotated[int, Parameter(help="How many images to read.")] = 300,
 ) -> int:
-    """Say what a particle set is and what would fail, before hours are spent.
+    """Say what a particle set or a map is and what would fail, before hours are spent.
 
     Exit code 0: it can be read. 2: it is refused, with the reason.
     """
     from resmfn.core import ResmfnError
-    from resmfn.data import inspect_particles, read_particles
+    from resmfn.data import inspect_map, inspect_particles, is_map_file, read_particles
 
     try:
+        if is_map_file(particles):
+            seen = inspect_map(particles, pixel_size).as_dict()
+            print(json_text.dumps({"readable": not seen["would_fail"], **seen}, indent=1) if json else _map_table(seen))
+            return _REFUSED if seen["would_fail"] else 0
         found = read_particles(
             particles,
             datadir,
@@ -87,6 +94,25 @@ def _table(record: dict[str, Any]) -> str:
         rows += [("time, about", f"{record['cpu_seconds'] / 60:.0f} minutes of one CPU at the full box")]
     lines = [f"{name:<15} {text}" for name, text in rows]
     return "\n".join([*lines, *(f"would fail      {reason}" for reason in record["would_fail"])])
+
+
+def _map_table(record: dict[str, Any]) -> str:
+    def three(values: Sequence[float], separator: str, unit: str) -> str:
+        return f"{separator.join(f'{value:g}' for value in values)} {unit}"
+
+    voxel = record["voxel_size"]
+    rows = [
+        ("voxels", three(record["sides"], " x ", "along x, y, z")),
+        ("voxel size", three(voxel, " x ", "Å") if voxel else "not told"),
+        ("cell angles", three(record["cell_angles"], ", ", "degrees")),
+        ("first voxel at", three(record["origin"], ", ", "Å (ignored: the middle voxel is the origin)")),
+        (
+            "values",
+            f"{record['minimum']:g} to {record['maximum']:g}, mean {record['mean']:g} ± {record['deviation']:g}",
+        ),
+    ]
+    rows += [("note", note) for note in record["notes"]] + [("would fail", reason) for reason in record["would_fail"]]
+    return "\n".join(f"{name:<15} {text}" for name, text in rows)
 
 
 def _listed(values: list[float], unit: str) -> str:

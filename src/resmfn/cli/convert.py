@@ -11,8 +11,11 @@ from resmfn.cli.input_flags import AllowOutside, DataDir, Passthrough, StripPref
 
 
 def convert(
-    source: Annotated[Path, Parameter(help="A .star or .cs file, an image stack, or a folder with .npy files.")],
-    out: Annotated[Path, Parameter(help="A name ending in .star or .cs; any other is a folder for .npy files.")],
+    source: Annotated[Path, Parameter(help="A .star or .cs file, an image stack, a folder with .npy files, or a map.")],
+    out: Annotated[
+        Path,
+        Parameter(help="Ends in .star or .cs, of a map in .mrc; any other is a folder for .npy files."),
+    ],
     *,
     datadir: DataDir = None,
     strip_prefix: StripPrefix = None,
@@ -24,12 +27,18 @@ def convert(
     """Write particles in another format: RELION STAR, cryoSPARC .cs, or the folder of .npy files of published data.
 
     Every row, column and pose is kept, rows in their order. Images stay where they are; names of them stay as they are.
+    A map of any shape, packed or with axes in another order, becomes a cube in a plain .mrc file, zeros around it.
     """
     from resmfn.core import InputError
-    from resmfn.data import convert_particles
+    from resmfn.data import convert_particles, read_map, write_map
 
     if out.exists() and not overwrite:
         raise InputError(f"{out}: exists already; give another name, or --overwrite")
+    if out.suffix == ".mrc":
+        density = read_map(source, pixel_size, pad=True)
+        write_map(out, density.data, density.pixel_size)
+        print(f"a map of {density.box_size} voxels a side: {out} written")
+        return
     particles, written = convert_particles(
         source,
         out,

@@ -1,161 +1,42 @@
-"""Density maps and image stacks in MRC files.
-
-Arrays are [z, y, x]; the origin is voxel or pixel ``box_size // 2``, whatever the header says about offsets.
-Stacks are read by memory map and written as a stream, so neither needs memory for all images at once.
-"""
+"""Image stacks in MRC files: read by memory map and written as a stream, so that memory never holds all images."""
 
 from __future__ import annotations
 
 import errno
 import math
 import os
-import sys
-import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from resmfn.core import InputError, ResmfnError, ShapeError, atomic_write
+from resmfn.core import InputError, ShapeError, atomic_write
 from resmfn.data.mrc_header import (
     HEADER_BYTES,
     MrcHeader,
     Statistics,
     build_header,
     compression,
-    open_maybe_compressed,
     read_header,
 )
 from resmfn.data.npy import NPY_MAGIC, read_npy_header
 
-_ISOTROPY = 1e-3  # relative difference between voxel sides that is still called cubic
 _COPY_BYTES = 64 * 2**20
-#: How many times its size a packed file can unpack to. bzip2 packs a run of zeros into next to nothing.
-_LARGEST_RATIO = {"": 1, "gzip": 1032, "bzip2": 100_000}
-_LARGEST_UNPACKED = 8 * 2**30  # bytes, of a packed file: 1,290 voxels along each side
 
 
-@dataclass(frozen=True)
-class DensityMap:
-    """A cubic map and its sampling."""
-
-    data: Tensor  #: (box_size,) * 3, [z, y, x]
-    pixel_size: float  #: Å per voxel
-
-    @property
-    def box_size(self) -> int:
-        """Voxels along each side."""
-        return int(self.data.shape[-1])
-
-
-def read_map(path: str | os.PathLike[str], pixel_size: float | None = None) -> DensityMap:
-    """Read a cubic map from .mrc, .map or .ccp4, plain or compressed with gzip or bzip2.
-
-    Axes that the file stores in another order are brought to [z, y, x]; its start and origin fields are ignored.
-
-    Parameters
-    ----------
-    path
-        The file.
-    pixel_size
-        Å per voxel, in place of what the header says.
-
-    Returns
-    -------
-    DensityMap
-        The map as float32.
-
-    Raises
-    ------
-    InputError
-        The file is missing, damaged, not cubic, holds NaN or infinite values, or does not tell its voxel size.
-    """
-    path = Path(path)
-    packed = compression(path)
-    with open_maybe_compressed(path) as file:
-        header = read_header(path, file)
-        # The header is not believed before the file is long enough for it: nothing is allocated for a wild one.
-        possible = min(path.stat().st_size * _LARGEST_RATIO[packed], _LARGEST_UNPACKED if packed else sys.maxsize)
-        _require_complete(path, header, possible - header.data_offset)
-        raw = _read_all(path, file, header.data_offset - HEADER_BYTES, header.data_bytes)
-    _require_complete(path, header, len(raw))
-    stored = np.frombuffer(raw, dtype=header.dtype).reshape(header.shape)
-    with np.errstate(invalid="ignore"):  # NaN that signals: found below
-        data = stored.transpose([header.axis_order.index(axis) for axis in (3, 2, 1)]).astype(np.float32)
-    if len(set(data.shape)) != 1:
-        sides = " x ".join(map(str, reversed(data.shape)))
-        raise InputError(f"{path}: the map must be a cube, but it has {sides} voxels; pad or crop it to a cube")
-    if not np.isfinite(data).all():
-        raise InputError(f"{path}: the map holds NaN or infinite values; repair it or write it anew")
-    return DensityMap(torch.from_numpy(data), pixel_size or _voxel_size(path, header))
-
-
-def _read_all(path: Path, file: IO[bytes], skip: int, size: int) -> bytes:
-    """Return so many bytes, or all there are, after skipping some; memory grows with what is there."""
-    parts: list[bytes] = []
-    try:
-        while skip and (part := file.read(min(skip, _COPY_BYTES))):
-            skip -= len(part)
-        while size and (part := file.read(min(size, _COPY_BYTES))):
-            parts.append(part)
-            size -= len(part)
-    except (EOFError, OSError, zlib.error) as error:
-        raise InputError(f"{path}: the compressed file is damaged ({error}); copy it again") from error
-    return b"".join(parts)
-
-
-def _voxel_size(path: Path, header: MrcHeader) -> float:
-    x, y, z = header.voxel_size
-    if x <= 0 or y <= 0:
-        raise InputError(f"{path}: the header does not say the voxel size; give --pixel-size in Å")
-    if max(x, y, z or x) - min(x, y, z or x) > _ISOTROPY * x:
-        raise InputError(
-            f"{path}: voxels must be cubes, but they measure {x:.4g} x {y:.4g} x {z:.4g} Å; "
-            "resample the map, or give --pixel-size if the header is wrong"
-        )
-    return x
-
-
-def _require_complete(path: Path, header: MrcHeader, available: int) -> None:
+def require_complete(path: Path, header: MrcHeader, available: int) -> None:
+    """Refuse a file with fewer bytes of numbers than its header announces."""
     if available < header.data_bytes:
         shape = " x ".join(map(str, reversed(header.shape)))
         raise InputError(
             f"{path}: the file is truncated: {shape} numbers take {header.data_bytes} bytes, "
             f"but {max(0, available)} are there; copy it again"
         )
-
-
-def write_map(path: str | os.PathLike[str], data: Tensor, pixel_size: float) -> None:
-    """Write a map [z, y, x] as float32, in one step: the file is whole or not there.
-
-    Parameters
-    ----------
-    path
-        The file; one that exists is replaced.
-    data
-        (depth, height, width).
-    pixel_size
-        Å per voxel.
-    """
-    if data.ndim != 3:
-        raise ShapeError(f"a map must have 3 dimensions, got shape {tuple(data.shape)}")
-    values = data.detach().to("cpu", torch.float32).contiguous().numpy()
-    if not np.isfinite(values).all():
-        raise ResmfnError(f"{path}: the map to write holds NaN or infinite values; what made it has failed")
-    statistics = Statistics(
-        minimum=float(values.min()),
-        maximum=float(values.max()),
-        mean=float(values.mean(dtype=np.float64)),
-        deviation=float(values.std(dtype=np.float64)),
-    )
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        file.write(build_header(values.shape, pixel_size, statistics, is_stack=False))
-        file.write(values.astype("<f4", copy=False).tobytes())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +66,7 @@ def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
             return _npy_stack_info(path)
         file.seek(0)
         header = read_header(path, file)
-    _require_complete(path, header, path.stat().st_size - header.data_offset)
+    require_complete(path, header, path.stat().st_size - header.data_offset)
     return StackInfo(
         n_images=header.shape[0],
         image_shape=header.shape[1:],

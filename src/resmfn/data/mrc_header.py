@@ -21,6 +21,7 @@ HEADER_BYTES = 1024
 _TYPE_OF_MODE = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _FLOAT32_MODE = 2
 _LARGEST_SIDE = 1_000_000
+Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +31,11 @@ class MrcHeader:
     shape: tuple[int, int, int]  #: sections, rows, columns, as stored
     dtype: np.dtype  #: of the stored numbers, byte order included
     data_offset: int  #: bytes before the first number
-    voxel_size: tuple[float, float, float]  #: along x, y, z in Å; 0 where the file does not say
+    voxel_size: Triple  #: along x, y, z in Å; 0 where the file does not say
     axis_order: tuple[int, int, int]  #: which axis (1 x, 2 y, 3 z) sections, rows and columns run along
+    origin: Triple  #: of the first voxel along x, y, z in Å; 0 where the file does not say
+    cell_angles: Triple  #: alpha, beta, gamma in degrees; 90 where the file does not say
+    is_stack: bool  #: whether it says in MRC2014's way that its sections are images
 
     @property
     def data_bytes(self) -> int:
@@ -93,13 +97,31 @@ def _interpret(path: Path, fields: np.void, shape: tuple[int, int, int], byte_or
         raise InputError(f"{path}: numbers of MRC mode {mode} cannot be read; convert it to one of the modes {known}")
     x, y, z = (_spacing(float(fields["cella"][axis]), int(fields[f"m{axis}"])) for axis in "xyz")
     axes = (int(fields["maps"]), int(fields["mapr"]), int(fields["mapc"]))
+    axes = axes if sorted(axes) == [1, 2, 3] else (3, 2, 1)
     return MrcHeader(
         shape=shape,
         dtype=np.dtype(byte_order + _TYPE_OF_MODE[mode]),
         data_offset=HEADER_BYTES + max(0, int(fields["nsymbt"])),
         voxel_size=(x, y, z),
-        axis_order=axes if sorted(axes) == [1, 2, 3] else (3, 2, 1),
+        axis_order=axes,
+        origin=_origin(fields, axes, (x, y, z or x)),
+        cell_angles=_angles(fields),
+        is_stack=int(fields["ispg"]) == 0 and int(fields["mz"]) == 1 and shape[0] > 1,
     )
+
+
+def _origin(fields: np.void, axes: tuple[int, int, int], voxel: Triple) -> Triple:
+    """Return where the first voxel lies: as MRC2014 says it or, if it does not, as CCP4's count of voxels does."""
+    x, y, z = (float(fields["origin"][axis]) for axis in "xyz")
+    if (x or y or z) and np.isfinite((x, y, z)).all():
+        return x, y, z
+    start = {axis: int(fields[f"n{letter}start"]) for axis, letter in zip(axes, "zyx", strict=True)}
+    return start[1] * voxel[0], start[2] * voxel[1], start[3] * voxel[2]
+
+
+def _angles(fields: np.void) -> Triple:
+    alpha, beta, gamma = (float(f"{float(fields['cellb'][name]):.6g}") for name in ("alpha", "beta", "gamma"))
+    return (alpha, beta, gamma) if all(0 < angle < 180 for angle in (alpha, beta, gamma)) else (90.0, 90.0, 90.0)
 
 
 def _spacing(cell: float, count: int) -> float:

@@ -94,8 +94,11 @@ def fit_image(config: ImageFitConfig, listener: Listener | None = None) -> FitRe
 
 
 def fit_volume(config: VolumeFitConfig, listener: Listener | None = None) -> FitResult:
-    """Fit a field to a density map, by default at half resolution, and test it at full; see :func:`fit_image`."""
-    density = read_map(config.map, config.pixel_size)
+    """Fit a field to a density map, by default at half resolution, and test it at full; see :func:`fit_image`.
+
+    A map that is no cube is fitted in the middle of one, with zeros around it.
+    """
+    density = read_map(config.map, config.pixel_size, pad=True)
     return _run(config, [volume_target(file_stem(config.map), density, downsample=config.downsample)], listener)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from resmfn.core.errors import InputError
 from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.core.random import spawn
-from resmfn.data import ParticleSet, read_map
+from resmfn.data import ParticleSet, read_stored_map
 from resmfn.evaluation import FscCurve
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.contrast import ContrastVote
@@ -187,9 +187,13 @@ class RunContext:
         self.listener(ProgressEvent(stage, message, done, values))
 
     def read_own_map(self, flag: str, path: object) -> Tensor:
-        """Read a map that must have the box and pixel size of the images, or of the maps; return it in the latter."""
-        found = read_map(str(path))
+        """Read a map that must have the box and pixel size of the images, or of the maps; return it in the latter.
+
+        One that does not say its voxel size is taken to have that of the frame whose box it has.
+        """
         frames = {self.particles.box_size: self.particles.pixel_size, self.box_size: self.pixel_size}
+        stored = read_stored_map(str(path))
+        found = stored.cube(None if stored.voxel_size else frames.get(stored.data.shape[-1]))
         expected = frames.get(found.box_size)
         if expected is None or abs(found.pixel_size - expected) > 0.01 * expected:
             wanted = " or ".join(f"{size} pixels of {pixel:g} Å" for size, pixel in frames.items())

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from resmfn.core import InputError, spawn
+from resmfn.data.maps import DensityMap, write_map
 from resmfn.data.metadata import defocus_columns, pose_columns
-from resmfn.data.mrc import DensityMap, ImageStackWriter, read_stack_images, read_stack_info, write_map
+from resmfn.data.mrc import ImageStackWriter, read_stack_images, read_stack_info
 from resmfn.data.particles import read_particles
 from resmfn.data.published import VOLUME_FILE, published_folder_name, write_published
 from resmfn.data.star import PARTICLE_COLUMN, Column, Table, format_cells, write_star

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from resmfn.core import InputError
-from resmfn.data.mrc import DensityMap, ImageStackWriter, read_map
+from resmfn.data.maps import DensityMap, read_map
+from resmfn.data.mrc import ImageStackWriter
 from resmfn.data.particles import ParticleSet, read_particles, write_particles
 from resmfn.data.star import PARTICLE_COLUMN
 from resmfn.simulation.images import Progress, clean_images, is_constant

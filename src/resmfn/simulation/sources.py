@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from resmfn.core import InputError
+from resmfn.data.maps import DensityMap, read_stored_map
 from resmfn.data.models import BUILT_IN_MOLECULES, density_from_model, is_model
-from resmfn.data.mrc import DensityMap, read_map
-from resmfn.data.mrc_header import open_maybe_compressed, read_header
 from resmfn.data.published import VOLUME_FILE
 from resmfn.fourier import resize_map
 from resmfn.simulation.images import is_constant
@@ -31,9 +30,9 @@ def load_density(
         The name of a built-in molecule; a .pdb or .cif model (also .gz); an MRC map (also .gz or .bz2); or a folder
         with volume.mrc.
     box_size, pixel_size
-        For a model: by default 64 voxels of 1.5 Å. A map keeps its own. Of a map, ``box_size`` alone resamples the
-        same field of view; ``pixel_size`` alone resamples it to that voxel size; both together resample, then pad
-        or crop about the origin.
+        For a model: by default 64 voxels of 1.5 Å. A map keeps its own, padded with zeros if it is no cube. Of a map,
+        ``box_size`` alone resamples the same field of view; ``pixel_size`` alone resamples it to that voxel size; both
+        together resample, then pad or crop about the origin.
     b_factor
         Å^2, of the atoms of a model.
     """
@@ -45,15 +44,11 @@ def load_density(
     if not path.is_file():
         hint = f"give a map, a model, a folder with {VOLUME_FILE}, or a built-in molecule ({BUILT_IN_MOLECULES[0]})"
         raise InputError(f"{path}: there is no such file; {hint}")
-    density = read_map(path, None if _states_pixel_size(path) else pixel_size)
+    stored = read_stored_map(path)
+    density = stored.cube(None if stored.voxel_size else pixel_size, pad=True)
     if is_constant(density):
         raise InputError(f"{path}: the map is constant; there is nothing to make images of")
     return resample(density, box_size, pixel_size)
-
-
-def _states_pixel_size(path: Path) -> bool:
-    with open_maybe_compressed(path) as file:
-        return read_header(path, file).voxel_size[0] > 0
 
 
 def resample(density: DensityMap, box_size: int | None, pixel_size: float | None) -> DensityMap:
