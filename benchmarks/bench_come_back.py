@@ -1,6 +1,11 @@
 """Kill runs at random moments, or let them fill their disk, and resume them: the same bytes must come out.
 
-Needs no data. Filling a disk needs root on Linux, for a small tmpfs; without, that part says so and is left out.
+Moments are counted in the killed process's own CPU time, against that of an undisturbed run: on a busy machine they
+fall as they do on an idle one. Half of them are equally likely anywhere in the run, half in each of its phases in
+turn, for the files at the end are written in a small part of the time.
+
+Needs no data, and Linux's /proc. Filling a disk needs root, for a small tmpfs; without, that part says so and is left
+out.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,21 +28,44 @@ from records import append, stamp
 
 from resmfn import SimulationConfig, simulate
 from resmfn.core import ResmfnError
+from resmfn.core.progress import ProgressEvent
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
 
-SAME = ("map.mrc", "map_filtered.mrc", "half1.mrc", "half2.mrc", "particles.star", "fsc.csv", "metrics.jsonl")
+VARYING = {".lock", "checkpoint.pt", "checkpoint_previous.pt", "config.yaml", "progress.json", "provenance.json",
+           "run.log", "summary.json"}  # fmt: skip
+"""Files that hold times, or the folder's own name; every other file must be the same."""
+COSTS = ("seconds", "cpu_seconds", "peak_memory")
+"""What may differ in the summary."""
 OK, REFUSED, DEFECT = 0, 2, 1
+_TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
-def started(settings: dict[str, object], errors: Path) -> int:
-    """Run in a forked process, which has everything imported and nothing computed; return its id."""
+def started(settings: dict[str, object], errors: Path, marks: Path | None = None) -> int:
+    """Run in a forked process, which has everything imported and nothing computed; return its id.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    errors
+        File for the message, if it is refused.
+    marks
+        File for ``[stage, CPU seconds]`` at the end of each step.
+    """
     child = os.fork()
     if child:
         return child
-    code = DEFECT
+    code, steps = DEFECT, []
+
+    def listen(event: ProgressEvent) -> None:
+        if event.done is not None:
+            steps.append([event.stage, time.process_time()])
+
     try:
         torch.set_num_threads(1)
-        reconstruct(ReconstructionConfig(**settings))
+        reconstruct(ReconstructionConfig(**settings), listen)
+        if marks is not None:
+            marks.write_text(json.dumps(steps))
         code = OK
     except ResmfnError as error:
         errors.write_text(str(error))
@@ -53,23 +82,61 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def cpu_seconds(child: int) -> float:
+    """Return the CPU time of a process that has not been waited for; infinity once it is through."""
+    fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+    return float("inf") if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) * _TICK
+
+
+def kill_at(child: int, moment: float) -> None:
+    """Kill a process when it has used so many seconds of CPU time."""
+    while (left := moment - cpu_seconds(child)) > 0:
+        time.sleep(max(0.001, 0.5 * left))
+    os.kill(child, signal.SIGKILL)
+
+
 def same(run: Path, other: Path) -> bool:
-    """Say whether two runs left the same files, bit for bit."""
-    return all((run / name).read_bytes() == (other / name).read_bytes() for name in SAME)
+    """Say whether two runs left the same files, bit for bit, and the same figures but for what they cost."""
+    names = [{path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} for folder in (run, other)]
+    compared = {name for name in names[1] if name.name not in VARYING}
+    if {name for name in names[0] if name.name not in VARYING} != compared:
+        return False
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (run, other)]
+    figures = [{name: value for name, value in summary.items() if name not in COSTS} for summary in summaries]
+    return figures[0] == figures[1] and all((run / n).read_bytes() == (other / n).read_bytes() for n in compared)
+
+
+def phase_of(run: Path) -> str:
+    """Return the phase that a killed run was in, as its checkpoint says: done is the writing of the results."""
+    checkpoint = run / "checkpoint.pt"
+    if not checkpoint.exists():
+        return "before the first checkpoint"
+    phase = str(torch.load(checkpoint, map_location="cpu", weights_only=True)["phase"])
+    return "writing" if phase == "done" else phase
 
 
 def kill_once(settings: dict[str, object], moment: float, reference: Path, errors: Path) -> dict[str, object]:
-    """Kill a run after so many seconds and resume it."""
+    """Kill a run after so many seconds of CPU time and resume it."""
     run = Path(str(settings["out"]))
     shutil.rmtree(run, ignore_errors=True)
     child = started(settings, errors)
-    time.sleep(moment)
-    os.kill(child, signal.SIGKILL)
-    first = ended(child)
-    checkpoint = (run / "checkpoint.pt").exists()
+    kill_at(child, moment)
+    killed = ended(child) == -signal.SIGKILL
+    phase = phase_of(run) if killed else "none: it was through"
     second = ended(started(settings | {"resume": True}, errors))
-    return {"moment_s": round(moment, 3), "killed": first == -signal.SIGKILL, "had_checkpoint": checkpoint,
+    return {"moment_cpu_s": round(moment, 3), "killed": killed, "phase": phase,
             "same": second == OK and same(run, reference)}  # fmt: skip
+
+
+def moments(n: int, marks: list[tuple[str, float]], chance: random.Random) -> list[float]:
+    """Draw moments, CPU seconds: every other one anywhere in the run, the others in its phases in turn."""
+    spans: dict[str, tuple[float, float]] = {}
+    before = 0.0
+    for stage, after in marks:
+        spans[stage] = (spans[stage][0] if stage in spans else before, after)
+        before = after
+    phases = list(spans.values())[::-1]  # from the last, the shortest
+    return [chance.uniform(*(phases[i // 2 % len(phases)] if i % 2 else (0.0, before))) for i in range(n)]
 
 
 def fill_once(
@@ -113,7 +180,7 @@ def main() -> None:
         folder = Path(name)
         simulate(
             SimulationConfig(
-                source="4ake", out=folder / "data", n_projections=100, box_size=24, pixel_size=4.0, snr=1.0
+                source="4ake", out=folder / "data", n_projections=60, box_size=16, pixel_size=6.0, snr=1.0
             )
         )
         settings: dict[str, object] = {
@@ -124,23 +191,20 @@ def main() -> None:
             "mask_diameter": 80.0,
             "device": "cpu",
         }
-        errors, reference = folder / "errors", folder / "undisturbed"
-        begun = time.monotonic()
-        if ended(started(settings | {"out": reference}, errors)) != OK:
-            raise SystemExit(f"the undisturbed run failed: {errors.read_text()}")
-        seconds = time.monotonic() - begun
+        errors, marks, reference = folder / "errors", folder / "marks", folder / "undisturbed"
+        if ended(started(settings | {"out": reference}, errors, marks)) != OK:
+            raise SystemExit(f"the undisturbed run failed: {errors.read_text() if errors.exists() else ''}")
+        steps = [(stage, seconds) for stage, seconds in json.loads(marks.read_text())]
         kills = []
-        for number in range(options.kills):
-            kills.append(
-                kill_once(settings | {"out": folder / "killed"}, chance.uniform(0, seconds), reference, errors)
-            )
-            print(f"kill {number + 1}: {kills[-1]}", flush=True)
+        for moment in moments(options.kills, steps, chance):
+            kills.append(kill_once(settings | {"out": folder / "killed"}, moment, reference, errors))
+            print(f"kill {len(kills)}: {kills[-1]}", flush=True)
         fills = fill_disks(options.full_disks, settings, folder, reference)
     record = {
-        "seconds": round(seconds, 2),
+        "cpu_seconds": round(steps[-1][1], 2),
         "kills": len(kills),
         "killed_in_time": sum(bool(k["killed"]) for k in kills),
-        "killed_after_a_checkpoint": sum(bool(k["had_checkpoint"]) for k in kills),
+        "killed_in_phase": dict(Counter(str(k["phase"]) for k in kills)),
         "same_after_kill": sum(bool(k["same"]) for k in kills),
         "full_disks": len(fills),
         "clear_errors": sum(bool(f["refused"] and f["one_line"]) for f in fills),
@@ -151,18 +215,24 @@ def main() -> None:
     append(options.results, {"benchmark": "come_back", "case": "tiny", **record, "made_with": stamp()})
     if record["same_after_kill"] < len(kills) or record["same_after_full_disk"] < len(fills):
         raise SystemExit("a resumed run ended with other files")
+    if record["clear_errors"] < len(fills):
+        raise SystemExit("a full disk did not end a run with one clear line")
 
 
 def fill_disks(n: int, settings: dict[str, object], folder: Path, reference: Path) -> list[dict[str, object]]:
     """Fill disks of n sizes, from a twentieth of what a run leaves to nearly all of it."""
-    if n and os.geteuid() != 0:
-        print("NOT MEASURED: full disks, because mounting a small one needs root")
-        return []
     disk, found = folder / "disk", []
     disk.mkdir()
     mount = disk_at(disk)
+    if n == 0:
+        return []
+    try:
+        mount(4096, True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"NOT MEASURED: full disks, because a small one cannot be mounted here, which needs root ({error})")
+        return []
     # Pages are counted, not bytes; and two checkpoints lie side by side for a moment.
-    most = sum(-(-path.stat().st_size // 4096) * 4096 for path in reference.iterdir())
+    most = sum(-(-path.stat().st_size // 4096) * 4096 for path in reference.rglob("*"))
     try:
         for number in range(n):
             size = int(most * (number + 1) / (n + 1)) // 4096 * 4096
