@@ -1,10 +1,10 @@
 """Kill runs at random moments, or let them fill their disk, and resume them: the same bytes must come out.
 
-Moments are counted in the killed process's own CPU time, against that of an undisturbed run: on a busy machine they
-fall as they do on an idle one. Half of them are equally likely anywhere in the run, half in each of its phases in
-turn, for the files at the end are written in a small part of the time.
+Moments are counted in the killed process's own CPU time, from the end of the step before, against that of an
+undisturbed run: on a busy machine they fall as they do on an idle one. Half of them are equally likely anywhere in
+the run, half in each of its phases in turn, for the files at the end are written in a small part of the time.
 
-Needs no data, and Linux's /proc. Filling a disk needs root, for a small tmpfs; without, that part says so and is left
+Needs no data, and Linux. Filling a disk needs root, for a small tmpfs; without, that part says so and is left
 out.
 """
 
@@ -37,10 +37,11 @@ VARYING = {".lock", "checkpoint.pt", "checkpoint_previous.pt", "config.yaml", "p
 COSTS = ("seconds", "cpu_seconds", "peak_memory")
 """What may differ in the summary."""
 OK, REFUSED, DEFECT = 0, 2, 1
-_TICK = 1 / os.sysconf("SC_CLK_TCK")
+Moment = tuple[int, float]
+"""Steps that are done, and CPU seconds since."""
 
 
-def started(settings: dict[str, object], errors: Path, marks: Path | None = None) -> int:
+def started(settings: dict[str, object], errors: Path, marks: Path) -> int:
     """Run in a forked process, which has everything imported and nothing computed; return its id.
 
     Parameters
@@ -50,22 +51,22 @@ def started(settings: dict[str, object], errors: Path, marks: Path | None = None
     errors
         File for the message, if it is refused.
     marks
-        File for ``[stage, CPU seconds]`` at the end of each step.
+        File for the stage and the CPU seconds so far, a line at the end of each step.
     """
     child = os.fork()
     if child:
         return child
-    code, steps = DEFECT, []
+    code = DEFECT
+    marks.write_text("")
 
     def listen(event: ProgressEvent) -> None:
         if event.done is not None:
-            steps.append([event.stage, time.process_time()])
+            with marks.open("a") as file:
+                file.write(f"{event.stage} {time.process_time()}\n")
 
     try:
         torch.set_num_threads(1)
         reconstruct(ReconstructionConfig(**settings), listen)
-        if marks is not None:
-            marks.write_text(json.dumps(steps))
         code = OK
     except ResmfnError as error:
         errors.write_text(str(error))
@@ -82,16 +83,27 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def cpu_seconds(child: int) -> float:
-    """Return the CPU time of a process that has not been waited for; infinity once it is through."""
-    fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-    return float("inf") if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) * _TICK
+def is_running(child: int) -> bool:
+    """Say whether a process has not ended; it can still be waited for."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
-def kill_at(child: int, moment: float) -> None:
-    """Kill a process when it has used so many seconds of CPU time."""
-    while (left := moment - cpu_seconds(child)) > 0:
-        time.sleep(max(0.001, 0.5 * left))
+def read_marks(marks: Path) -> list[tuple[str, float]]:
+    """Return the stage and the CPU seconds of each step that is done."""
+    lines = marks.read_text().splitlines() if marks.exists() else []
+    return [(stage, float(seconds)) for stage, seconds in (line.split() for line in lines)]
+
+
+def kill_at(child: int, marks: Path, moment: Moment) -> None:
+    """Kill a process at a moment, if it is not through by then."""
+    n_steps, seconds = moment
+    clock = (~child << 3) | 2  # the CPU clock of a process, as clock_getcpuclockid(3) makes it on Linux
+    while is_running(child):
+        done = [0.0, *(at for _, at in read_marks(marks))]
+        left = seconds if len(done) <= n_steps else done[n_steps] + seconds - time.clock_gettime(clock)
+        if left <= 0:
+            break
+        time.sleep(max(0.001, 0.2 * left))
     os.kill(child, signal.SIGKILL)
 
 
@@ -115,28 +127,35 @@ def phase_of(run: Path) -> str:
     return "writing" if phase == "done" else phase
 
 
-def kill_once(settings: dict[str, object], moment: float, reference: Path, errors: Path) -> dict[str, object]:
-    """Kill a run after so many seconds of CPU time and resume it."""
+def kill_once(
+    settings: dict[str, object], moment: Moment, reference: Path, errors: Path, marks: Path
+) -> dict[str, object]:
+    """Kill a run at a moment and resume it."""
     run = Path(str(settings["out"]))
     shutil.rmtree(run, ignore_errors=True)
-    child = started(settings, errors)
-    kill_at(child, moment)
+    marks.unlink(missing_ok=True)
+    child = started(settings, errors, marks)
+    kill_at(child, marks, moment)
     killed = ended(child) == -signal.SIGKILL
     phase = phase_of(run) if killed else "none: it was through"
-    second = ended(started(settings | {"resume": True}, errors))
-    return {"moment_cpu_s": round(moment, 3), "killed": killed, "phase": phase,
+    second = ended(started(settings | {"resume": True}, errors, marks))
+    return {"step": moment[0], "cpu_s_into_it": round(moment[1], 3), "phase": phase, "killed": killed,
             "same": second == OK and same(run, reference)}  # fmt: skip
 
 
-def moments(n: int, marks: list[tuple[str, float]], chance: random.Random) -> list[float]:
-    """Draw moments, CPU seconds: every other one anywhere in the run, the others in its phases in turn."""
-    spans: dict[str, tuple[float, float]] = {}
-    before = 0.0
-    for stage, after in marks:
-        spans[stage] = (spans[stage][0] if stage in spans else before, after)
-        before = after
-    phases = list(spans.values())[::-1]  # from the last, the shortest
-    return [chance.uniform(*(phases[i // 2 % len(phases)] if i % 2 else (0.0, before))) for i in range(n)]
+def moments(n: int, steps: list[tuple[str, float]], chance: random.Random) -> list[Moment]:
+    """Draw moments: every other one anywhere in the run, the others in its phases in turn, the last phase first."""
+    spans: dict[str, list[tuple[float, int]]] = {}
+    ends = [0.0, *(at for _, at in steps)]
+    for number, (stage, at) in enumerate(steps):
+        spans.setdefault(stage, []).append((at - ends[number], number))
+    whole, phases = sum(spans.values(), []), list(spans.values())[::-1]
+    found = []
+    for i in range(n):
+        span = phases[i // 2 % len(phases)] if i % 2 else whole
+        length, number = chance.choices(span, [length for length, _ in span])[0]
+        found.append((number, chance.uniform(0, length)))
+    return found
 
 
 def fill_once(
@@ -146,11 +165,12 @@ def fill_once(
     run = Path(str(settings["out"]))
     mount(size, True)
     errors.unlink(missing_ok=True)
-    code = ended(started(settings, errors))
+    marks = errors.with_name("marks")
+    code = ended(started(settings, errors, marks))
     message = errors.read_text() if errors.exists() else ""
     checkpoint = (run / "checkpoint.pt").exists()
     mount(64 << 20, False)
-    second = ended(started(settings | {"resume": True}, errors))
+    second = ended(started(settings | {"resume": True}, errors, marks))
     return {"bytes": size, "refused": code == REFUSED, "one_line": "\n" not in message, "message": message[-160:],
             "had_checkpoint": checkpoint, "same": second == OK and same(run, reference)}  # fmt: skip
 
@@ -179,9 +199,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         simulate(
-            SimulationConfig(
-                source="4ake", out=folder / "data", n_projections=60, box_size=16, pixel_size=6.0, snr=1.0
-            )
+            SimulationConfig(source="4ake", out=folder / "data", n_projections=60, box_size=16, pixel_size=6.0, snr=1.0)
         )
         settings: dict[str, object] = {
             "particles": folder / "data" / "particles.star",
@@ -194,10 +212,10 @@ def main() -> None:
         errors, marks, reference = folder / "errors", folder / "marks", folder / "undisturbed"
         if ended(started(settings | {"out": reference}, errors, marks)) != OK:
             raise SystemExit(f"the undisturbed run failed: {errors.read_text() if errors.exists() else ''}")
-        steps = [(stage, seconds) for stage, seconds in json.loads(marks.read_text())]
+        steps = read_marks(marks)
         kills = []
         for moment in moments(options.kills, steps, chance):
-            kills.append(kill_once(settings | {"out": folder / "killed"}, moment, reference, errors))
+            kills.append(kill_once(settings | {"out": folder / "killed"}, moment, reference, errors, marks))
             print(f"kill {len(kills)}: {kills[-1]}", flush=True)
         fills = fill_disks(options.full_disks, settings, folder, reference)
     record = {
