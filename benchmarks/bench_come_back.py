@@ -149,7 +149,7 @@ def moments(n: int, steps: list[tuple[str, float]], chance: random.Random) -> li
     ends = [0.0, *(at for _, at in steps)]
     for number, (stage, at) in enumerate(steps):
         spans.setdefault(stage, []).append((at - ends[number], number))
-    whole, phases = sum(spans.values(), []), list(spans.values())[::-1]
+    whole, phases = [step for span in spans.values() for step in span], list(spans.values())[::-1]
     found = []
     for i in range(n):
         span = phases[i // 2 % len(phases)] if i % 2 else whole

@@ -121,5 +121,5 @@ def test_runs_killed_at_random_moments_end_with_the_same_bytes(tmp_path, kills, 
     run_script("bench_come_back.py", *flags)
     record = json.loads(results.read_text())
     assert record["same_after_kill"] == kills
-    assert record["killed_in_time"] >= kills // 3  # the others were done before their moment came
+    assert record["killed_in_time"] >= kills - kills // 3  # the others were done before their moment came
     assert record["clear_errors"] == record["same_after_full_disk"] == record["full_disks"]

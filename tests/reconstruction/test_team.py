@@ -69,7 +69,7 @@ def test_an_index_is_cut_into_the_images_that_each_process_holds(size) -> None:
     for rank in range(size):
         mine = observations_of(values, Team(rank, size))
         assert len(mine) == 11
-        chunks = mine.chunks(index, 2)
+        chunks = [rows for rows, _ in mine.in_chunks("nothing", index, 2, torch.numel)]
         assert all(1 <= len(rows) <= 2 for rows in chunks)
         for rows in chunks:
             torch.testing.assert_close(mine.batch(index[rows], 2)[0], values[index[rows]])
@@ -79,7 +79,7 @@ def test_an_index_is_cut_into_the_images_that_each_process_holds(size) -> None:
 
 def test_a_process_without_images_has_no_chunks() -> None:
     mine = observations_of(torch.zeros(1, 1), Team(0, 2))
-    assert mine.chunks(torch.tensor([0]), 5) == []
+    assert list(mine.in_chunks("nothing", torch.tensor([0]), 5, torch.numel)) == []
 
 
 # --- how values travel -------------------------------------------------------------------------------

@@ -199,10 +199,14 @@ def _reference_gain(run: RunContext, volume: Tensor, grid: MapGrid, radius: floa
     observations, index = run.observations, search_index(run)
     n_pixels = observations.n_pixels(radius)
     power, weight = torch.zeros(n_pixels, device=run.device), torch.zeros(n_pixels, device=run.device)
-    for rows in observations.chunks(index, len(index)):
+
+    def powers(rows: Tensor) -> tuple[Tensor, Tensor]:
         values, ctf = observations.batch(index[rows], n_pixels)
-        power += values.abs().square().sum(dim=0)
-        weight += ctf.square().sum(dim=0)
+        return values.abs().square().sum(dim=0), ctf.square().sum(dim=0)
+
+    for _, (of_values, of_ctf) in observations.in_chunks("measuring the images' power", index, len(index), powers):
+        power += of_values
+        weight += of_ctf
     observations.team.sum_(power, weight)
     signal = float((power / len(index) - 1).mean().clamp_min(1e-6))
     views = super_fibonacci(200, device=run.device)

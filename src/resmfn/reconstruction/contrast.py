@@ -8,6 +8,7 @@ mean, decides: a few images with dust or a steep background cannot outvote the o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -59,8 +60,9 @@ def settle_contrast(observations: Observations, wanted: Contrast) -> ContrastVot
     """
     everyone = torch.arange(len(observations), device=observations.device)
     white = torch.zeros(len(observations), device=observations.device)
-    for rows in observations.chunks(everyone, _BATCH):
-        white[rows] = (_score(observations, rows) > 0).float()
+    looked_at = observations.in_chunks("judging contrast", everyone, _BATCH, partial(_score, observations))
+    for rows, score in looked_at:
+        white[rows] = (score > 0).float()
     observations.team.sum_(white)
     share = float(white.mean())
     is_clear = abs(2 * share - 1) * len(white) ** 0.5 > CLEAR

@@ -32,6 +32,22 @@ class PoseGrid:
 
 
 @dataclass(frozen=True)
+class _Scores:
+    """What a chunk of m images says of P pixels, T shifts and G rotations: all that grows with the chunk."""
+
+    images: Tensor
+    """(m T, 2 P): moved back by each shift, as real rows."""
+    power: Tensor
+    """(m, P): C^2."""
+    share: Tensor
+    """(m T, G): posterior."""
+    share_of_rotation: Tensor
+    """(m, G)."""
+    of_images: tuple[Tensor, ...]
+    """Of each image: log evidence, largest probability, mean shift, best rotations, their shifts, entropy."""
+
+
+@dataclass(frozen=True)
 class GridPosterior:
     """What an exhaustive pass leaves behind."""
 
@@ -91,10 +107,11 @@ def grid_posterior(
     sums = torch.zeros(n_rotations, 2 * n_pixels, device=slices.device)
     weights = torch.zeros(n_rotations, n_pixels, device=slices.device)
     n = len(index)
-    evidence, probability, entropy = (torch.zeros(n, device=slices.device) for _ in range(3))
-    mean_shift, top_shift = center.new_zeros(n, 2), center.new_zeros(n, n_top, 2)
-    top_rotation = torch.zeros(n, n_top, dtype=torch.int64, device=slices.device)
-    for rows in observations.chunks(index, chunk):
+    of_all = [torch.zeros(n, device=slices.device) for _ in range(2)]
+    of_all += [center.new_zeros(n, 2), torch.zeros(n, n_top, dtype=torch.int64, device=slices.device)]
+    of_all += [center.new_zeros(n, n_top, 2), torch.zeros(n, device=slices.device)]
+
+    def scored(rows: Tensor) -> _Scores:
         values, ctf = observations.batch(index[rows], n_pixels)
         shift = center[rows, None] + grid.offsets
         images = _shifted(observations, values * ctf, shift)
@@ -104,18 +121,25 @@ def grid_posterior(
         score += _log_prior(shift, grid.spread)[:, :, None]
         flat = score.view(len(rows), -1)
         top = flat.topk(n_top, dim=1)
-        evidence[rows], probability[rows] = _soften(flat, temperature, top.values[:, :1])
+        log_evidence, largest = _soften(flat, temperature, top.values[:, :1])
         # Known where poses are listed; elsewhere it is not worth a pass over all scores.
-        entropy[rows] = torch.special.entr(flat).sum(dim=1) if n_top > 1 else math.nan
+        entropy = torch.special.entr(flat).sum(dim=1) if n_top > 1 else torch.full_like(largest, math.nan)
         score = flat.view(len(rows), n_offsets, n_rotations)
-        sums.addmm_(flat.view(-1, n_rotations).T, images)
-        weights.addmm_(score.sum(dim=1).T, power)
-        mean_shift[rows] = torch.einsum("nt,ntd->nd", score.sum(dim=2), shift)
+        mean_shift = torch.einsum("nt,ntd->nd", score.sum(dim=2), shift)
         best = top.indices // n_rotations
-        top_shift[rows] = torch.take_along_dim(shift, best[:, :, None].expand(-1, -1, 2), dim=1)
-        top_rotation[rows] = top.indices % n_rotations
+        top_shift = torch.take_along_dim(shift, best[:, :, None].expand(-1, -1, 2), dim=1)
+        of_images = (log_evidence, largest, mean_shift, top.indices % n_rotations, top_shift, entropy)
+        return _Scores(images, power, flat.view(-1, n_rotations), score.sum(dim=1), of_images)
+
+    for rows, found in observations.in_chunks("scoring images", index, chunk, scored):
+        # In place, so that nothing here can run out of memory halfway.
+        sums.addmm_(found.share.T, found.images)
+        weights.addmm_(found.share_of_rotation.T, found.power)
+        for whole, part in zip(of_all, found.of_images, strict=True):
+            whole[rows] = part
     # What another process holds is 0 here: the sum puts the images' own figures together too.
-    observations.team.sum_(sums, weights, evidence, probability, mean_shift, top_rotation, top_shift, entropy)
+    observations.team.sum_(sums, weights, *of_all)
+    evidence, probability, mean_shift, top_rotation, top_shift, entropy = of_all
     return GridPosterior(
         torch.complex(sums[:, :n_pixels].contiguous(), sums[:, n_pixels:].contiguous()),
         weights,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -76,19 +76,37 @@ class SliceSums:
     Where the map has a symmetry, every image is inserted at all the poses that it may as well have.
     """
 
-    def __init__(self, grid: MapGrid, device: torch.device) -> None:
+    def __init__(self, grid: MapGrid, device: torch.device, start: tuple[Tensor, Tensor] | None = None) -> None:
         side = PADDING * grid.size
+        if start is None:
+            cube = torch.zeros(side, side, side, device=device)
+            start = torch.zeros_like(cube, dtype=torch.complex64), cube
         self.grid = grid
-        self.values = torch.zeros(side, side, side, dtype=torch.complex64, device=device)
-        self.weights = torch.zeros(side, side, side, device=device)
+        self.values, self.weights = start
+
+    @classmethod
+    def of(cls, grid: MapGrid, values: Tensor, weights: Tensor, rotation: Tensor, pixels: Tensor) -> SliceSums:
+        """Insert ``C Y`` (complex) and ``C^2`` (real), both ``(n, P)``, at poses ``(n, 3, 3)``."""
+        side = PADDING * grid.size
+
+        def inserted(poses: Tensor) -> tuple[Tensor, Tensor]:
+            slices = insert_slices(values, poses, pixels, side, PADDING)
+            return slices, insert_weights(weights, poses, pixels, side, PADDING)
+
+        first, *others = (rotation @ turn for turn in grid.group.to(rotation))
+        sums = cls(grid, values.device, inserted(first))
+        for alike in others:
+            sums += cls(grid, values.device, inserted(alike))
+        return sums
 
     def add(self, values: Tensor, weights: Tensor, rotation: Tensor, pixels: Tensor) -> None:
-        """Insert ``C Y`` (complex) and ``C^2`` (real), both ``(n, P)``, at poses ``(n, 3, 3)``."""
-        side = self.values.shape[0]
-        for turn in self.grid.group.to(rotation):
-            alike = rotation @ turn
-            self.values += insert_slices(values, alike, pixels, side, PADDING)
-            self.weights += insert_weights(weights, alike, pixels, side, PADDING)
+        """Add what :meth:`of` returns."""
+        self += SliceSums.of(self.grid, values, weights, rotation, pixels)
+
+    def __iadd__(self, other: SliceSums) -> Self:
+        self.values += other.values
+        self.weights += other.weights
+        return self
 
     def __add__(self, other: SliceSums) -> SliceSums:
         total = SliceSums(self.grid, self.values.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from resmfn.fourier import half_plane_from_images, half_plane_pixels, radius_gri
 from resmfn.fourier.transforms import fft2_centered
 from resmfn.physics import compute_ctf
 from resmfn.reconstruction.image_chunks import read_once
+from resmfn.reconstruction.memory import ChunkedWork, Found
 from resmfn.reconstruction.team import Team
 
 _CTF_BATCH = 1000
@@ -65,6 +67,7 @@ class Observations:
         self.shell = self.radius.round().long()
         self.noise_power = torch.ones(box_size // 2 + 1, device=values.device)
         self.gain = torch.ones(len(noise_level), device=values.device)
+        self.chunked_work = ChunkedWork()
 
     def __len__(self) -> int:
         return len(self.noise_level)
@@ -84,10 +87,15 @@ class Observations:
         """Largest frequency held, in Fourier pixels."""
         return float(self.radius[-1])
 
-    def chunks(self, index: Tensor, size: int) -> list[Tensor]:
-        """Return the positions in ``index`` (n,) of the images that this process holds, ``size`` at a time."""
+    def in_chunks(
+        self, what: str, index: Tensor, size: int, work: Callable[[Tensor], Found]
+    ) -> Iterator[tuple[Tensor, Found]]:
+        """Yield the positions in ``index`` (n,) of the images that this process holds, and what work made of them.
+
+        ``size`` at a time, or fewer where memory runs out: :class:`ChunkedWork`.
+        """
         held = ((index >= self._block.start) & (index < self._block.stop)).nonzero()[:, 0]
-        return list(held.split(size)) if len(held) else []
+        return self.chunked_work(what, held, size, work)
 
     def n_pixels(self, radius: float) -> int:
         """How many pixels lie within a radius: they come first."""

@@ -98,14 +98,19 @@ def refine_poses(
     rotation, shift = torch.zeros_like(poses.rotation), torch.zeros_like(poses.shift)
     log_likelihood = torch.zeros(len(index), device=shells.device)
     fits = torch.zeros(3, len(index), device=shells.device)
-    for rows in observations.chunks(index, max(1, budget // n_pixels)):
+
+    def climbed(rows: Tensor) -> tuple[Poses, Tensor, Tensor, Tensor]:
         values, ctf = observations.batch(index[rows], n_pixels)
         climb = _Climb(observations, values, ctf, model)
         best = climb.run(poses.select(rows), iterations)
-        residual.index_add_(0, shells, weight[rows] @ climb.residual_power(best))
-        rotation[rows], shift[rows] = best.poses.rotation, best.poses.shift
-        log_likelihood[rows] = best.log_likelihood
-        fits[:, rows] = climb.image_fits(best)
+        return best.poses, best.log_likelihood, weight[rows] @ climb.residual_power(best), climb.image_fits(best)
+
+    for rows, (found, likelihood, power, fit) in observations.in_chunks(
+        "refining poses", index, max(1, budget // n_pixels), climbed
+    ):
+        residual.index_add_(0, shells, power)
+        rotation[rows], shift[rows] = found.rotation, found.shift
+        log_likelihood[rows], fits[:, rows] = likelihood, fit
     observations.team.sum_(rotation, shift, log_likelihood, residual, fits)
     counts = torch.bincount(shells, minlength=len(residual)).clamp_min(1) * weight.sum()
     return PoseFit(Poses(rotation, shift), log_likelihood, residual / counts, ImageFits(*fits))

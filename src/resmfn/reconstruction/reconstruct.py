@@ -21,6 +21,7 @@ from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.context import RunContext
 from resmfn.reconstruction.contrast import settle_contrast
 from resmfn.reconstruction.control import control_step
+from resmfn.reconstruction.memory import refusing_when_out_of_memory
 from resmfn.reconstruction.network_map import default_width
 from resmfn.reconstruction.observations import observe
 from resmfn.reconstruction.outputs import write_results
@@ -89,7 +90,8 @@ def reconstruct(
     """
     with team_of_environment(config.device) as team:
         try:
-            return _reconstruct(config, listener, stop, team)
+            with refusing_when_out_of_memory():
+                return _reconstruct(config, listener, stop, team)
         except InputError:
             if team.leads:
                 raise
@@ -130,6 +132,7 @@ def _reconstruct(
         several = f", {team.size} processes" if team.size > 1 else ""
         teller(ProgressEvent("read", f"{_describe(particles, box)} on {device}{several}", 0.0))
         observations = observe(particles, mask_radius=radius, device=device, box_size=box.box_size, team=team)
+        observations.chunked_work.listener = lambda message: teller(ProgressEvent("memory", message))
         vote = settle_contrast(observations, config.contrast)
         teller(ProgressEvent("read", vote.message, 0.0))
         state, resumed = _first_state(folder, team, device)

@@ -81,13 +81,18 @@ def insert_images(observations: Observations, branch: Branch, grid: MapGrid, rad
     sums = SliceSums(grid, observations.device)
     n_pixels = observations.n_pixels(radius)
     pixels = observations.pixels[:n_pixels]
-    for rows in observations.chunks(branch.index, max(1, _INSERT_CHUNK // n_pixels)):
+
+    def inserted(rows: Tensor) -> SliceSums:
         values, ctf = observations.batch(branch.index[rows], n_pixels)
         poses = branch.poses.select(rows)
         back, weights = centered_ctf(observations, ctf, poses.shift), ctf.square()
         if branch.good is not None:
             back, weights = back * branch.good[rows, None], weights * branch.good[rows, None]
-        sums.add(values * back, weights, poses.rotation, pixels)
+        return SliceSums.of(grid, values * back, weights, poses.rotation, pixels)
+
+    chunk = max(1, _INSERT_CHUNK // n_pixels)
+    for _, part in observations.in_chunks("inserting images", branch.index, chunk, inserted):
+        sums += part
     observations.team.sum_(sums.values, sums.weights)
     return sums
 

@@ -117,9 +117,13 @@ def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress)
     sums = SliceSums(grid, observations.device)
     rotation = random_rotations(len(index), generator=generator).to(observations.device)
     n_pixels = observations.n_pixels(radius)
-    for rows in observations.chunks(index, len(index)):
+
+    def inserted(rows: Tensor) -> SliceSums:
         values, ctf = observations.batch(index[rows], n_pixels)
-        sums.add(values * ctf, ctf.square(), rotation[rows], observations.pixels[:n_pixels])
+        return SliceSums.of(grid, values * ctf, ctf.square(), rotation[rows], observations.pixels[:n_pixels])
+
+    for _, part in observations.in_chunks("inserting images", index, len(index), inserted):
+        sums += part
     observations.team.sum_(sums.values, sums.weights)
     equations = NormalEquations(sums)
     prior = 3 * equations.shell_weights()[: int(radius) + 1]
@@ -193,9 +197,7 @@ def run_stage(
 
 def equations_of(posterior: GridPosterior, rotations: Tensor, pixels: Tensor, grid: MapGrid) -> NormalEquations:
     """Return the normal equations of softly assigned images."""
-    sums = SliceSums(grid, rotations.device)
-    sums.add(posterior.values, posterior.weights, rotations, pixels)
-    return NormalEquations(sums)
+    return NormalEquations(SliceSums.of(grid, posterior.values, posterior.weights, rotations, pixels))
 
 
 def power_prior(volume: Tensor, mask: Tensor, n_shells: int) -> Tensor:
