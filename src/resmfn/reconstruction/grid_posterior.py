@@ -106,10 +106,7 @@ def grid_posterior(
     slice_power = slices.abs().square().T.contiguous()
     sums = torch.zeros(n_rotations, 2 * n_pixels, device=slices.device)
     weights = torch.zeros(n_rotations, n_pixels, device=slices.device)
-    n = len(index)
-    of_all = [torch.zeros(n, device=slices.device) for _ in range(2)]
-    of_all += [center.new_zeros(n, 2), torch.zeros(n, n_top, dtype=torch.int64, device=slices.device)]
-    of_all += [center.new_zeros(n, n_top, 2), torch.zeros(n, device=slices.device)]
+    of_all = _nothing_yet(center, n_top)
 
     def scored(rows: Tensor) -> _Scores:
         values, ctf = observations.batch(index[rows], n_pixels)
@@ -150,6 +147,14 @@ def grid_posterior(
         top_shift,
         entropy,
     )
+
+
+def _nothing_yet(center: Tensor, n_top: int) -> list[Tensor]:
+    """Return zeros in place of the figures of all images, as ``_Scores.of_images`` lists them."""
+    n = len(center)
+    evidence, largest, entropy = (torch.zeros(n, device=center.device) for _ in range(3))
+    best = torch.zeros(n, n_top, dtype=torch.int64, device=center.device)
+    return [evidence, largest, center.new_zeros(n, 2), best, center.new_zeros(n, n_top, 2), entropy]
 
 
 def _shifted(observations: Observations, values: Tensor, shift: Tensor) -> Tensor:
