@@ -71,6 +71,9 @@ class PublishedFlags:
     pose_lr_decay: Annotated[float, Parameter(help="Factor on --pose-lr after each epoch.")] = 1.0
     pose_iter: Annotated[int, Parameter(help="Steps of the poses for each batch.")] = 20
     warm_up: Annotated[int, Parameter(help="Network steps before poses first move; 0 as published.")] = 200
+    pose_searches: Annotated[
+        int, Parameter(help="Comparisons with the whole sphere of poses, from scale 2 on; 0 as published.")
+    ] = 6
     transpose_ctf: Annotated[
         bool, Parameter(negative="", help="Exchange x and y in the CTF, as the published fit does.")
     ] = False

@@ -29,3 +29,10 @@ def test_scales_join_at_the_switches():
 def test_impossible_settings_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         PublishedSettings(**changes)
+
+
+def test_the_whole_sphere_is_searched_once_scale_2_has_joined():
+    assert PublishedSettings(stages="22,44").search_epochs == (24, 26, 28, 30, 32, 34)
+    assert PublishedSettings(pose_searches=0).search_epochs == ()
+    assert PublishedSettings(variant="vanilla", pose_searches=2).search_epochs == (27, 29)
+    assert PublishedSettings(bacon_hidden_layers=1, stages="").search_epochs == ()

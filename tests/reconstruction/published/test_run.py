@@ -10,7 +10,7 @@ from resmfn.core import InputError
 from resmfn.data import read_map, read_particles
 from resmfn.evaluation import align_poses
 from resmfn.reconstruction.published import reconstruct_published
-from resmfn.reconstruction.published.fitting import starting_poses
+from resmfn.reconstruction.published.fitting import PublishedFit, starting_poses
 from resmfn.reconstruction.published.images import read_images
 from resmfn.rotations import geodesic_degrees
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def test_a_run_finds_poses_and_leaves_all_files(settings, clear_data):
-    quick = {"pose_lr": 0.02, "pose_iter": 10, "bacon_iter": 10, "batch_size": 50, "save_every": 5}
+    quick = {"pose_lr": 0.02, "pose_iter": 10, "bacon_iter": 10, "batch_size": 50, "save_every": 5, "pose_searches": 0}
     result = reconstruct_published(settings(folder=clear_data, epochs=20, stages="2,10", **quick))
     summary, run = result.summary, result.run
     assert "NOT ab initio" in summary["verdict"]
@@ -35,6 +35,22 @@ def test_a_run_finds_poses_and_leaves_all_files(settings, clear_data):
     errors = align_poses(estimated.rotations, true.rotations).errors_deg
     assert float(errors.median()) == pytest.approx(summary["pose_error_median"], abs=0.05)
     assert json.loads((run / "summary.json").read_text()) == summary
+
+
+def test_the_search_over_the_sphere_brings_lost_images_home(settings, clear_data):
+    changes = {"init_from_truth": "0,5", "stages": "1,2", "bacon_iter": 20, "batch_size": 50, "pose_searches": 1}
+    config = settings(folder=clear_data, epochs=8, **changes)
+    fit = PublishedFit(config, read_images(config, CPU))
+    while fit.epoch not in config.search_epochs:
+        fit.run_epoch()
+    lost = torch.arange(len(fit.rotation)) % 5 == 0
+    fit.rotation[lost] = fit.rotation[lost].roll(1, 0)
+    before = geodesic_degrees(fit.rotation, fit.images.rotations)
+    fit.run_epoch()
+    after = geodesic_degrees(fit.rotation, fit.images.rotations)
+    assert float(before[lost].median()) > 60
+    assert float(after[lost].median()) < 15
+    assert float(after[~lost].median()) < 15
 
 
 def test_a_run_that_was_interrupted_goes_on_bit_for_bit(settings, tmp_path):

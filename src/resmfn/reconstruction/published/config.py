@@ -49,6 +49,9 @@ class PublishedSettings:
     """Steps of the poses for each batch."""
     warm_up: int = 200
     """Steps of the network before the first poses move; 0 as published."""
+    pose_searches: int = 6
+    """How often each image is compared with the whole sphere of poses: each second epoch after scale 2 has joined;
+    0 as published."""
     transpose_ctf: bool = False
     """Exchange x and y in the CTF: for stacks made with the published simulator's other grid."""
     save_every: int = 1
@@ -56,7 +59,7 @@ class PublishedSettings:
 
     def __post_init__(self) -> None:
         counts = {"epochs": 1, "batch_size": 1, "bacon_iter": 1, "bacon_hidden_dim": 8, "bacon_hidden_layers": 1}
-        for name, least in {**counts, "pose_iter": 1, "warm_up": 0, "save_every": 1}.items():
+        for name, least in {**counts, "pose_iter": 1, "warm_up": 0, "pose_searches": 0, "save_every": 1}.items():
             _require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
         for name in ("bacon_lr", "pose_lr"):
             _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
@@ -94,6 +97,15 @@ class PublishedSettings:
         what = f"{n} growing whole epochs, one for each of the {n + 1} scales but the first"
         _require(whole and len(values) == n, "stages", what, self.stages)
         return tuple(int(v) for v in values)
+
+    @property
+    def search_epochs(self) -> tuple[int, ...]:
+        """Epochs, counted from 0, that begin with a search over the whole sphere.
+
+        None while scale 1 is alone or scale 2 is new: they say too little, and poses would end up in near-symmetries.
+        """
+        starts = self.switches or _numbers(self.stages, "stages")
+        return tuple(int(start) + 2 * (i + 1) for start in starts[:1] for i in range(self.pose_searches))
 
     def scale_at(self, epoch: int) -> int:
         """Return the finest scale that is active in an epoch, counted from 0; scales count from 1."""

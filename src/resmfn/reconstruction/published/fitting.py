@@ -11,6 +11,7 @@ from resmfn.reconstruction.published.config import PublishedConfig
 from resmfn.reconstruction.published.field import PublishedField
 from resmfn.reconstruction.published.images import ImageView, PublishedImages
 from resmfn.reconstruction.published.poses import PoseSteps, Slices, improve_poses
+from resmfn.reconstruction.published.sphere import search_sphere
 from resmfn.reconstruction.published.state import PublishedState
 from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
 
@@ -75,6 +76,9 @@ class PublishedFit:
         loss = torch.zeros(n, device=self.device)
         if self.epoch == 0:
             self._warm_up()
+        if self.epoch in self.config.search_epochs:
+            generator = spawn(self.config.seed, "sphere", self.epoch)
+            self.rotation, _ = search_sphere(self.stage.view, self._slices(), self.rotation, generator=generator)
         for index in order.tensor_split(-(-n // self.config.batch_size)):
             values, ctf = self.stage.view.batch(index)
             self._fit_network(values, ctf, self.rotation[index], self.config.bacon_iter, share=len(index) / n)
@@ -133,12 +137,16 @@ class PublishedFit:
 
     def _move_poses(self, values: Tensor, ctf: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
         """Take the poses' steps against slices of the network, which is evaluated once."""
-        config, stage = self.config, self.stage
-        with torch.no_grad():
-            slices = Slices(stage.grid.transform(self.field.decode(stage.grid, stage.scale)), stage.pixels)
+        config = self.config
         rate = config.pose_lr * config.pose_lr_decay**self.epoch
         steps = PoseSteps(rate, config.pose_beta1, config.pose_beta2, config.pose_iter)
-        return improve_poses(rotation, values, ctf, slices, steps)
+        return improve_poses(rotation, values, ctf, self._slices(), steps)
+
+    def _slices(self) -> Slices:
+        """Return the finest active scale as what images are compared with."""
+        with torch.no_grad():
+            density = self.field.decode(self.stage.grid, self.stage.scale)
+        return Slices(self.stage.grid.transform(density), self.stage.pixels)
 
 
 def starting_poses(config: PublishedConfig, images: PublishedImages) -> Tensor:
