@@ -8,10 +8,12 @@ ARGUMENTS["victim"], if given, kills itself at its second save. Prints how each 
 import json
 import os
 import sys
+from functools import partial
 
 import torch
 
 from reconstruction.killed_run import die, on_call  # its import shortens runs
+from reconstruction.test_network_map import draw, problem
 from resmfn.cli.main import main
 from resmfn.core import InputError
 from resmfn.reconstruction import rounds
@@ -22,6 +24,7 @@ def check(_: dict) -> int:
     with team_of_environment("cpu") as team:
         _check_sums(team)
         _check_values(team)
+        _check_fits(team)
         _check_refusals(team)
     return 0
 
@@ -39,15 +42,46 @@ def _check_sums(team: Team) -> None:
 
 def _check_values(team: Team) -> None:
     assert team.from_leader({"rank": team.rank, "tensor": torch.arange(3)})["rank"] == 0
-    done: list[int] = []
+    for n_tasks in range(7):
+        _check_tasks(team, n_tasks)
 
-    def task(number: int) -> int:
-        done.append(number)
-        return number * number
 
-    found = team.divide([lambda number=number: task(number) for number in range(5)])
-    assert found == [0, 1, 4, 9, 16]
-    assert done == list(range(team.rank, 5, team.size))  # each task by one process only
+def _check_tasks(team: Team, n_tasks: int) -> None:
+    """Each task is done once: by one process, or by a crew when fewer tasks than processes are left."""
+    done: list[tuple[int, int]] = []
+
+    def task(number: int, crew: Team) -> list[int]:
+        members = torch.zeros(team.size, dtype=torch.int64)
+        members[team.rank] = 1
+        crew.sum_(members)
+        done.append((number, crew.size))
+        assert crew.from_leader(members.tolist()) == members.tolist()
+        return members.nonzero()[:, 0].tolist()
+
+    found = team.divide([partial(task, number) for number in range(n_tasks)])
+    n_left = n_tasks % team.size
+    alone = [[number % team.size] for number in range(n_tasks - n_left)]
+    together = [list(range(crew * team.size // n_left, (crew + 1) * team.size // n_left)) for crew in range(n_left)]
+    assert found == alone + together
+    assert done == [(number, len(doers)) for number, doers in enumerate(found) if team.rank in doers]
+
+
+def _check_fits(team: Team) -> None:
+    """A network that processes fit together is the one that a single process fits, and the same in all of them."""
+    one, (equations, mask, prior) = draw(), problem()
+    shared = equations.shared_by(team)
+    spread = equations.prior_array(prior)
+    torch.testing.assert_close(shared.apply(mask, spread), equations.apply(mask, spread), rtol=1e-4, atol=1e-3)
+    both = one.copy()
+    reached = one.fit(equations, mask, prior, steps=12)
+    together = both.fit(shared, mask, prior, steps=12)
+    assert abs(together - reached) < 1e-4
+    with torch.no_grad():
+        mine, alone = both.decode(equations.grid), one.decode(equations.grid)
+        torch.testing.assert_close(both.decode(equations.grid, team=team), mine, rtol=1e-4, atol=1e-5)
+    assert float((mine - alone).norm() / alone.norm()) < 1e-3
+    for parameter in both.network.parameters():
+        assert torch.equal(team.from_leader(parameter.detach()), parameter)
 
 
 def _check_refusals(team: Team) -> None:

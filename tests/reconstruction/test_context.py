@@ -136,7 +136,7 @@ def test_a_kept_network_is_the_one_that_is_taken_up_and_its_masked_map_the_refer
     mask = soft_sphere(12, 3.0, 2.0)
     network = run.network("half1")
     fitted = FittedNetwork.of(network, grid, network.n_scales, mask, 0.9)
-    assert run.fit_networks({"half1": lambda: fitted}) == [0.9]
+    assert run.fit_networks({"half1": lambda _: fitted}) == [0.9]
     with torch.no_grad():
         own = network.decode(grid)
         torch.testing.assert_close(run.network("half1").decode(grid), own)

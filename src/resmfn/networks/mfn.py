@@ -165,11 +165,19 @@ class MultiplicativeFilterNetwork(nn.Module):
             raise ShapeError(f"scale {scale} needs the values of {scale + 1} filters, got a cache of {len(cache)}")
         return self._read_out(self._states(cache.__getitem__, scale), scale)
 
-    def fourier_coefficients(self, scale: int | None = None) -> Tensor:
+    def fourier_coefficients(self, scale: int | None = None, part: tuple[int, int] = (0, 1)) -> Tensor:
         """Compute the exact finite Fourier series of a scale without sampling it: differentiable, and cheap.
 
         Multiplying by a sine moves a spectrum by whole frequencies, so the network is evaluated on its spectra: the
         matrix products run over the coefficients of the scale below, never over the points of the fine grid.
+
+        Parameters
+        ----------
+        scale
+            1 is the coarsest; None the finest.
+        part
+            (i, m): only the i-th of m addends, which m processes compute at the price of little more than one; their
+            sum is the series, and the sum of their gradients its gradient.
 
         Returns
         -------
@@ -192,6 +200,7 @@ class MultiplicativeFilterNetwork(nn.Module):
             self._linears()[:scale],
             self._heads()[:scale],
             residual=self.config.residual,
+            part=part,
         )
         return self._drop_single_channel(series_from_packed(packed))
 

@@ -22,9 +22,14 @@ from resmfn.networks.filters import SineFilter
 
 
 def sine_network_spectrum(
-    filters: Sequence[SineFilter], linears: Sequence[nn.Linear], heads: Sequence[nn.Linear], *, residual: bool
+    filters: Sequence[SineFilter],
+    linears: Sequence[nn.Linear],
+    heads: Sequence[nn.Linear],
+    *,
+    residual: bool,
+    part: tuple[int, int] = (0, 1),
 ) -> Tensor:
-    """Packed Fourier series of the finest scale of the given filters, maps and heads.
+    """Packed Fourier series of the finest scale of the given filters, maps and heads, or a part of it.
 
     Parameters
     ----------
@@ -32,6 +37,9 @@ def sine_network_spectrum(
         ``scale + 1`` sine filters with whole frequencies, and ``scale`` linear maps and heads.
     residual
         Sum all heads; otherwise the last head alone.
+    part
+        (i, m): the i-th of m addends, which together are the whole; gradients of parameters add up likewise. Each
+        takes its block of the last layer's channels, where nearly all the work is, so that m processes can share it.
 
     Returns
     -------
@@ -42,6 +50,8 @@ def sine_network_spectrum(
     z = modulate(filters[0].phases.new_ones([hidden_dim, *[1] * dim]), filters[0])
     total = z.new_zeros(heads[0].out_features, *z.shape[1:])
     for sine, linear, head in zip(filters[1:], linears, heads, strict=True):
+        if head is heads[-1] and part[1] > 1:
+            return _part_of_last_layer(z, total, sine, linear, head, part)
         w = _apply_linear(linear.weight, linear.bias, z)
         if head is heads[-1]:
             y = _add_constant(modulate_and_sum(w, sine, head.weight), head.bias)
@@ -50,6 +60,17 @@ def sine_network_spectrum(
         if residual:
             total = pad_centered(total, z.shape[-1], dim) + _apply_linear(head.weight, head.bias, z)
     raise ShapeError("a network has at least one scale, got no heads")
+
+
+def _part_of_last_layer(
+    z: Tensor, total: Tensor, sine: SineFilter, linear: nn.Linear, head: nn.Linear, part: tuple[int, int]
+) -> Tensor:
+    """Return what a block of the last layer's channels adds; the first part has all that is not of any channel."""
+    number, n_parts = part
+    channels = slice(number * len(z) // n_parts, (number + 1) * len(z) // n_parts)
+    w = _apply_linear(linear.weight[channels], None if linear.bias is None else linear.bias[channels], z)
+    y = modulate_and_sum(w, sine, head.weight[:, channels], channels)
+    return y if number else pad_centered(total, y.shape[-1], y.ndim - 1) + _add_constant(y, head.bias)
 
 
 def modulate(packed: Tensor, sine: SineFilter) -> Tensor:
@@ -76,7 +97,7 @@ def modulate(packed: Tensor, sine: SineFilter) -> Tensor:
     return (at_plus.view(channels, -1) + at_minus.view(channels, -1).flip(1)).view(channels, *[size] * dim)
 
 
-def modulate_and_sum(packed: Tensor, sine: SineFilter, weight: Tensor) -> Tensor:
+def modulate_and_sum(packed: Tensor, sine: SineFilter, weight: Tensor, channels: slice = slice(None)) -> Tensor:
     """Multiply each field by its own sine and sum them with the weights of a head, never storing the wide spectra.
 
     Parameters
@@ -87,6 +108,8 @@ def modulate_and_sum(packed: Tensor, sine: SineFilter, weight: Tensor) -> Tensor
         Filter of half-width m with whole frequencies.
     weight
         (out_dim, hidden_dim).
+    channels
+        Which of the filter's channels these fields are, where they are not all.
 
     Returns
     -------
@@ -95,9 +118,10 @@ def modulate_and_sum(packed: Tensor, sine: SineFilter, weight: Tensor) -> Tensor
     """
     dim = packed.ndim - 1
     size = packed.shape[-1] + 2 * round(sine.half_width)
-    target = _block_positions(packed, sine, size).view(-1)
+    target = _block_positions(packed, sine, size, channels).view(-1)
     flat = packed.flatten(1)
-    sines, cosines = torch.sin(sine.phases) / 2, torch.cos(sine.phases) / 2
+    phases = sine.phases[channels]
+    sines, cosines = torch.sin(phases) / 2, torch.cos(phases) / 2
     sums = []
     for row in weight:  # one output after the other: all at once would hold out_dim times as much
         plus, minus = _moved_copies(flat, row * sines, row * cosines)
@@ -154,7 +178,7 @@ def _moved_copies(flat: Tensor, sines: Tensor, cosines: Tensor) -> tuple[Tensor,
     return torch.addcmul(s * flat, c, mirror), torch.addcmul(s * mirror, c, flat, value=-1)
 
 
-def _block_positions(packed: Tensor, sine: SineFilter, size: int) -> Tensor:
+def _block_positions(packed: Tensor, sine: SineFilter, size: int, channels: slice = slice(None)) -> Tensor:
     """Flat position in a (size,)*dim grid of every coefficient once moved by its channel's frequency."""
     n, dim = packed.shape[-1], packed.ndim - 1
     device = packed.device
@@ -163,7 +187,7 @@ def _block_positions(packed: Tensor, sine: SineFilter, size: int) -> Tensor:
     base = torch.zeros((), dtype=torch.int64, device=device)
     for j in range(dim):
         base = base[..., None] + axis * strides[j]
-    shift = (sine.frequencies.round().to(torch.int64) * strides).sum(1)
+    shift = (sine.frequencies[channels].round().to(torch.int64) * strides).sum(1)
     return shift[:, None] + base.flatten()
 
 

@@ -12,6 +12,7 @@ from resmfn.core.random import spawn
 from resmfn.fourier import low_pass, resize_map
 from resmfn.reconstruction.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.context import HALVES, FittedNetwork, RunContext, required
+from resmfn.reconstruction.gathered import gather_search
 from resmfn.reconstruction.image_quality import probably_good
 from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
 from resmfn.reconstruction.refinement import Branch, insert_images
@@ -28,6 +29,7 @@ from resmfn.reconstruction.search import (
     sphere_on,
     stage_radius,
 )
+from resmfn.reconstruction.team import Team
 from resmfn.rotations import super_fibonacci
 
 N_SEARCH = 1000
@@ -50,24 +52,43 @@ def enter_first_phase(run: RunContext) -> None:
 
 
 def search_step(run: RunContext) -> None:
-    """Run one annealed start; keep it if it is the likeliest so far."""
-    state, n_starts = run.state, run.config.n_starts
-    name = f"start {state.step + 1} of {n_starts}"
-    result = random_start(
-        SearchTask(run.observations, search_index(run), run.space),
-        seed=run.config.seed,
-        start=state.step,
-        progress=lambda what, value: run.tell(name, f"{what}, log-likelihood {value:.2f}"),
-    )
-    if result.log_evidence > max(state.log_likelihoods, default=float("-inf")):
-        state.coarse, state.radius = result.volume, result.radius
-    state.start_maps.append(result.volume)
-    state.log_likelihoods.append(result.log_evidence)
-    state.step += 1
-    values = {"start": state.step, "log_likelihood": result.log_evidence}
-    run.tell("search", f"{name}: log-likelihood {result.log_evidence:.2f}", 0.2 * state.step / n_starts, values)
+    """Run one annealed start, or as many as there are processes; keep what is likeliest so far."""
+    state, team, n_starts = run.state, run.observations.team, run.config.n_starts
+    space, index = run.space, search_index(run)
+    radius = stage_radius(START_STAGES[-1], run.observations, space)
+    search = gather_search(run.observations, index, space, radius)
+
+    def start(number: int, crew: Team) -> tuple[Tensor, float, float]:
+        result = random_start(
+            search(crew),
+            seed=run.config.seed,
+            start=number,
+            progress=lambda what, value: run.tell(_name(run, number), f"{what}, log-likelihood {value:.2f}"),
+        )
+        return result.volume.cpu(), result.radius, result.log_evidence
+
+    numbers = range(state.step, min(state.step + team.size, n_starts))
+    for number, found in zip(numbers, team.divide([partial(start, number) for number in numbers]), strict=True):
+        _keep_start(run, number, *found)
     if state.step == n_starts:
         state.phase, state.step = "control", 0
+
+
+def _keep_start(run: RunContext, number: int, volume: Tensor, radius: float, log_evidence: float) -> None:
+    state, n_starts = run.state, run.config.n_starts
+    volume = volume.to(run.device)
+    if log_evidence > max(state.log_likelihoods, default=float("-inf")):
+        state.coarse, state.radius = volume, radius
+    state.start_maps.append(volume)
+    state.log_likelihoods.append(log_evidence)
+    state.step += 1
+    values = {"start": state.step, "log_likelihood": log_evidence}
+    message = f"{_name(run, number)}: log-likelihood {log_evidence:.2f}"
+    run.tell("search", message, 0.2 * state.step / n_starts, values)
+
+
+def _name(run: RunContext, number: int) -> str:
+    return f"start {number + 1} of {run.config.n_starts}"
 
 
 def focus_step(run: RunContext) -> None:
@@ -78,11 +99,11 @@ def focus_step(run: RunContext) -> None:
     find = _focus_on_search if run.config.poses == "unknown" else _focus_on_input
     equations, prior, mask, radius = find(run)
 
-    def fit(name: str) -> FittedNetwork:
+    def fit(name: str, team: Team) -> FittedNetwork:
         network = run.network(name)
         finest = network.scale_for(radius)
         for scale in range(1, finest + 1):
-            reached = network.fit(equations, mask, prior, scale=scale, steps=COARSE_STEPS)
+            reached = network.fit(equations.shared_by(team), mask, prior, scale=scale, steps=COARSE_STEPS)
         return FittedNetwork.of(network, equations.grid, finest, mask, reached)
 
     run.fit_networks({name: partial(fit, name) for name in (*HALVES, "joint")})
@@ -134,7 +155,7 @@ def _focus_on_search(run: RunContext) -> Focus:
     state.good = probably_good(result.posterior.log_evidence)
     grid = MapGrid(run.box_size, result.volume.shape[0], run.config.symmetry)
     pixels = run.observations.pixels[: run.observations.n_pixels(result.radius)]
-    equations = equations_of(result.posterior, result.rotations, pixels, grid)
+    equations = equations_of(result.posterior, result.rotations, pixels, grid, run.observations.team)
     mask = sphere_on(grid, run.space, run.device)
     prior = equations.limited_prior(power_prior(result.volume, mask, int(result.radius) + 1))
     return equations, prior, mask, result.radius

@@ -26,6 +26,7 @@ from resmfn.reconstruction.refinement import Branch, resized
 from resmfn.reconstruction.search import SearchSpace, sphere_on
 from resmfn.reconstruction.state import RunState
 from resmfn.reconstruction.symmetrize import symmetrized
+from resmfn.reconstruction.team import Team
 from resmfn.reconstruction.working_box import WorkingBox
 
 HALVES = ("half1", "half2")
@@ -147,8 +148,8 @@ class RunContext:
         width = self.config.hidden_dim or default_width(self.box_size)
         return NetworkMap.draw(self.box_size, width, generator=generator, device=self.device)
 
-    def fit_networks(self, tasks: Mapping[str, Callable[[], FittedNetwork]]) -> list[float]:
-        """Fit networks, each in one process, and keep them with their masked maps, which are the next references.
+    def fit_networks(self, tasks: Mapping[str, Callable[[Team], FittedNetwork]]) -> list[float]:
+        """Fit networks, each by the processes that it is given, and keep them with their maps, the next references.
 
         Returns
         -------

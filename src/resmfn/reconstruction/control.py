@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ from resmfn.reconstruction.search import (
     sphere_on,
     stage_radius,
 )
+from resmfn.reconstruction.team import Team
 from resmfn.rotations import random_rotations, super_fibonacci
 
 N_HELD_OUT = 500
@@ -142,14 +144,17 @@ def start_agreement(run: RunContext) -> list[float]:
     best = max(range(len(maps)), key=likelihoods.__getitem__)
     reference = maps[best].cpu()
     pixel_size = run.box_size * run.pixel_size / reference.shape[0]
-    found = []
-    for number, volume in enumerate(maps):
-        if number == best or not (bool(volume.any()) and bool(reference.any())):
-            found.append(1.0 if number == best else 0.0)
-            continue
-        moved = apply_alignment(volume.cpu(), align_maps(volume.cpu(), reference, pixel_size))
-        found.append(float(torch.corrcoef(torch.stack((moved.flatten(), reference.flatten())))[0, 1]))
-    return found
+    others = [number for number in range(len(maps)) if number != best]
+    found = run.observations.team.divide([partial(_agreement, maps[i].cpu(), reference, pixel_size) for i in others])
+    return [found[others.index(number)] if number != best else 1.0 for number in range(len(maps))]
+
+
+def _agreement(volume: Tensor, reference: Tensor, pixel_size: float, _: Team) -> float:
+    """Return the correlation of a map with another after alignment; 0 if either is empty."""
+    if not (bool(volume.any()) and bool(reference.any())):
+        return 0.0
+    moved = apply_alignment(volume, align_maps(volume, reference, pixel_size))
+    return float(torch.corrcoef(torch.stack((moved.flatten(), reference.flatten())))[0, 1])
 
 
 def _first_control(run: RunContext) -> NoiseControl | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resmfn.networks import (
     MultiplicativeFilterNetwork,
@@ -15,6 +16,7 @@ from resmfn.networks import (
     sample_series,
 )
 from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
+from resmfn.reconstruction.team import Team
 
 COARSEST_BAND = 2.5
 """The first scale reaches at least this far, in Fourier pixels: below, there is nothing to tell poses by."""
@@ -55,14 +57,21 @@ class NetworkMap:
         scales = range(1, self.n_scales + 1)
         return next((s for s in scales if self.network.half_width(s) >= radius), self.n_scales)
 
-    def decode(self, grid: MapGrid, scale: int | None = None) -> Tensor:
-        """Return one scale on a grid ``(M, M, M)``; what the grid cannot hold is cut off. Differentiable."""
-        series = self.network.fourier_coefficients(scale)
+    def decode(self, grid: MapGrid, scale: int | None = None, team: Team | None = None) -> Tensor:
+        """Return one scale on a grid ``(M, M, M)``; what the grid cannot hold is cut off. Differentiable.
+
+        Processes that decode together each compute a part; gradients of parameters are then those of the part alone.
+        """
+        team = team or Team()
+        series = self.network.fourier_coefficients(scale, (team.rank, team.size))
         side = 2 * ((grid.size - 1) // 2) + 1
         if series.shape[-1] > side:
             cut = (series.shape[-1] - side) // 2
             series = series[cut : cut + side, cut : cut + side, cut : cut + side]
-        return sample_series(series, grid.size, dim=3) * (self.amplitude or 1.0)
+        values = sample_series(series, grid.size, dim=3) * (self.amplitude or 1.0)
+        if team.size > 1:
+            values = _Summed.apply(values, team)
+        return values
 
     def fit(
         self, equations: NormalEquations, mask: Tensor, prior: Tensor, *, scale: int | None = None, steps: int
@@ -72,7 +81,8 @@ class NetworkMap:
         Parameters
         ----------
         equations
-            Of the images at their poses.
+            Of the images at their poses. The processes of their team fit together, each step's work divided among
+            them and its gradient added up; all end with the same network.
         mask
             ``(M, M, M)``; the map is mask * network.
         prior
@@ -87,7 +97,7 @@ class NetworkMap:
         float
             Share of the explicit solution's gain that the network reaches: 1 is all of it.
         """
-        spread = equations.prior_array(prior)
+        team, spread = equations.team, equations.prior_array(prior)
         solution = equations.solve(mask, prior)
         gain = -float(equations.objective(solution, spread))
         if self.amplitude is None:
@@ -99,11 +109,12 @@ class NetworkMap:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad()
-            loss = equations.objective(self.decode(equations.grid, scale) * mask, spread) / gain
+            loss = equations.objective(self.decode(equations.grid, scale, team) * mask, spread) / gain
             loss.backward()
+            _add_gradients(parameters, team)
             optimizer.step()
         with torch.no_grad():
-            return -float(equations.objective(self.decode(equations.grid, scale) * mask, spread)) / gain
+            return -float(equations.objective(self.decode(equations.grid, scale, team) * mask, spread)) / gain
 
     def copy(self) -> NetworkMap:
         """Return an independent copy."""
@@ -133,6 +144,30 @@ def n_scales_for(box_size: int) -> int:
 def default_width(box_size: int) -> int:
     """Return a width that holds maps of a box: twice its side, 96 to 384 (128 for 64 pixels)."""
     return min(max(2 * box_size, 96), 384)
+
+
+class _Summed(torch.autograd.Function):
+    """Sum over processes. Its gradient goes back unsummed: each process follows its own part alone."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, team: Team) -> Tensor:  # noqa: ARG004 - nothing is kept for the way back
+        whole = part.clone()
+        team.sum_(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        return gradients[0], None
+
+
+def _add_gradients(parameters: list[nn.Parameter], team: Team) -> None:
+    """Replace gradients by their sum over the processes, all in one message."""
+    if team.size == 1:
+        return
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+    team.sum_(flat)
+    for parameter, summed in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = summed.view_as(parameter)
 
 
 def _rate(step: int, steps: int) -> float:

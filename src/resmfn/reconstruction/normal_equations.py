@@ -8,6 +8,7 @@ but for gridding. Networks and explicit maps are both fitted to this.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from resmfn.physics.projection import (
     padded_transform,
     padded_transform_adjoint,
 )
+from resmfn.reconstruction.team import Team
 from resmfn.rotations import point_group
 
 PADDING = 2
@@ -125,9 +127,13 @@ class NormalEquations:
     mask
         ``(M, M, M)``: where maps that are asked about may differ from 0. K acts between voxels of its extent only, so
         a compact mask makes smaller transforms do; None is the whole grid.
+    team
+        The processes that work with these equations, all at the same time: each applies K to its share of the
+        frequencies. All must hold the same sums.
     """
 
-    def __init__(self, sums: SliceSums, mask: Tensor | None = None) -> None:
+    def __init__(self, sums: SliceSums, mask: Tensor | None = None, team: Team | None = None) -> None:
+        self.team = team or Team()
         grid = self.grid = sums.grid
         scale = grid.scale
         self.rhs = padded_transform_adjoint(sums.values, PADDING) * scale
@@ -137,12 +143,35 @@ class NormalEquations:
         self.shell = _half(radius).round().long()
         self.n_shells = int(self.shell.max()) + 1
 
+    def shared_by(self, team: Team) -> NormalEquations:
+        """Return the same equations for other processes to work with."""
+        twin = copy(self)
+        twin.team = team
+        return twin
+
     def apply(self, volume: Tensor, prior: Tensor | None = None) -> Tensor:
         """Return ``(K + prior) v``; ``prior`` is an array like the kernel, from :meth:`prior_array`."""
         side, size = self.side, self.grid.size
+        if self.team.size > 1:
+            return self._apply_together(volume, prior)
         spectrum = torch.fft.rfftn(volume, s=(side,) * 3)
         spectrum *= self.kernel if prior is None else self.kernel + prior
         return torch.fft.irfftn(spectrum, s=(side,) * 3)[:size, :size, :size]
+
+    def _apply_together(self, volume: Tensor, prior: Tensor | None) -> Tensor:
+        """Return ``(K + prior) v``, each process adding what some planes of frequencies contribute."""
+        side, size = self.side, self.grid.size
+        planes = self.team.share_of(side // 2 + 1)
+        mine = slice(planes.start, planes.stop)
+        spectrum = torch.fft.rfft(volume, side)
+        part = torch.fft.fft2(spectrum[..., mine], s=(side, side), dim=(0, 1))
+        part *= self.kernel[..., mine] if prior is None else self.kernel[..., mine] + prior[..., mine]
+        part = torch.fft.ifft(torch.fft.ifft(part, dim=0)[:size], dim=1)[:, :size]
+        spectrum = spectrum.zero_()
+        spectrum[..., mine] = part
+        result = torch.fft.irfft(spectrum, side)[..., :size].contiguous()
+        self.team.sum_(result)
+        return result
 
     def objective(self, volume: Tensor, prior: Tensor | None = None) -> Tensor:
         """Return ``<v, (K + prior) v> - 2 <b, v>``; once differentiable in v."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from resmfn.reconstruction.candidates import best_of
 from resmfn.reconstruction.coarse import search_again
 from resmfn.reconstruction.context import HALVES, FittedNetwork, RunContext, required
-from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
+from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations, SliceSums
 from resmfn.reconstruction.pose_refinement import PoseModel
 from resmfn.reconstruction.refinement import (
     Branch,
@@ -26,6 +26,7 @@ from resmfn.reconstruction.refinement import (
     resized,
 )
 from resmfn.reconstruction.search import power_prior
+from resmfn.reconstruction.team import Team
 from resmfn.rotations import geodesic_degrees
 
 ROUND_STEPS = 40
@@ -90,8 +91,8 @@ def joint_step(run: RunContext) -> None:
     if report.images is not None:
         run.judge(everyone, report.images)
     mask = run.mask_on(grid)
-    equations = NormalEquations(insert_images(run.observations, everyone, grid, state.radius), mask)
-    fits = run.fit_networks({"joint": partial(_fit, run, "joint", equations, mask, plan, halves_in=2)})
+    sums = insert_images(run.observations, everyone, grid, state.radius)
+    fits = run.fit_networks({"joint": partial(_fit, run, "joint", sums, mask, plan, halves_in=2)})
     run.keep_poses([everyone])
     state.step += 1
     _tell_round(run, "joint", 0.8 + 0.19 * state.step / n_rounds, [report], fits)
@@ -133,8 +134,8 @@ def _fit_halves(run: RunContext, branches: list[Branch], grid: MapGrid, mask: Te
     """Fit each half's network to its own images, and compare the two."""
     tasks = {}
     for name, branch in zip(HALVES, branches, strict=True):
-        equations = NormalEquations(insert_images(run.observations, branch, grid, plan.radius), mask)
-        tasks[name] = partial(_fit, run, name, equations, mask, plan, halves_in=1)
+        sums = insert_images(run.observations, branch, grid, plan.radius)
+        tasks[name] = partial(_fit, run, name, sums, mask, plan, halves_in=1)
     fits = run.fit_networks(tasks)
     first, second = (resized(run.state.references[name], grid.size) for name in HALVES)
     run.state.fsc = half_map_fsc(first, second, plan.radius)
@@ -143,10 +144,10 @@ def _fit_halves(run: RunContext, branches: list[Branch], grid: MapGrid, mask: Te
 
 
 def _fit(
-    run: RunContext, name: str, equations: NormalEquations, mask: Tensor, plan: RoundPlan, *, halves_in: int
+    run: RunContext, name: str, sums: SliceSums, mask: Tensor, plan: RoundPlan, team: Team, *, halves_in: int
 ) -> FittedNetwork:
-    """Fit a network to normal equations."""
-    state = run.state
+    """Fit a network to the sums of some images."""
+    state, equations = run.state, NormalEquations(sums, mask, team)
     n_shells = int(plan.radius) + 1
     if state.fsc is None:
         mean = torch.stack([resized(state.references[half], mask.shape[0]) for half in HALVES]).mean(dim=0)

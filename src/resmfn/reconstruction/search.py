@@ -19,6 +19,7 @@ from resmfn.fourier.transforms import fftn_centered
 from resmfn.reconstruction.grid_posterior import GridPosterior, PoseGrid, grid_posterior
 from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations, SliceSums
 from resmfn.reconstruction.observations import Observations
+from resmfn.reconstruction.team import Team
 from resmfn.rotations import asymmetric_unit, random_rotations, super_fibonacci
 
 
@@ -185,7 +186,9 @@ def run_stage(
             observations, index, slices, poses, result.shift, temperature=temperature, n_top=n_top
         )
         log_evidence = float(posterior.log_evidence.mean())
-        volume = _solve(posterior, rotations, pixels, grid, mask, result.volume, radius)
+        equations = equations_of(posterior, rotations, pixels, grid, observations.team)
+        prior = equations.limited_prior(power_prior(result.volume, mask, int(radius) + 1))
+        volume = equations.solve(mask, prior, start=result.volume, iterations=4)
         result = SearchResult(volume, radius, posterior, rotations, posterior.shift, log_evidence)
         progress(f"radius {radius:.1f}", log_evidence)
         settled = temperature == stage.coolest and log_evidence - previous < SETTLED
@@ -195,9 +198,15 @@ def run_stage(
     return result
 
 
-def equations_of(posterior: GridPosterior, rotations: Tensor, pixels: Tensor, grid: MapGrid) -> NormalEquations:
-    """Return the normal equations of softly assigned images."""
-    return NormalEquations(SliceSums.of(grid, posterior.values, posterior.weights, rotations, pixels))
+def equations_of(
+    posterior: GridPosterior, rotations: Tensor, pixels: Tensor, grid: MapGrid, team: Team
+) -> NormalEquations:
+    """Return the normal equations of softly assigned images; each process inserts its share of the rotations."""
+    share = team.share_of(len(rotations))
+    rows = slice(share.start, share.stop)
+    sums = SliceSums.of(grid, posterior.values[rows], posterior.weights[rows], rotations[rows], pixels)
+    team.sum_(sums.values, sums.weights)
+    return NormalEquations(sums)
 
 
 def power_prior(volume: Tensor, mask: Tensor, n_shells: int) -> Tensor:
@@ -247,20 +256,6 @@ def _shift_spread(shift: Tensor, space: SearchSpace) -> float | None:
     if space.shift_range == 0 or not bool(shift.any()):
         return None
     return max(float(shift.square().mean().sqrt()), 0.1 * space.shift_range)
-
-
-def _solve(
-    posterior: GridPosterior,
-    rotations: Tensor,
-    pixels: Tensor,
-    grid: MapGrid,
-    mask: Tensor,
-    volume: Tensor,
-    radius: float,
-) -> Tensor:
-    equations = equations_of(posterior, rotations, pixels, grid)
-    prior = equations.limited_prior(power_prior(volume, mask, int(radius) + 1))
-    return equations.solve(mask, prior, start=volume, iterations=4)
 
 
 _EMPTY = GridPosterior(*(torch.empty(0) for _ in range(8)))

@@ -1,7 +1,7 @@
 """Several processes at one reconstruction: each holds some of the images; only sums and poses travel.
 
 Every process runs the same program. What images are read for (scores, statistics, poses) is computed where the images
-are and summed; what is computed from the sums is computed everywhere alike, or by one process for all.
+are and summed; what is computed from the sums is computed everywhere alike, by one process for all, or in parts.
 """
 
 from __future__ import annotations
@@ -33,10 +33,17 @@ class Team:
     ----------
     rank, size
         Which of how many this is; (0, 1) is a process on its own, for which everything here does nothing.
+    first, group
+        Of a crew, some processes of the run that follow one another: the first one's rank in the run, and how
+        torch.distributed calls them; None is all.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1) -> None:
+    def __init__(
+        self, rank: int = 0, size: int = 1, *, first: int = 0, group: distributed.ProcessGroup | None = None
+    ) -> None:
         self.rank, self.size = rank, size
+        self._first, self._group = first, group
+        self._crews: dict[int, list[Team | None]] = {}
 
     @property
     def leads(self) -> bool:
@@ -52,18 +59,50 @@ class Team:
         if self.size > 1:
             for tensor in tensors:
                 with _told_plainly():
-                    distributed.all_reduce(torch.view_as_real(tensor) if tensor.is_complex() else tensor)
+                    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+                    distributed.all_reduce(real, group=self._group)
 
     def from_leader(self, value: Value) -> Value:
         """Return what the leading process has: any value whose tensors are on the CPU."""
         return self._from(0, value)
 
-    def divide(self, tasks: Sequence[Callable[[], Value]]) -> list[Value]:
-        """Let each task be done by one process and return all results everywhere; tensors in them on the CPU."""
+    def divide(self, tasks: Sequence[Callable[[Team], Value]]) -> list[Value]:
+        """Let tasks be done by one process each and return all results everywhere; tensors in them on the CPU.
+
+        What is left over when there are fewer tasks than processes is done together: each by a crew, a block of the
+        processes. A task is told who does it, and must come to the same result in every process of a crew.
+        """
         if self.size == 1:
-            return [task() for task in tasks]
-        mine = {i: task() for i, task in enumerate(tasks) if i % self.size == self.rank}
-        return [self._from(i % self.size, mine.get(i)) for i in range(len(tasks))]  # type: ignore[misc]
+            return [task(self) for task in tasks]
+        n_single = len(tasks) - len(tasks) % self.size
+        doers = [number % self.size for number in range(n_single)]
+        mine = {number: tasks[number](Team()) for number in range(self.rank, n_single, self.size)}
+        for number, crew in enumerate(self._crews_of(len(tasks) - n_single), start=n_single):
+            doers.append(self._first_of(number - n_single, len(tasks) - n_single))
+            if crew is not None:
+                mine[number] = tasks[number](crew)
+        return [self._from(doer, mine.get(number)) for number, doer in enumerate(doers)]  # type: ignore[misc]
+
+    def _first_of(self, number: int, n_crews: int) -> int:
+        return number * self.size // n_crews
+
+    def _crews_of(self, n_crews: int) -> list[Team | None]:
+        """Return the crews into which all processes are dealt; None stands for those that this one is not in."""
+        if n_crews == 1:
+            return [self]
+        if n_crews not in self._crews:
+            self._crews[n_crews] = [self._crew(number, n_crews) for number in range(n_crews)]
+        return self._crews[n_crews]
+
+    def _crew(self, number: int, n_crews: int) -> Team | None:
+        members = range(self._first_of(number, n_crews), self._first_of(number + 1, n_crews))
+        group = None
+        if len(members) > 1:  # every process has to name a group, whether it is in it or not
+            with _told_plainly():
+                group = distributed.new_group(list(members), timeout=_PATIENCE)
+        if self.rank not in members:
+            return None
+        return Team(self.rank - members.start, len(members), first=members.start, group=group)
 
     @contextmanager
     def refusing_together(self) -> Iterator[None]:
@@ -86,7 +125,7 @@ class Team:
             refusal = error
         refusals: list[InputError | None] = [None] * self.size
         with _told_plainly():
-            distributed.all_gather_object(refusals, refusal)
+            distributed.all_gather_object(refusals, refusal, group=self._group)
         for first in refusals:
             if first is not None and self.leads:
                 raise first
@@ -98,7 +137,7 @@ class Team:
             return value
         box: list[Value] = [value]
         with _told_plainly():
-            distributed.broadcast_object_list(box, src=rank)
+            distributed.broadcast_object_list(box, src=self._first + rank, group=self._group)
         return box[0]
 
 
