@@ -296,7 +296,8 @@ def _draw_filters(config: NetworkConfig, generator: torch.Generator) -> list[Sin
 
 def _draw_linear(fan_in: int, fan_out: int, bound: float, *, bias: bool, generator: torch.Generator) -> nn.Linear:
     """Linear map with weights uniform in +-bound and biases uniform in +-1/sqrt(fan_in), in double precision."""
-    linear: nn.Linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out, bias=bias, dtype=torch.float64)
+    with torch.random.fork_rng(devices=[]):  # what torch fills in is overwritten; skip_init takes half a second to load
+        linear = nn.Linear(fan_in, fan_out, bias=bias, dtype=torch.float64)
     with torch.no_grad():
         for parameter, width in ((linear.weight, bound), (linear.bias, 1 / math.sqrt(fan_in))):
             if parameter is not None:

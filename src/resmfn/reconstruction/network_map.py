@@ -15,6 +15,7 @@ from resmfn.networks import (
     network_state,
     sample_series,
 )
+from resmfn.reconstruction.adam import Adam
 from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
 from resmfn.reconstruction.team import Team
 
@@ -103,16 +104,13 @@ class NetworkMap:
         if self.amplitude is None:
             self.amplitude = float(solution.square().sum().div(mask.square().sum()).sqrt())
         parameters = self.network.active_parameters(scale)
-        optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.99))
+        optimizer = Adam(parameters)
         for step in range(steps):
-            rate = LEARNING_RATE * _rate(step, steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad()
+            optimizer.forget_gradients()
             loss = equations.objective(self.decode(equations.grid, scale, team) * mask, spread) / gain
             loss.backward()
             _add_gradients(parameters, team)
-            optimizer.step()
+            optimizer.step(LEARNING_RATE * _rate(step, steps))
         with torch.no_grad():
             return -float(equations.objective(self.decode(equations.grid, scale, team) * mask, spread)) / gain
 
