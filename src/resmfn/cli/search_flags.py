@@ -34,6 +34,10 @@ class SearchFlags:
     hidden_dim: Annotated[int | None, Parameter(help="Width of the networks [default: twice the box, 96 to 384].")] = (
         None
     )
+    score_precision: Annotated[
+        Literal["auto", "full", "tf32"],
+        Parameter(help="Of scores that rank poses, the best always in full; auto: tf32 on a GPU."),
+    ] = "auto"
     network_steps: Annotated[int, Parameter(help="Optimizer steps of each network's last fit.")] = 160
     datadir: DataDir = None
     strip_prefix: StripPrefix = None

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from resmfn.core.errors import InputError, ResmfnError
 from resmfn.rotations import point_group
+
+if TYPE_CHECKING:
+    import torch
+
+    from resmfn.reconstruction.score_products import ScorePrecision
 
 PoseSource = Literal["unknown", "from-input", "fixed"]
 Contrast = Literal["auto", "white", "black"]
@@ -52,6 +57,8 @@ class ReconstructionConfig:
     """Resolution to which the reference is believed, in Å."""
     hidden_dim: int | None = None
     """Width of the networks; by default twice the box in pixels, 96 to 384."""
+    score_precision: Literal["auto", "full", "tf32"] = "auto"
+    """Of the scores that rank poses; in tf32 each image's best are scored again in full. auto is tf32 on a GPU."""
     network_steps: int = 160
     """Optimizer steps of each network's last fit."""
     datadir: Path | None = None
@@ -89,6 +96,8 @@ class ReconstructionConfig:
             raise InputError(f"--shift-range must be at least 0 Å, got {self.shift_range:g}")
         if self.poses not in ("unknown", "from-input", "fixed"):
             raise InputError(f"--poses must be unknown, from-input or fixed, got {self.poses!r}")
+        if self.score_precision not in ("auto", "full", "tf32"):
+            raise InputError(f"--score-precision must be auto, full or tf32, got {self.score_precision!r}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"--device must be auto, cpu or cuda, got {self.device!r}")
         try:
@@ -102,3 +111,9 @@ class ReconstructionConfig:
             raise InputError(f"--reference starts a search: it cannot go with --poses {self.poses}; drop one of them")
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite contradict each other; give one of them")
+
+    def score_precision_on(self, device: torch.device) -> ScorePrecision:
+        """Return the precision of scores on a device: without matrix units for it, TF32 is only slower."""
+        if self.score_precision == "auto":
+            return "tf32" if device.type == "cuda" else "full"
+        return self.score_precision

@@ -84,7 +84,10 @@ class RunContext:
         self.box_size, self.pixel_size = observations.box_size, observations.pixel_size
         self.device = observations.device
         self.space = SearchSpace(
-            WorkingBox.of(config, particles).mask_radius(config.mask_diameter), config.shift_range, config.symmetry
+            WorkingBox.of(config, particles).mask_radius(config.mask_diameter),
+            config.shift_range,
+            config.symmetry,
+            config.score_precision_on(self.device),
         )
         self.full = MapGrid(self.box_size, self.box_size, config.symmetry)
         self.sphere = sphere_on(self.full, self.space, self.device)

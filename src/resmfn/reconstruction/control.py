@@ -107,7 +107,7 @@ def held_out_control(run: RunContext, volume: Tensor, index: Tensor) -> NoiseCon
     volume = resize_map(volume, grid.size) * mask
     turn = random_rotations(1, generator=spawn(run.config.seed, "control", "turn"))[0].to(run.device)
     rotations = super_fibonacci(stage.n_rotations, device=run.device) @ turn
-    poses = PoseGrid(rotations, first_offsets(observations, radius, run.space))
+    poses = PoseGrid(rotations, first_offsets(observations, radius, run.space), precision=run.space.precision)
     pixels = observations.pixels[: observations.n_pixels(radius)]
     center = torch.zeros(len(index), 2, device=run.device)
     generator = spawn(run.config.seed, "control", "decoys")

@@ -34,8 +34,11 @@ def gather_search(
     n_pixels = observations.n_pixels(radius + 1)  # the band is cut at the radius, not at the last pixel within it
     values = torch.zeros(len(index), n_pixels, dtype=torch.complex64, device=observations.device)
     ctf = torch.zeros(len(index), n_pixels, device=observations.device)
-    for rows in observations.chunks(index, len(index)):
-        values[rows], ctf[rows] = observations.batch(index[rows], n_pixels)
+    chunks = observations.in_chunks(
+        "bringing images together", index, len(index), lambda rows: observations.batch(index[rows], n_pixels)
+    )
+    for rows, (mine, its_ctf) in chunks:
+        values[rows], ctf[rows] = mine, its_ctf
     team.sum_(values, ctf)
 
     def task(crew: Team) -> SearchTask:

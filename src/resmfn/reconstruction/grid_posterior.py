@@ -14,6 +14,7 @@ from torch import Tensor
 
 from resmfn.physics.shift import phase_shift
 from resmfn.reconstruction.observations import Observations
+from resmfn.reconstruction.score_products import RESCORED, ScorePrecision, SliceProducts
 
 _CPU_BUDGET = 12_000_000
 _GPU_BUDGET = 300_000_000
@@ -29,6 +30,8 @@ class PoseGrid:
     """(T, 2) in Å, around each image's center."""
     spread: float | None = None
     """Standard deviation of shifts along an axis, Å: the prior; None is flat."""
+    precision: ScorePrecision = "full"
+    """Of the scores; the best poses of each image are scored in full precision all the same."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,7 @@ def grid_posterior(
     n_offsets = len(grid.offsets)
     budget = _GPU_BUDGET if slices.is_cuda else _CPU_BUDGET
     chunk = max(1, budget // (n_rotations * n_offsets))
-    slice_matrix = torch.cat((slices.real, slices.imag), dim=1).T.contiguous()
-    slice_power = slices.abs().square().T.contiguous()
+    products = SliceProducts(slices, grid.precision)
     sums = torch.zeros(n_rotations, 2 * n_pixels, device=slices.device)
     weights = torch.zeros(n_rotations, n_pixels, device=slices.device)
     of_all = _nothing_yet(center, n_top)
@@ -113,19 +115,18 @@ def grid_posterior(
         shift = center[rows, None] + grid.offsets
         images = _shifted(observations, values * ctf, shift)
         power = ctf.square()
-        score = torch.mm(images, slice_matrix).mul_(2).view(len(rows), n_offsets, n_rotations)
-        score -= torch.mm(power, slice_power)[:, None]
-        score += _log_prior(shift, grid.spread)[:, :, None]
+        score = products.scores(images, power)
+        log_prior = _log_prior(shift, grid.spread)
+        score += log_prior[:, :, None]
         flat = score.view(len(rows), -1)
-        top = flat.topk(n_top, dim=1)
-        log_evidence, largest = _soften(flat, temperature, top.values[:, :1])
+        best, highest = _best(flat, products, images, power, log_prior, n_top)
+        log_evidence, largest = _soften(flat, temperature, highest)
         # Known where poses are listed; elsewhere it is not worth a pass over all scores.
         entropy = torch.special.entr(flat).sum(dim=1) if n_top > 1 else torch.full_like(largest, math.nan)
         score = flat.view(len(rows), n_offsets, n_rotations)
         mean_shift = torch.einsum("nt,ntd->nd", score.sum(dim=2), shift)
-        best = top.indices // n_rotations
-        top_shift = torch.take_along_dim(shift, best[:, :, None].expand(-1, -1, 2), dim=1)
-        of_images = (log_evidence, largest, mean_shift, top.indices % n_rotations, top_shift, entropy)
+        top_shift = torch.take_along_dim(shift, (best // n_rotations)[:, :, None].expand(-1, -1, 2), dim=1)
+        of_images = (log_evidence, largest, mean_shift, best % n_rotations, top_shift, entropy)
         return _Scores(images, power, flat.view(-1, n_rotations), score.sum(dim=1), of_images)
 
     for rows, found in observations.in_chunks("scoring images", index, chunk, scored):
@@ -155,6 +156,21 @@ def _nothing_yet(center: Tensor, n_top: int) -> list[Tensor]:
     evidence, largest, entropy = (torch.zeros(n, device=center.device) for _ in range(3))
     best = torch.zeros(n, n_top, dtype=torch.int64, device=center.device)
     return [evidence, largest, center.new_zeros(n, 2), best, center.new_zeros(n, n_top, 2), entropy]
+
+
+def _best(
+    flat: Tensor, products: SliceProducts, images: Tensor, power: Tensor, log_prior: Tensor, n_top: int
+) -> tuple[Tensor, Tensor]:
+    """Return the best points (n, k) and the highest score (n, 1); what was scored roughly is put right in ``flat``."""
+    if products.exact:
+        top = flat.topk(n_top, dim=1)
+        return top.indices, top.values[:, :1]
+    kept = flat.topk(min(n_top + RESCORED, flat.shape[1]), dim=1).indices
+    n_rotations = flat.shape[1] // log_prior.shape[1]
+    again = products.scores_again(images, power, kept) + log_prior.gather(1, kept // n_rotations)
+    flat.scatter_(1, kept, again)
+    top = again.topk(n_top, dim=1)
+    return kept.gather(1, top.indices), top.values[:, :1]
 
 
 def _shifted(observations: Observations, values: Tensor, shift: Tensor) -> Tensor:

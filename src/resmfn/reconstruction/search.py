@@ -19,6 +19,7 @@ from resmfn.fourier.transforms import fftn_centered
 from resmfn.reconstruction.grid_posterior import GridPosterior, PoseGrid, grid_posterior
 from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations, SliceSums
 from resmfn.reconstruction.observations import Observations
+from resmfn.reconstruction.score_products import ScorePrecision
 from resmfn.reconstruction.team import Team
 from resmfn.rotations import asymmetric_unit, random_rotations, super_fibonacci
 
@@ -64,6 +65,8 @@ class SearchSpace:
     """Å; 0 keeps images centered."""
     symmetry: str = "C1"
     """Point group of the map."""
+    precision: ScorePrecision = "full"
+    """Of the scores that rank poses."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def run_stage(
         rotations = base @ turn
         rotations = rotations[asymmetric_unit(rotations, grid.group)]
         slices = grid.slices(grid.transform(result.volume), rotations, pixels)
-        poses = PoseGrid(rotations, offsets, _shift_spread(result.shift, space))
+        poses = PoseGrid(rotations, offsets, _shift_spread(result.shift, space), space.precision)
         posterior = grid_posterior(
             observations, index, slices, poses, result.shift, temperature=temperature, n_top=n_top
         )
