@@ -57,7 +57,7 @@ def test_products_in_tf32_are_close_and_the_best_are_exact() -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 8.0])
 def test_tf32_keeps_the_winner_of_every_image_and_nearly_all_weight(temperature: float) -> None:
-    """What --score-precision auto rests on: at SNR 0.1 no winner of 1,000 is lost, and weights move by a thousandth."""
+    """What --score-precision auto rests on: at SNR 0.1 no winner of 1,000 is lost, and less than a thousandth of the weight moves."""
     scene, rotations, slices = noisy_case()
     found = [
         grid_posterior(
@@ -74,13 +74,9 @@ def test_tf32_keeps_the_winner_of_every_image_and_nearly_all_weight(temperature:
     full, tf32 = found
     assert float((full.top_rotation == tf32.top_rotation).float().mean()) >= 0.999
     assert float((full.log_evidence - tf32.log_evidence).abs().max()) < 0.01
-    assert float((full.max_probability - tf32.max_probability).abs().max()) < 0.005
+    assert float((full.max_probability - tf32.max_probability).abs().max()) < 1e-3
     moved = (full.weights - tf32.weights).abs().sum() / full.weights.sum()
-    print(
-        f"temperature {temperature}: winners {float((full.top_rotation == tf32.top_rotation).float().mean())}, moved "
-        f"{float(moved)}, evidence {float((full.log_evidence - tf32.log_evidence).abs().max())}, p {float((full.max_probability - tf32.max_probability).abs().max())}"
-    )
-    assert 0 < float(moved) < 2e-3
+    assert 0 < float(moved) < 1e-3
     assert float(full.max_probability.median()) < 0.9  # a certain case would say nothing of weights
 
 
