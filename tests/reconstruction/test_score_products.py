@@ -57,7 +57,7 @@ def test_products_in_tf32_are_close_and_the_best_are_exact() -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 8.0])
 def test_tf32_keeps_the_winner_of_every_image_and_nearly_all_weight(temperature: float) -> None:
-    """What --score-precision auto rests on: of 1,000 images at SNR 0.1 no winner is lost, and hardly any weight moves."""
+    """What --score-precision auto rests on: of 1,000 images at SNR 0.1 no winner is lost, hardly any weight moves."""
     scene, rotations, slices = noisy_case()
     found = [
         grid_posterior(
