@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -202,15 +203,19 @@ def table(records: list[dict]) -> str:
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def arguments(results: str = "benchmarks/results/accuracy.jsonl") -> argparse.Namespace:
-    """Read the command line."""
+def arguments(
+    results: str = "benchmarks/results/accuracy.jsonl",
+    cases: Sequence[str] = tuple(CASES),
+    default: Sequence[str] = tuple(DEFAULT),
+) -> argparse.Namespace:
+    """Read the command line of a script that does some of the cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulator", default=os.environ.get("RESMFN_SIMULATOR"))
     parser.add_argument("--scorer", default=os.environ.get("RESMFN_SCORER"))
     parser.add_argument("--models", default=os.environ.get("RESMFN_MODELS"))
     parser.add_argument("--out", default="benchmarks/out")
     parser.add_argument("--results", default=results)
-    parser.add_argument("--cases", nargs="+", default=DEFAULT, choices=list(CASES))
+    parser.add_argument("--cases", nargs="+", default=default, choices=cases)
     parser.add_argument("--seeds", nargs="+", type=int, help="in place of the cases' own")
     given = parser.parse_args()
     for name in ("simulator", "scorer", "models"):

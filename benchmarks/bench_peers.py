@@ -14,22 +14,24 @@ import os
 import shutil
 from pathlib import Path
 
-from bench_accuracy import CASES, Usage, arguments, reconstruct, run, score, simulate
+from bench_accuracy import CASES, Case, Usage, arguments, reconstruct, run, score, simulate
 from records import append, stamp
 
-DE_NOVO = """relion_refine --o run --sgd_ini_iter 40 --sgd_inbetween_iter 60 --sgd_fin_iter 15 --sgd_write_iter 10
+SCHEDULES = {"n2000": (40, 60, 15), "tiny": (4, 6, 2)}
+"""Iterations of the three stages of the de novo map; tiny shows no more than that all of this runs."""
+DE_NOVO = """relion_refine --o run --sgd_ini_iter {} --sgd_inbetween_iter {} --sgd_fin_iter {} --sgd_write_iter 10
 --sgd_ini_resol 35 --sgd_fin_resol 10 --sgd_ini_subset 100 --sgd_fin_subset 500 --sgd --denovo_3dref
 --i particles.star --ctf --K 1 --sym C1 --flatten_solvent --zero_mask --dont_combine_weights_via_disc --maxsig 100
 --pool 50 --pad 1 --skip_gridding --particle_diameter 84 --oversampling 1 --healpix_order 1 --offset_range 0
 --offset_step 0.2 --j 1 --random_seed 1"""
 REFINE = """mpirun --allow-run-as-root --oversubscribe -n 3 relion_refine_mpi --o refined --auto_refine
---split_random_halves --i run_it115_data.star --ref run_it115_class001.mrc --ini_high 10
+--split_random_halves --i run_it{last:03}_data.star --ref run_it{last:03}_class001.mrc --ini_high 10
 --dont_combine_weights_via_disc --pool 50 --pad 2 --ctf --particle_diameter 84 --flatten_solvent --zero_mask
 --oversampling 1 --healpix_order 4 --auto_local_healpix_order 4 --offset_range 0 --offset_step 0.2 --sym C1
 --low_resol_join_halves 20 --norm --scale --j 1 --random_seed 1"""
 
 
-def relion(data: Path, folder: Path) -> list[Usage]:
+def relion(data: Path, folder: Path, schedule: tuple[int, int, int]) -> list[Usage]:
     """Run RELION's two programs on images that lie alone in a folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -38,14 +40,17 @@ def relion(data: Path, folder: Path) -> list[Usage]:
     before = Path.cwd()
     os.chdir(folder)  # RELION looks for stacks from where it is started
     try:
-        return [run(command.split()) for command in (DE_NOVO, REFINE)]
+        commands = (DE_NOVO.format(*schedule), REFINE.format(last=sum(schedule)))
+        return [run(command.split()) for command in commands]
     finally:
         os.chdir(before)
 
 
-def figures(map_path: Path, star: Path, data: Path, usage: list[Usage], tools: argparse.Namespace) -> dict[str, float]:
+def figures(
+    case: Case, map_path: Path, star: Path, data: Path, usage: list[Usage], tools: argparse.Namespace
+) -> dict[str, float]:
     """Return accuracy and cost."""
-    scores = score(map_path, star, data, CASES["n2000"], tools)
+    scores = score(map_path, star, data, case, tools)
     return {
         "fsc05_unmasked_A": round(scores["unmasked"]["fsc05"], 3),
         "pose_median_deg": round(scores["pose"]["median"], 3),
@@ -57,22 +62,28 @@ def figures(map_path: Path, star: Path, data: Path, usage: list[Usage], tools: a
 
 def main() -> None:
     """Measure and print."""
-    tools = arguments(results="benchmarks/results/peers.jsonl")
+    tools = arguments(results="benchmarks/results/peers.jsonl", cases=list(SCHEDULES), default=["n2000"])
     if not shutil.which("relion_refine_mpi") or not shutil.which("mpirun"):
         print("not measured: relion_refine_mpi or mpirun is missing (Debian: apt-get install relion openmpi-bin)")
         return
-    out, case = Path(tools.out).resolve(), CASES["n2000"]
-    for seed in tools.seeds or case.seeds:
-        data = simulate(case, seed, out / f"data-n2000-{seed}", tools)
-        mine, theirs = out / f"run-peers-{seed}", out / f"relion-{seed}"
-        usage = reconstruct(case, seed, data, mine)
-        ours = figures(mine / "map.mrc", mine / "particles.star", data, [usage], tools)
-        parts = relion(data, theirs)
-        peer = figures(theirs / "refined_class001.mrc", theirs / "refined_data.star", data, parts, tools)
-        record: dict[str, object] = {"benchmark": "peers", "case": "n2000", "seed": seed, "made_with": stamp()}
-        record |= {"resmfn": ours, "relion": peer, "cpu_share": round(ours["cpu_s"] / peer["cpu_s"], 3)}
-        append(Path(tools.results), record)
-        print(json.dumps(record, indent=1), flush=True)
+    for name in tools.cases:
+        for seed in tools.seeds or CASES[name].seeds:
+            record = compare(name, seed, tools)
+            append(Path(tools.results), record)
+            print(json.dumps(record, indent=1), flush=True)
+
+
+def compare(name: str, seed: int, tools: argparse.Namespace) -> dict[str, object]:
+    """Give the same images to both, one after the other, and score what they make of them."""
+    out, case = Path(tools.out).resolve(), CASES[name]
+    data = simulate(case, seed, out / f"data-{name}-{seed}", tools)
+    mine, theirs = out / f"run-peers-{name}-{seed}", out / f"relion-{name}-{seed}"
+    usage = reconstruct(case, seed, data, mine)
+    ours = figures(case, mine / "map.mrc", mine / "particles.star", data, [usage], tools)
+    parts = relion(data, theirs, SCHEDULES[name])
+    peer = figures(case, theirs / "refined_class001.mrc", theirs / "refined_data.star", data, parts, tools)
+    record: dict[str, object] = {"benchmark": "peers", "case": name, "seed": seed, "made_with": stamp()}
+    return record | {"resmfn": ours, "relion": peer, "cpu_share": round(ours["cpu_s"] / peer["cpu_s"], 3)}
 
 
 if __name__ == "__main__":

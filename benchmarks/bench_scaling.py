@@ -12,6 +12,7 @@ import math
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from bench_accuracy import run
 from records import append, stamp
@@ -47,6 +48,16 @@ def exponent(sizes: list[float], times: list[float]) -> float | None:
     )
 
 
+def table(record: dict[str, Any]) -> str:
+    """Return the sizes, times and exponents of a record as Markdown."""
+    lines = ["| images | box | wall s | CPU s | peak MiB |", "|---|---|---|---|---|"]
+    rows = [row for part in ("against_n", "against_box") for row in record[part].values()]
+    lines += [f"| {r['n']} | {r['box']} | {r['wall_s']} | {r['cpu_s']} | {r['peak_memory_mib']} |" for r in rows]
+    names = ("n_wall_exponent", "box_wall_exponent", "n_cpu_exponent", "box_cpu_exponent")
+    words = [f"{name.replace('_', ' ')} {record[name]}" for name in names]
+    return "\n".join([*lines, "", ", ".join(words)])
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -61,17 +72,19 @@ def main() -> None:
     against_n = [measure(n, given.base_box, given) for n in given.n]
     print(json.dumps(against_n), flush=True)
     against_box = [measure(given.base_n, box, given) for box in given.boxes]
-    record = {
+    record: dict[str, Any] = {
         "benchmark": "scaling",
         "case": given.device,
         "made_with": stamp(),
         "against_n": {str(row["n"]): row for row in against_n},
         "against_box": {str(row["box"]): row for row in against_box},
-        "n_cpu_exponent": exponent([row["n"] for row in against_n], [row["cpu_s"] for row in against_n]),
-        "box_cpu_exponent": exponent([row["box"] for row in against_box], [row["cpu_s"] for row in against_box]),
     }
+    for size, rows in (("n", against_n), ("box", against_box)):
+        for kind in ("wall", "cpu"):
+            record[f"{size}_{kind}_exponent"] = exponent([r[size] for r in rows], [r[f"{kind}_s"] for r in rows])
     append(given.results, record)
     print(json.dumps(record, indent=1))
+    print(table(record))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -36,6 +38,15 @@ def test_accuracy_benchmark_never_falls_back_to_our_own_tools():
     assert "independent" in process.stderr
 
 
+def module_of(name: str) -> ModuleType:
+    """Import a script as it would be if it were run."""
+    sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+    try:
+        return import_module(Path(name).stem)
+    finally:
+        sys.path.pop(0)
+
+
 def run_script(name: str, *flags: str) -> None:
     subprocess.run([sys.executable, str(REPOSITORY / "benchmarks" / name), *flags], check=True, capture_output=True)
 
@@ -61,6 +72,33 @@ def test_kernel_benchmark_stays_below_what_the_device_can_do(tmp_path):
         assert 0 < record[name]["share_of_floor"] < 1.5, name
 
 
+def test_exponents_of_known_growth_are_found_and_tabled():
+    scaling = module_of("bench_scaling.py")
+    sizes = [1000, 4000, 200_000]
+    assert scaling.exponent(sizes, [3e-3 * n**0.75 for n in sizes]) == 0.75
+    assert scaling.exponent([1000], [5.0]) is None
+    rows = {str(n): {"n": n, "box": 64, "wall_s": 2.5, "cpu_s": n / 10, "peak_memory_mib": 7} for n in sizes}
+    names = ("n_wall_exponent", "box_wall_exponent", "n_cpu_exponent", "box_cpu_exponent")
+    lines = scaling.table({"against_n": rows, "against_box": {}} | dict.fromkeys(names, 0.5)).splitlines()
+    assert lines[2] == "| 1000 | 64 | 2.5 | 100.0 | 7 |"
+    assert len(lines) == 2 + 3 + 2
+    assert "n cpu exponent 0.5" in lines[-1]
+
+
+@pytest.mark.shared
+@pytest.mark.relion
+@pytest.mark.long
+def test_relion_runs_beside_us_on_tiny_data(shared, tmp_path):
+    results = tmp_path / "peers.jsonl"
+    flags = ["--simulator", str(shared / "tools" / "make_particles.py"), "--models", str(shared / "corpus" / "models")]
+    flags += ["--scorer", str(shared / "tools" / "score_map.py"), "--cases", "tiny", "--out", str(tmp_path / "out")]
+    run_script("bench_peers.py", *flags, "--results", str(results))
+    record = json.loads(results.read_text())
+    assert record["resmfn"]["fsc05_unmasked_A"] < 8
+    assert record["relion"]["cpu_s"] > 0
+    assert record["cpu_share"] > 0
+
+
 @pytest.mark.long
 def test_scaling_and_process_benchmarks_run_at_a_tiny_size(tmp_path):
     flags = ["--out", str(tmp_path / "out"), "--results", str(tmp_path / "results.jsonl")]
@@ -70,6 +108,7 @@ def test_scaling_and_process_benchmarks_run_at_a_tiny_size(tmp_path):
     run_script("bench_processes.py", "--n", "100", "--box-size", "24", *flags)
     scaling, processes = (json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
     assert -0.5 < scaling["n_cpu_exponent"] < 1.5
+    assert None not in (scaling["box_cpu_exponent"], scaling["n_wall_exponent"], scaling["box_wall_exponent"])
     assert processes["several"]["busiest_cpu_s"] > 0
 
 
