@@ -118,3 +118,24 @@ def test_unquantized_networks_have_no_series(make):
 def test_a_series_does_not_fit_fewer_samples():
     with pytest.raises(ShapeError, match="needs at least 5 samples a side, got 4"):
         sample_series(torch.zeros(5, 5, dtype=torch.complex128), 4, dim=2)
+
+
+@pytest.mark.parametrize("n_parts", [2, 3, 7])
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("init", ["old", "new"])
+def test_parts_of_a_series_and_of_its_gradient_add_up(n_parts, residual, init):
+    config = NetworkConfig(dim=2, hidden_dim=5, n_scales=2, box_size=12, residual=residual, init=init)
+    network = MultiplicativeFilterNetwork(config, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    whole = network.fourier_coefficients()
+    parts = [network.fourier_coefficients(part=(number, n_parts)) for number in range(n_parts)]
+    torch.testing.assert_close(sum(parts), whole)
+    assert all(bool(part.any()) for part in parts[:2])
+    weight = whole.detach().conj()  # a linear function, so that the same comes back to every part
+    expected = torch.autograd.grad((whole * weight).real.sum(), network.active_parameters())
+    found = [torch.zeros_like(g) for g in expected]
+    for part in parts:
+        slopes = torch.autograd.grad((part * weight).real.sum(), network.active_parameters(), allow_unused=True)
+        found = [f if s is None else f + s for f, s in zip(found, slopes, strict=True)]
+    for mine, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, right)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from resmfn.core.captured_step import CapturedStep
 from resmfn.core.errors import ShapeError
 from resmfn.fitting.network_stack import NetworkStack
 from resmfn.networks import Variant
@@ -18,8 +19,6 @@ CHUNK_NUMBERS = {"cpu": 2**19, "cuda": 2**28}
 """Numbers in one layer's features that are worked on at a time: what stays in a CPU's cache, what fits on a GPU."""
 CACHE_NUMBERS = {"cpu": 2**29, "cuda": 2**32}
 """Filter values that are kept, 2 and 17 GB in single precision; beyond that they are computed in every step."""
-EAGER_STEPS = 3
-"""Steps that are run before one is captured as a CUDA graph, so that all libraries are set up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,31 +151,3 @@ class Trainer:
             cache, n_active, detach_finished=variant.detach_finished, last_only=variant.loss == "current"
         )
         return torch.stack([(y - values).square().sum() for y in outputs]).sum() / self._n_values
-
-
-class CapturedStep:
-    """A step that runs a few times as it is and is then captured once and replayed as a CUDA graph.
-
-    The many small kernels of a step then start without the CPU. The step must read and write the same memory each time.
-    """
-
-    def __init__(self, step: Callable[[], None]) -> None:
-        self._step = step
-        self._eager_left = EAGER_STEPS
-        self._stream = torch.cuda.Stream()
-        self._graph: torch.cuda.CUDAGraph | None = None
-
-    def __call__(self) -> None:
-        """Take one step."""
-        if self._graph is None and self._eager_left:
-            self._eager_left -= 1
-            self._stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self._stream):
-                self._step()
-            torch.cuda.current_stream().wait_stream(self._stream)
-            return
-        if self._graph is None:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._step()  # recorded, not run
-        self._graph.replay()

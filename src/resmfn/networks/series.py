@@ -182,12 +182,13 @@ def _block_positions(packed: Tensor, sine: SineFilter, size: int, channels: slic
     """Flat position in a (size,)*dim grid of every coefficient once moved by its channel's frequency."""
     n, dim = packed.shape[-1], packed.ndim - 1
     device = packed.device
-    strides = torch.tensor([size**j for j in reversed(range(dim))], device=device)
+    strides = [size**j for j in reversed(range(dim))]  # plain numbers: nothing is copied to a GPU
     axis = torch.arange(n, device=device) - n // 2 + size // 2
     base = torch.zeros((), dtype=torch.int64, device=device)
     for j in range(dim):
         base = base[..., None] + axis * strides[j]
-    shift = (sine.frequencies[channels].round().to(torch.int64) * strides).sum(1)
+    frequencies = sine.frequencies[channels].round().to(torch.int64)
+    shift = torch.stack([frequencies[:, j] * strides[j] for j in range(dim)]).sum(0)
     return shift[:, None] + base.flatten()
 
 

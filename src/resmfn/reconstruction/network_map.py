@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resmfn.core.captured_step import CapturedStep
 from resmfn.networks import (
     MultiplicativeFilterNetwork,
     NetworkConfig,
@@ -22,6 +23,8 @@ from resmfn.reconstruction.team import Team
 COARSEST_BAND = 2.5
 """The first scale reaches at least this far, in Fourier pixels: below, there is nothing to tell poses by."""
 LEARNING_RATE = 1.5e-2
+LEAST_CAPTURED = 20
+"""Steps for which it pays to capture one."""
 _WARM_UP, _LAST_RATE = 0.1, 0.02
 
 
@@ -105,10 +108,17 @@ class NetworkMap:
             self.amplitude = float(solution.square().sum().div(mask.square().sum()).sqrt())
         parameters = self.network.active_parameters(scale)
         optimizer = Adam(parameters)
-        for step in range(steps):
+
+        def find_gradients() -> None:
             optimizer.forget_gradients()
             loss = equations.objective(self.decode(equations.grid, scale, team) * mask, spread) / gain
             loss.backward()
+
+        # On a GPU its hundreds of small kernels start as one; what waits for other processes is not captured.
+        alone = mask.is_cuda and team.size == 1
+        find = CapturedStep(find_gradients) if alone and steps >= LEAST_CAPTURED else find_gradients
+        for step in range(steps):
+            find()
             _add_gradients(parameters, team)
             optimizer.step(LEARNING_RATE * _rate(step, steps))
         with torch.no_grad():
