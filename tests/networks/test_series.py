@@ -130,7 +130,7 @@ def test_parts_of_a_series_and_of_its_gradient_add_up(n_parts, residual, init):
     whole = network.fourier_coefficients()
     parts = [network.fourier_coefficients(part=(number, n_parts)) for number in range(n_parts)]
     torch.testing.assert_close(sum(parts), whole)
-    assert all(bool(part.any()) for part in parts[:2])
+    assert sum(bool(part.any()) for part in parts) >= 2
     weight = whole.detach().conj()  # a linear function, so that the same comes back to every part
     expected = torch.autograd.grad((whole * weight).real.sum(), network.active_parameters())
     found = [torch.zeros_like(g) for g in expected]
