@@ -56,6 +56,13 @@ def test_check_prints_json(star, capsys):
     assert (record["readable"], record["n_images"], record["box_sizes"]) == (True, 2, [16])
 
 
+def test_check_estimates_for_the_working_box(star, capsys):
+    assert main(["check", str(star), "--box-size", "8"]) == 0
+    assert "working box     8 pixels of 3 Å" in capsys.readouterr().out
+    assert main(["check", str(star), "--box-size", "32"]) == 2
+    assert "--box-size must be at most the images' box of 16 pixels" in capsys.readouterr().out
+
+
 def test_metadata_needs_no_stack(star, capsys):
     (star.parent / "sub" / "a.mrcs").unlink()
     assert main(["check", str(star), "--metadata-only"]) == 0

@@ -53,7 +53,7 @@ def read(kind: str, path: Path, rng: random.Random) -> bool:
         info = read_stack_info(path)
         if info.image_shape[0] * info.image_shape[1] < 10**7:
             read_stack_images(path, np.arange(min(2, info.n_images)), info)
-        read_map(path)
+        read_map(path, pad=True)
         return True
     particles = read_particles(path, with_images=False)
     particles.with_poses(torch.eye(3).expand(len(particles), 3, 3), torch.zeros(len(particles), 2))

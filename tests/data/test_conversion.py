@@ -78,11 +78,11 @@ def test_optics_groups_may_differ_in_pixel_size_until_one_is_asked_for(particle_
     star = particle_file(replacing={" 0.070 1.500000": " 0.070 1.600000"})
     particles = read_particles(star, with_images=False)
     assert particles.pixel_sizes.tolist() == [1.5, 1.6, 1.5, 1.6]
-    with pytest.raises(InputError, match=r"the same pixel size, but there are 1\.5, 1\.6; split the file or rescale"):
+    with pytest.raises(InputError, match=r"the same pixel size, but there are 1\.5, 1\.6; split the file, or rescale"):
         _ = particles.pixel_size
     found = inspect_particles(particles)
     assert found.pixel_sizes == [1.5, 1.6]
-    assert "the same pixel size" in found.would_fail[0]
+    assert (found.working_box, found.would_fail) == ((14, 1.6), [])  # 24 Å of the finer group hold 15 of the others
 
 
 def test_what_a_set_is_said_to_be(posed):
@@ -91,6 +91,18 @@ def test_what_a_set_is_said_to_be(posed):
     assert found.defocus_range == (9500.375, 11150.375)
     assert [group["n_images"] for group in found.optics_groups] == [2, 2]
     assert (found.has_poses, found.has_shifts, found.n_bad, found.would_fail) == (True, False, 0, [])
+    assert found.working_box == (16, 1.5)
+
+
+def test_memory_and_time_are_those_of_the_working_box(posed):
+    particles = read_particles(posed)
+    full, small = inspect_particles(particles), inspect_particles(particles, box_size=8)
+    assert small.working_box == (8, 3.0)
+    assert small.cpu_seconds == pytest.approx(full.cpu_seconds / 4)
+    assert small.memory_bytes < full.memory_bytes
+    refused = inspect_particles(particles, box_size=20)
+    assert refused.memory_bytes is None
+    assert "--box-size must be at most the images' box of 16 pixels, got 20" in refused.would_fail[0]
 
 
 def test_dead_images_are_counted_and_named(particle_file, tmp_path):

@@ -246,11 +246,21 @@ def test_pixel_size_given_wins_over_file_and_header(particle_file):
     assert read_particles(star, pixel_size=1.55).pixel_size == 1.55
 
 
-def test_boxes_of_stacks_must_agree(particle_file, tmp_path, write_stack):
+def test_boxes_of_stacks_may_differ_until_one_is_asked_for(particle_file, tmp_path, write_stack):
     star = particle_file(replacing={"_rlnImageSize": "_rlnOther"})
     write_stack(tmp_path / "b.mrcs", 1, box_size=18)
-    with pytest.raises(InputError, match=r"one box size, but .*a\.mrcs has 16 pixels and .*b\.mrcs has 18"):
-        read_particles(star)
+    particles = read_particles(star)
+    assert sorted(set(particles.box_sizes.tolist())) == [16, 18]
+    with pytest.raises(InputError, match="the same rlnImageSize, but there are 16, 18; split the file, or rescale"):
+        particles.read_images(slice(None))
+    framed = particles.in_common_frame()
+    assert (framed.box_size, framed.pixel_size) == (16, 1.5)
+    large = (particles.box_sizes == 18).nonzero()[0]
+    cropped = torch.from_numpy(particles.images.read(large))[:, 1:-1, 1:-1]  # 9 of 18 is the origin, 8 of 16
+    torch.testing.assert_close(framed.read_images(torch.from_numpy(large)), cropped, rtol=0, atol=1e-5)
+    small = torch.from_numpy((particles.box_sizes == 16).nonzero()[0])
+    stored = torch.from_numpy(particles.images.read(small.numpy()))
+    torch.testing.assert_close(framed.read_images(small), stored, rtol=0, atol=1e-5)
 
 
 def test_truncated_stack_is_named(particle_file, tmp_path):

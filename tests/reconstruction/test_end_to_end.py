@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -216,6 +217,10 @@ def test_the_fsc_is_that_of_the_half_maps(finished) -> None:
     expected = fourier_shell_correlation(*halves, 3.0).correlation
     found = torch.tensor([float(row["unmasked"]) for row in rows], dtype=torch.float64)
     torch.testing.assert_close(found[1:], expected[1:], rtol=0.0, atol=1e-3)
+    points = ElementTree.parse(finished.run / "fsc.xml").getroot().findall("coordinate")
+    assert [float(point.findtext("y", "")) for point in points] == pytest.approx(
+        [float(row["corrected"]) for row in rows], abs=1e-5
+    )
 
 
 def test_metrics_are_json_of_every_step(finished) -> None:

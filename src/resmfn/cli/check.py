@@ -28,6 +28,9 @@ def check(
     passthrough: Passthrough = None,
     pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the files say.")] = None,
     samples: Annotated[int, Parameter(help="How many images to read.")] = 300,
+    box_size: Annotated[
+        int | None, Parameter(help="Working box, as of reconstruct, to estimate memory and time for [default: theirs].")
+    ] = None,
 ) -> int:
     """Say what a particle set or a map is and what would fail, before hours are spent.
 
@@ -50,7 +53,7 @@ def check(
             allow_outside=allow_outside,
             passthrough=passthrough,
         )
-        record = inspect_particles(found, max(1, samples)).as_dict()
+        record = inspect_particles(found, max(1, samples), box_size).as_dict()
     except (ResmfnError, OSError) as error:
         if not json:
             raise
@@ -83,15 +86,17 @@ def _table(record: dict[str, Any]) -> str:
     poses = "rotations and shifts" if record["has_shifts"] else "rotations, no shifts"
     rows += [("poses", poses if record["has_poses"] else "none")]
     if record["n_sampled"]:
-        certainty = record["sign_certainty"]
-        by = "" if certainty is None else f" ({abs(certainty):.1f} standard errors)"
+        share = record["share_white"]
+        by = "" if share is None else f" ({100 * share:.0f} % look white)"
         rows += [("molecule", f"{_SIGNS[record['measured_sign']]} by {record['n_sampled']} images{by}")]
         rows += [("bad images", f"{record['n_bad']} of {record['n_sampled']} looked at")]
     if record["stated_sign"] is not None:
         rows += [("  the file says", _SIGNS[record["stated_sign"]])]
-    if record["memory_bytes"] is not None:
-        rows += [("memory, about", f"{record['memory_bytes'] / 2**30:.1f} GiB at the full box")]
-        rows += [("time, about", f"{record['cpu_seconds'] / 60:.0f} minutes of one CPU at the full box")]
+    if record["working_box"] is not None:
+        box, pixel_size = record["working_box"]
+        rows += [("working box", f"{box} pixels of {pixel_size:g} Å")]
+        rows += [("memory, about", f"{record['memory_bytes'] / 2**30:.1f} GiB")]
+        rows += [("time, about", f"{record['cpu_seconds'] / 60:.0f} minutes of one CPU")]
     lines = [f"{name:<15} {text}" for name, text in rows]
     return "\n".join([*lines, *(f"would fail      {reason}" for reason in record["would_fail"])])
 

@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from resmfn.core import ResmfnError
 from resmfn.data.particles import ParticleSet
+from resmfn.fourier import half_plane_from_images, half_plane_pixels
+from resmfn.physics import CLEAR, FIRST_SHELLS, compute_ctf, vote_certainty, whiteness
 
-_BATCH = 100
-_CERTAIN = 4.0  # standard errors that the molecule must differ from the background by, for its sign to be told
 _MOST_LISTED = 20
 # Fitted by hand to benchmarks/results/accuracy.jsonl (2,000 images of box 64 to 72 on a CPU: 0.6 to 0.85 GiB, 90 to
 # 370 CPU seconds): what a start costs, and what each image adds.
@@ -34,11 +35,12 @@ class Inspection:
     has_shifts: bool
     stated_sign: int | None  #: +1 where the file says that the molecule is white, -1 dark, None where nothing is said
     measured_sign: int | None  #: the same from the images; None where they do not tell
-    sign_certainty: float | None  #: standard errors between molecule and background
+    share_white: float | None  #: of the good images looked at, those in which it looks white
     n_sampled: int  #: images looked at
     bad_images: list[dict[str, Any]] = field(default_factory=list)  #: row (from 1), fault
     n_bad: int = 0  #: of those looked at
-    memory_bytes: float | None = None  #: estimate for a reconstruction at the full box
+    working_box: tuple[int, float] | None = None  #: side, and Å per pixel, that a reconstruction would work in
+    memory_bytes: float | None = None  #: estimate for a reconstruction in it
     cpu_seconds: float | None = None  #: likewise
     would_fail: list[str] = field(default_factory=list)  #: why a reconstruction would refuse them
 
@@ -47,7 +49,7 @@ class Inspection:
         return asdict(self)
 
 
-def inspect_particles(particles: ParticleSet, n_samples: int = 300) -> Inspection:
+def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: int | None = None) -> Inspection:
     """Look at a particle set, and at some of its images where they were opened.
 
     Parameters
@@ -56,18 +58,22 @@ def inspect_particles(particles: ParticleSet, n_samples: int = 300) -> Inspectio
         As :func:`resmfn.data.read_particles` returns them.
     n_samples
         How many images to read, evenly over the set.
+    box_size
+        Of the reconstruction that memory and time are estimated for; by default the images'.
     """
+    particles = particles.in_common_frame()
     n = len(particles)
     boxes = [] if particles.box_sizes is None else np.unique(particles.box_sizes).tolist()
     pixels = [] if particles.pixel_sizes is None else np.unique(particles.pixel_sizes.round(6)).tolist()
     bad: list[tuple[int, str]] = []
-    differences = np.zeros(0)
+    white = np.zeros(0, dtype=bool)
     rows = np.zeros(0, dtype=np.int64)
     if particles.images is not None:
         rows = np.unique(np.linspace(0, n - 1, min(n, n_samples)).round().astype(np.int64))
-        bad, differences = _look_at_images(particles, rows)
-    certainty = _certainty(differences)
-    work = n * float(max(boxes)) ** 2 if boxes else None
+        bad, white = _look_at_images(particles, rows)
+    certainty = vote_certainty(float(white.mean()), len(white)) if len(white) else 0.0
+    box, faults = _working_box(particles, box_size)
+    work = None if box is None else n * float(box[0]) ** 2
     return Inspection(
         path=str(particles.path),
         n_images=n,
@@ -79,47 +85,45 @@ def inspect_particles(particles: ParticleSet, n_samples: int = 300) -> Inspectio
         has_poses=particles.rotations is not None,
         has_shifts=particles.shifts is not None and bool(particles.shifts.any()),
         stated_sign=particles.stated_sign,
-        measured_sign=None if certainty is None or abs(certainty) < _CERTAIN else int(np.sign(certainty)),
-        sign_certainty=certainty,
+        measured_sign=int(np.sign(certainty)) if abs(certainty) > CLEAR else None,
+        share_white=float(white.mean()) if len(white) else None,
         n_sampled=len(rows),
         bad_images=[{"row": row + 1, "fault": fault} for row, fault in bad[:_MOST_LISTED]],
         n_bad=len(bad),
+        working_box=box,
         memory_bytes=None if work is None else _BASE_BYTES + work * _BYTES_PER_PIXEL,
         cpu_seconds=None if work is None else work * _SECONDS_PER_PIXEL,
-        would_fail=_faults(particles, bad),
+        would_fail=faults + _faults_of_images(particles, bad),
     )
 
 
 def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tuple[int, str]], np.ndarray]:
-    """Return the bad rows with their faults, and how far each good image's middle stands above its corners."""
+    """Return the bad rows with their faults, and of each good image whether it looks white."""
     images = particles.images
     if images is None:
         raise ResmfnError(f"{particles.path}: its images were not opened; read the file with them")
-    center = images.box_size // 2
-    axis = np.arange(images.box_size) - center
-    radius = np.hypot(axis[:, None], axis[None, :]) / max(1, center)
-    middle, corners = radius < 0.4, radius > 0.95
     bad: list[tuple[int, str]] = []
-    differences = []
-    for start in range(0, len(rows), _BATCH):
-        batch = rows[start : start + _BATCH]
-        for row, image in zip(batch.tolist(), images.read(batch), strict=True):
-            if not np.isfinite(image).all():
-                bad.append((row, "holds NaN or infinite values"))
-            elif image.min() == image.max():
-                bad.append((row, "is constant"))
-            else:
-                image = image.astype(np.float64)
-                differences.append((image[middle].mean() - image[corners].mean()) / image.std())
-    return bad, np.array(differences)
+    white = []
+    for row in rows.tolist():
+        image = images.read(np.array([row]))
+        if not np.isfinite(image).all():
+            bad.append((row, "holds NaN or infinite values"))
+        elif image.min() == image.max():
+            bad.append((row, "is constant"))
+        else:
+            white.append(_looks_white(particles, row))
+    return bad, np.array(white, dtype=bool)
 
 
-def _certainty(differences: np.ndarray) -> float | None:
-    """Return the mean in standard errors of it, None for too few images."""
-    if len(differences) < 5:
-        return None
-    error = differences.std(ddof=1) / np.sqrt(len(differences))
-    return float(differences.mean() / error) if error > 0 else None
+def _looks_white(particles: ParticleSet, row: int) -> bool:
+    image = particles.read_images(slice(row, row + 1))
+    pixels = half_plane_pixels(min(FIRST_SHELLS, (particles.box_size - 1) // 2), radius_min=0.5)
+    values = half_plane_from_images(image, pixels)
+    ctf = torch.ones(values.shape)
+    if particles.optics is not None:
+        frequencies = pixels.float() / (particles.box_size * particles.pixel_size)
+        ctf = compute_ctf(particles.optics.select(slice(row, row + 1)), frequencies).float()
+    return bool(whiteness(values, ctf, pixels.float().norm(dim=1)) > 0)
 
 
 def _optics_groups(particles: ParticleSet) -> list[dict[str, float]]:
@@ -144,18 +148,22 @@ def _defocus_range(particles: ParticleSet) -> tuple[float, float] | None:
     return float(mean.min()), float(mean.max())
 
 
-def _faults(particles: ParticleSet, bad: list[tuple[int, str]]) -> list[str]:
-    """Return what a reconstruction would refuse the set for, in the words that it would use."""
-    faults = []
-    for name in ("pixel_size", "box_size"):
-        try:
-            getattr(particles, name)
-        except ResmfnError as error:
-            # A box size that the file does not say is read from the images.
-            if name == "pixel_size" or particles.box_sizes is not None:
-                faults.append(str(error))
-    if bad:
-        row, fault = bad[0]
-        others = f" (and {len(bad) - 1} others of those looked at)" if len(bad) > 1 else ""
-        faults.append(f"{particles.path}: row {row + 1}: the image {fault}{others}; take it out, or repair it")
-    return faults
+def _working_box(particles: ParticleSet, wanted: int | None) -> tuple[tuple[int, float] | None, list[str]]:
+    """Return the box of a reconstruction with its pixel size, None if not known, and why it would be refused."""
+    try:
+        pixel_size = particles.pixel_size
+        if particles.box_sizes is None:  # it is read from the images
+            return None, []
+        size = wanted or particles.box_size
+        return (size, particles.pixel_size_in(size) if wanted else pixel_size), []
+    except ResmfnError as error:
+        return None, [str(error)]
+
+
+def _faults_of_images(particles: ParticleSet, bad: list[tuple[int, str]]) -> list[str]:
+    """Return what a reconstruction would refuse the images for, in the words that it would use."""
+    if not bad:
+        return []
+    row, fault = bad[0]
+    others = f" (and {len(bad) - 1} others of those looked at)" if len(bad) > 1 else ""
+    return [f"{particles.path}: row {row + 1}: the image {fault}{others}; take it out, or repair it"]

@@ -25,17 +25,17 @@ class ImageLocations:
     position: np.ndarray  #: (n,) which image of it, counted from 0
 
     @property
-    def box_size(self) -> int:
-        """Pixels along each side, the same in every stack."""
-        return self.infos[0].image_shape[0]
+    def box_sizes(self) -> np.ndarray:
+        """Pixels along each side of every particle's image (n,)."""
+        return np.array([info.image_shape[0] for info in self.infos])[self.stack_of]
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Read the images of these particles (m,), in this order, as float32 (m, box_size, box_size)."""
+        """Read the images of these particles (m,), all of one box size, in this order, as float32 (m, N, N)."""
         stack_of, position = self.stack_of[rows], self.position[rows]
         used = np.unique(stack_of)
         if len(used) == 1:
             return read_stack_images(self.stacks[used[0]], position, self.infos[used[0]])
-        pixels = np.empty((len(rows), self.box_size, self.box_size), dtype=np.float32)
+        pixels = np.empty((len(rows), *self.infos[used[0] if len(used) else 0].image_shape), dtype=np.float32)
         for stack in used:
             here = stack_of == stack
             pixels[here] = read_stack_images(self.stacks[stack], position[here], self.infos[stack])
@@ -57,7 +57,7 @@ def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations
     stacks = tuple(folders.find(name, row) for name, row in first_row.items())
     infos = tuple(read_stack_info(stack) for stack in stacks)
     for stack, info in zip(stacks, infos, strict=True):
-        _require_square(source, stack, info, stacks[0], infos[0])
+        _require_square(stack, info)
     available = np.array([info.n_images for info in infos])[stack_of]
     beyond = np.flatnonzero((numbers < 1) | (numbers > available))
     if beyond.size:
@@ -85,12 +85,7 @@ def split_names(source: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndar
     return numbers, stack_of, first_row
 
 
-def _require_square(source: Path, stack: Path, info: StackInfo, first: Path, first_info: StackInfo) -> None:
+def _require_square(stack: Path, info: StackInfo) -> None:
     rows, columns = info.image_shape
     if rows != columns:
         raise InputError(f"{stack}: images must be square, but they have {columns} x {rows} pixels; crop them")
-    if info.image_shape != first_info.image_shape:
-        raise InputError(
-            f"{source}: all images must have one box size, but {first} has {first_info.image_shape[0]} pixels "
-            f"and {stack} has {rows}; split the file or rescale the images"
-        )

@@ -189,7 +189,7 @@ def shared_value(path: Path, name: str, values: np.ndarray) -> float:
         found = ", ".join(f"{value:g}" for value in np.unique(values)[:5])
         raise InputError(
             f"{path}: all particles must have the same {name}, but there are {found}; "
-            "split the file or rescale the images"
+            "split the file, or rescale the images as reconstruct does by itself"
         )
     return float(values[0])
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from resmfn.core import InputError
+from resmfn.data.common_frame import CommonFrame
 from resmfn.data.cryosparc import stated_sign
 from resmfn.data.cryosparc_writer import star_tables, write_cs
 from resmfn.data.image_folders import ImageFolders
@@ -52,6 +53,7 @@ class ParticleSet:
     records: np.ndarray | None = field(default=None, repr=False)  #: (n,) every field of a cryoSPARC file
     images: ImageLocations | None = field(default=None, repr=False)  #: None if read without images
     dtype: torch.dtype = torch.float32  #: of optics, rotations and shifts
+    frame: CommonFrame | None = None  #: what images are brought to as they are read; None leaves them as stored
 
     def __len__(self) -> int:
         return len(self.table)
@@ -83,7 +85,9 @@ class ParticleSet:
 
     @property
     def pixel_size(self) -> float:
-        """Å per pixel."""
+        """Å per pixel of what :meth:`read_images` gives."""
+        if self.frame is not None:
+            return self.frame.pixel_size
         pixel_size = self.stated_pixel_size
         if pixel_size is None:
             raise InputError(
@@ -94,11 +98,31 @@ class ParticleSet:
 
     @property
     def box_size(self) -> int:
-        """Pixels along each side of an image."""
+        """Pixels along each side of what :meth:`read_images` gives."""
+        if self.frame is not None:
+            return self.frame.box_size
         box_size = self.stated_box_size
         if box_size is None:
             raise InputError(f"{self.path}: the image size is missing (no rlnImageSize); add it to the file")
         return box_size
+
+    def in_common_frame(self) -> ParticleSet:
+        """Return the particles so that their images are read at one box and pixel size, where optics groups differ.
+
+        Tables, poses (in Å) and optics stay as they are.
+        """
+        if self.box_sizes is None or self.pixel_sizes is None:
+            return self
+        return replace(self, frame=CommonFrame.of(self.box_sizes, self.pixel_sizes))
+
+    def pixel_size_in(self, box_size: int) -> float:
+        """Return Å per pixel of the images, cropped in Fourier space to a box; an InputError if it is a larger one."""
+        if box_size > self.box_size:
+            raise InputError(
+                f"--box-size must be at most the images' box of {self.box_size} pixels, got {box_size}; "
+                "larger ones show no more"
+            )
+        return self.pixel_size * self.box_size / box_size
 
     def read_images(self, index: slice | Tensor) -> Tensor:
         """Read some images from disk.
@@ -111,17 +135,28 @@ class ParticleSet:
         Returns
         -------
         Tensor
-            (m, box_size, box_size) float32, grey values as stored.
+            (m, box_size, box_size) float32, grey values as stored, resampled where the set has a common frame.
 
         Raises
         ------
         InputError
             One of the images is constant, or holds NaN or infinite values; the message names its row.
         """
-        if self.images is None:
-            raise InputError(f"{self.path}: its images were not opened; read the file with them")
+        images = self._opened_images()
         rows = np.arange(len(self))[index if isinstance(index, slice) else index.cpu().numpy()]
-        pixels = torch.from_numpy(self.images.read(rows))
+        if self.frame is None:
+            _ = self.box_size  # one for all
+            return self._read_alike(rows)
+        pixels = torch.empty(len(rows), self.frame.box_size, self.frame.box_size)
+        sampling = np.stack((images.box_sizes, np.asarray(self.pixel_sizes)), axis=1)[rows]
+        for box_and_pixel in np.unique(sampling, axis=0):
+            here = (sampling == box_and_pixel).all(axis=1)
+            pixels[torch.from_numpy(here)] = self.frame.bring(self._read_alike(rows[here]), float(box_and_pixel[1]))
+        return pixels
+
+    def _read_alike(self, rows: np.ndarray) -> Tensor:
+        """Return images (m, N, N) of one box size as they are stored."""
+        pixels = torch.from_numpy(self._opened_images().read(rows))
         self._require_signal(pixels, rows)
         return pixels
 
@@ -133,11 +168,15 @@ class ParticleSet:
         tuple
             (m,) a row of each image, images in the order in which they are stored; (n,) which of these each row shows.
         """
-        if self.images is None:
-            raise InputError(f"{self.path}: its images were not opened; read the file with them")
-        place = np.stack((self.images.stack_of, self.images.position))
+        images = self._opened_images()
+        place = np.stack((images.stack_of, images.position))
         _, rows, image_of = np.unique(place, axis=1, return_index=True, return_inverse=True)
         return torch.from_numpy(rows), torch.from_numpy(image_of.reshape(-1))
+
+    def _opened_images(self) -> ImageLocations:
+        if self.images is None:
+            raise InputError(f"{self.path}: its images were not opened; read the file with them")
+        return self.images
 
     def _require_signal(self, pixels: Tensor, rows: np.ndarray) -> None:
         if not len(rows):
@@ -259,7 +298,7 @@ def read_particles(
         )
         images = locate_images(metadata.tables[metadata.block].text(PARTICLE_COLUMN), folders)
         _require_agreement(path, images, box_sizes, stated, trusts_headers=pixel_size is not None)
-        box_sizes = np.full(len(metadata), images.box_size)
+        box_sizes = images.box_sizes
     particles = ParticleSet(
         path=path,
         tables=source.tables,
@@ -306,11 +345,12 @@ def _require_agreement(
     trusts_headers: bool,
 ) -> None:
     """Compare the box and pixel size that the file states of each image with those of its stack."""
-    if box_sizes is not None and (box_sizes != images.box_size).any():
-        row = int((box_sizes != images.box_size).argmax())
+    stored = images.box_sizes
+    if box_sizes is not None and (box_sizes != stored).any():
+        row = int((box_sizes != stored).argmax())
         raise InputError(
             f"{path}: row {row + 1}: rlnImageSize says {box_sizes[row]} pixels, but the images of "
-            f"{images.stacks[images.stack_of[row]]} have {images.box_size}; correct rlnImageSize, or point to the "
+            f"{images.stacks[images.stack_of[row]]} have {stored[row]}; correct rlnImageSize, or point to the "
             "right stack"
         )
     if pixel_sizes is None or trusts_headers:

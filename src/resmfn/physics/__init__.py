@@ -1,5 +1,6 @@
 """Volume, pose and optics to image: one CTF, two projectors, composed; no files, no networks."""
 
+from resmfn.physics.contrast import CLEAR, FIRST_SHELLS, vote_certainty, whiteness
 from resmfn.physics.ctf import compute_ctf, electron_wavelength
 from resmfn.physics.image_formation import ImageFormation
 from resmfn.physics.noise import add_noise
@@ -17,6 +18,8 @@ from resmfn.physics.projection import (
 from resmfn.physics.shift import phase_shift
 
 __all__ = [
+    "CLEAR",
+    "FIRST_SHELLS",
     "FourierSliceProjector",
     "GaussianBlobs",
     "ImageFormation",
@@ -31,4 +34,6 @@ __all__ = [
     "padded_transform_adjoint",
     "phase_shift",
     "project_real_space",
+    "vote_certainty",
+    "whiteness",
 ]

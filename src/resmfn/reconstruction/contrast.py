@@ -1,9 +1,4 @@
-"""Whether molecules are white or black in the images: their sign at the lowest frequencies tells.
-
-Averaged over views, a molecule of positive density that lies within the box has a positive Fourier term at the first
-shell, about its center. An image times its CTF should show it; the share of the images that does, and not their
-mean, decides: a few images with dust or a steep background cannot outvote the others.
-"""
+"""Molecules made white: what the settings say of their contrast or, if they leave it open, what the images vote."""
 
 from __future__ import annotations
 
@@ -13,14 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from resmfn.physics import CLEAR, FIRST_SHELLS, vote_certainty, whiteness
 from resmfn.reconstruction.config import Contrast
 from resmfn.reconstruction.observations import Observations
 
-FIRST_SHELLS, WIDTH = 3.0, 1.0
-"""Frequencies that are looked at, and the Gaussian weight over them, Fourier pixels: the first counts most, for in
-hollow molecules the second is negative."""
-CLEAR = 4.0
-"""Standard deviations of a fair coin's count beyond which the images' vote is clear."""
 _BATCH = 10_000
 
 
@@ -65,7 +56,7 @@ def settle_contrast(observations: Observations, wanted: Contrast) -> ContrastVot
         white[rows] = (score > 0).float()
     observations.team.sum_(white)
     share = float(white.mean())
-    is_clear = abs(2 * share - 1) * len(white) ** 0.5 > CLEAR
+    is_clear = abs(vote_certainty(share, len(white))) > CLEAR
     contrast: Contrast = wanted
     if wanted == "auto":
         contrast = "black" if is_clear and share < 0.5 else "white"
@@ -75,8 +66,7 @@ def settle_contrast(observations: Observations, wanted: Contrast) -> ContrastVot
 
 
 def _score(observations: Observations, rows: Tensor) -> Tensor:
-    """Return the correlation (m,) of images, times their CTF, with a blob at the center."""
+    """Return how white the images look (m,)."""
     n_pixels = observations.n_pixels(FIRST_SHELLS)
     values, ctf = observations.batch(rows, n_pixels)
-    weight = (-(observations.radius[:n_pixels] / WIDTH).square()).exp().to(ctf)
-    return (values.real * ctf) @ weight
+    return whiteness(values, ctf, observations.radius[:n_pixels])

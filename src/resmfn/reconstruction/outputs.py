@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from resmfn.core.random import spawn
-from resmfn.data import write_map, write_particles
+from resmfn.data import write_fsc_xml, write_map, write_particles
 from resmfn.data.run_folder import RunFolder
 from resmfn.evaluation import HalfMapResult, fsc_csv_text, half_map_resolution
 from resmfn.fourier import low_pass
@@ -56,6 +56,13 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
                 "randomized": curves.randomized,
             }
         ),
+    )
+    corrected = curves.corrected
+    write_fsc_xml(
+        folder.path / "fsc.xml",
+        corrected.frequency.tolist(),
+        corrected.correlation.tolist(),
+        "half maps, masked, corrected by phase randomization",
     )
     summary = _summary(run, halves)
     folder.write_json("summary.json", summary)

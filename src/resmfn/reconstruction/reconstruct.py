@@ -112,7 +112,7 @@ def _reconstruct(
         strip_prefix=config.strip_prefix,
         allow_outside=config.allow_outside,
         passthrough=config.passthrough,
-    )
+    ).in_common_frame()
     if len(particles) < LEAST_PARTICLES:
         raise InputError(
             f"{config.particles} lists {len(particles)} particles; a reconstruction in two halves needs at least "
@@ -199,6 +199,7 @@ def _first_state(folder: RunFolder, team: Team, device: torch.device) -> tuple[R
 def _describe(particles: ParticleSet, box: WorkingBox) -> str:
     native = particles.box_size
     text = f"{len(particles)} particles of {native} x {native} pixels of {particles.pixel_size:g} Å"
+    text += " (to which those of other optics groups are resampled)" if particles.frame is not None else ""
     if box.box_size != native:
         text += f", cropped to {box.box_size} of {box.pixel_size:g} Å"
     return text

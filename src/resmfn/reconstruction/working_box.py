@@ -32,12 +32,8 @@ class WorkingBox:
         InputError
             It is larger than the images.
         """
-        native, wanted = particles.box_size, config.box_size or particles.box_size
-        if wanted > native:
-            raise InputError(
-                f"--box-size must be at most the images' box of {native} pixels, got {wanted}; larger ones show no more"
-            )
-        return cls(wanted, particles.pixel_size * native / wanted)
+        wanted = config.box_size or particles.box_size
+        return cls(wanted, particles.pixel_size_in(wanted))
 
     def mask_radius(self, diameter: float | None) -> float:
         """Return the radius in pixels of a spherical mask of a diameter in Å; by default 0.42 of the box."""

@@ -1,0 +1,75 @@
+"""One box and pixel size for images of optics groups that differ in them.
+
+The field of view is the smallest of all, so that images are only cropped: what a group did not record is not made up,
+and the corners hold noise. The pixels are the coarsest of all, so that no group lacks frequencies that another has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resmfn.fourier import radius_grid
+
+_SAME = 1e-5  # relative difference of pixel sizes that is rounding
+
+
+@dataclass(frozen=True)
+class CommonFrame:
+    """What images are brought to as they are read."""
+
+    box_size: int
+    """Pixels along each side."""
+    pixel_size: float
+    """Å."""
+
+    @classmethod
+    def of(cls, box_sizes: np.ndarray, pixel_sizes: np.ndarray) -> Self | None:
+        """Return the frame of images with these boxes (n,) and pixel sizes (n,), None where they are alike."""
+        coarsest = float(pixel_sizes.max())
+        if (box_sizes == box_sizes[0]).all() and np.ptp(pixel_sizes) <= _SAME * coarsest:
+            return None
+        side = float((box_sizes * pixel_sizes).min())
+        return cls(2 * int(side / (2 * coarsest) * (1 + _SAME)), coarsest)  # even, as other programs want it
+
+    def bring(self, images: Tensor, pixel_size: float) -> Tensor:
+        """Return images at this box and pixel size: cropped in real space, then in Fourier space.
+
+        The origin stays at ``N // 2``, and grey values stay.
+
+        Parameters
+        ----------
+        images
+            (n, N, N), of no smaller a field of view and no coarser pixels.
+        pixel_size
+            Å, theirs.
+        """
+        size, ratio = images.shape[-1], pixel_size / self.pixel_size
+        kernel = self._kernel(size, ratio).to(images)
+        # The background would ripple at the seam where the field of view is no whole number of the images' pixels.
+        corners = radius_grid(size, 2).to(images.device) * ratio > self.box_size / 2
+        background = images[:, corners].mean(dim=1)[:, None, None]
+        return kernel @ (images - background) @ kernel.mT + background
+
+    def _kernel(self, size: int, ratio: float) -> Tensor:
+        """Return the weights (box_size, size) of pixels along one axis: a Fourier series of the box, cut at Nyquist.
+
+        ``ratio`` is the side of a source pixel over that of one here.
+        """
+        m = self.box_size
+        source = (torch.arange(size, dtype=torch.float64) - size // 2) * ratio
+        target = torch.arange(m, dtype=torch.float64) - m // 2
+        within = (source >= target[0] - 0.5) & (source < target[-1] + 0.5)
+        k = torch.arange(m // 2 + 1, dtype=torch.float64)
+        weight = torch.full_like(k, 2.0)
+        weight[0] = 1.0
+        if m % 2 == 0:
+            weight[-1] = 1.0  # Nyquist has no mate
+        turns = 2 * torch.pi / m
+        there = torch.polar(weight[:, None].expand(-1, size), -turns * k[:, None] * source)
+        back = torch.polar(torch.ones(m, len(k), dtype=torch.float64), turns * target[:, None] * k)
+        return (back @ there).real * within * (ratio / m)

@@ -1,0 +1,37 @@
+"""Whether molecules are white or black in images: the sign of the lowest frequencies tells.
+
+Averaged over views, a molecule of positive density that lies within the box has a positive Fourier term at the first
+shell, about its center. An image times its CTF should show it; the share of the images that does, and not their
+mean, decides: a few images with dust or a steep background cannot outvote the others.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+FIRST_SHELLS, WIDTH = 3.0, 1.0
+"""Frequencies that are looked at, and the Gaussian weight over them, Fourier pixels: the first counts most, for in
+hollow molecules the second is negative."""
+CLEAR = 4.0
+"""Standard deviations of a fair coin's count beyond which a vote is clear."""
+
+
+def whiteness(values: Tensor, ctf: Tensor, radius: Tensor) -> Tensor:
+    """Return the correlation (n,) of images, times their CTF, with a blob at the center: above 0 if they look white.
+
+    Parameters
+    ----------
+    values, ctf
+        (n, P): Fourier pixels of images, (0, 0) not among them, and their CTF.
+    radius
+        (P,): of the pixels, at most :data:`FIRST_SHELLS`.
+    """
+    return (values.real * ctf) @ (-(radius / WIDTH).square()).exp().to(ctf)
+
+
+def vote_certainty(share_white: float, n_images: int) -> float:
+    """Return by how many standard deviations of a fair coin's count images look white; negative if black.
+
+    Beyond :data:`CLEAR` either way it is no chance.
+    """
+    return float((2 * share_white - 1) * n_images**0.5)
