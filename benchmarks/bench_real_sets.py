@@ -27,7 +27,11 @@ from resmfn.rotations import geodesic_degrees, point_group
 
 HARD = ("--invert", "--scale-range", "0.5", "2", "--noise-fraction", "0.1")
 CENTERED = ("--shift-range", "0")
-UNIT, OFFSET, GROUP = "1ol5.pdb", (26.0, 14.0, 20.0), "D2"
+UNIT = "1ol5.pdb"
+OFFSETS = {"D2": (26.0, 14.0, 20.0), "C4": (32.0, 10.0, 0.0)}
+"""By point group: how far off the axes the first chain stands, Å."""
+FIELD = 163.2
+"""Å: side of the images of an assembly."""
 N_ROWS, N_STORED, LARGE_BOX = 50_000, 2_000, 256
 
 
@@ -61,27 +65,63 @@ def hard(tools: argparse.Namespace) -> dict:
 
 def symmetry(tools: argparse.Namespace) -> dict:
     """Four copies of a chain placed by D2, reconstructed with and without the symmetry given."""
+    return _assembly(tools, "D2")
+
+
+def symmetry_c4(tools: argparse.Namespace) -> dict:
+    """Four copies of a chain around one axis, C4, reconstructed with and without the symmetry given."""
+    return _assembly(tools, "C4")
+
+
+def _assembly(tools: argparse.Namespace, group: str) -> dict:
     tools.out.mkdir(parents=True, exist_ok=True)
-    model = tools.out / "d2.pdb"
-    write_assembly(Path(tools.models) / UNIT, GROUP, OFFSET, model)
-    simulated = ("--n", str(tools.n // 2), "--box", "48", "--pixel-size", "3.4")
-    data = simulate(Case(str(model), simulated), 0, tools.out / "data-symmetry", tools)
+    model = tools.out / f"{group.lower()}.pdb"
+    write_assembly(Path(tools.models) / UNIT, group, OFFSETS[group], model)
+    simulated = ("--n", str(tools.n // 2), "--box", str(tools.box), "--pixel-size", f"{FIELD / tools.box:g}")
+    data = simulate(Case(str(model), simulated), 0, tools.out / f"data-symmetry-{group}", tools)
     true = read_particles(data / "particles_true.star", with_images=False)
     record: dict[str, object] = {"flags": list(simulated)}
-    for name in (GROUP, "C1"):
+    for name in (group, "C1"):
         case = Case(str(model), simulated, (*CENTERED, "--symmetry", name), mask_radius=70.0)
-        folder = tools.out / f"run-symmetry-{name}"
+        folder = tools.out / f"run-symmetry-{group}-{name}"
         usage = reconstruct(case, 0, data, folder)
         scores = score(folder / "map.mrc", folder / "particles.star", data, case, tools)
         found = read_particles(folder / "particles.star", with_images=False)
         summary = json.loads((folder / "summary.json").read_text())
         record[name] = {
-            **_pose_figures(errors_modulo(found.rotations, true.rotations, GROUP)),
+            **_pose_figures(errors_modulo(found.rotations, true.rotations, group)),
             "fsc05_unmasked_A": round(scores["unmasked"]["fsc05"], 3),
             "half_map_fsc0143_A": summary["resolution_half_0143"],
             "cpu_s": round(usage.cpu_s, 1),
         }
     return record
+
+
+def wide_shifts(tools: argparse.Namespace) -> dict:
+    """Images off center by 5 Å rms in x and y, a tenth of them by more than 10 Å, searched to 15 Å."""
+    case = Case(
+        "adk_open.pdb",
+        ("--n", str(tools.n), "--shift-std", "5"),
+        ("--mask-diameter", "84", "--shift-range", "15"),
+    )
+    data = simulate(case, 0, tools.out / "data-wide-shifts", tools)
+    folder = tools.out / "run-wide-shifts"
+    usage = reconstruct(case, 0, data, folder)
+    scores = score(folder / "map.mrc", folder / "particles.star", data, case, tools)
+    found, true = (
+        read_particles(path, with_images=False) for path in (folder / "particles.star", data / "particles_true.star")
+    )
+    errors = errors_modulo(found.rotations, true.rotations, "C1")
+    far = true.require_poses()[1].norm(dim=1) > 10
+    summary = json.loads((folder / "summary.json").read_text())
+    return {
+        **_pose_figures(errors),
+        "n_beyond_10_A": int(far.sum()),
+        "pose_median_deg_beyond_10_A": round(float(errors[far].median()), 3) if bool(far.any()) else None,
+        "fsc05_unmasked_A": round(scores["unmasked"]["fsc05"], 3),
+        "half_map_fsc0143_A": summary["resolution_half_0143"],
+        "cpu_s": round(usage.cpu_s, 1),
+    }
 
 
 def memory_rows(tools: argparse.Namespace) -> dict:
@@ -121,6 +161,8 @@ def relion(tools: argparse.Namespace) -> dict:
 CASES: dict[str, Callable[[argparse.Namespace], dict]] = {
     "hard": hard,
     "symmetry": symmetry,
+    "symmetry-c4": symmetry_c4,
+    "wide-shifts": wide_shifts,
     "memory-rows": memory_rows,
     "memory-float16": memory_float16,
     "relion": relion,
@@ -359,6 +401,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/real_sets.jsonl"))
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--n", type=int, default=2000, help="images of the cases that reconstruct to the end")
+    parser.add_argument("--box", type=int, default=48, help="pixels of the images of an assembly, over 163.2 Å")
     parser.add_argument("--run", type=Path, help="finished run of clean images, for the case relion")
     parser.add_argument("--data", type=Path, help="folder of the images and the truth of --run")
     tools = parser.parse_args()

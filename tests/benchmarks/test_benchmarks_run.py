@@ -30,6 +30,21 @@ def test_accuracy_benchmark_runs_and_the_tiny_case_is_solved(shared, tmp_path):
     assert record["fsc05_unmasked_A"] < 8
 
 
+@pytest.mark.shared
+@pytest.mark.long
+def test_real_sets_benchmark_runs_on_a_tiny_assembly(shared, tmp_path):
+    results = tmp_path / "results.jsonl"
+    tools = ["--simulator", str(shared / "tools" / "make_particles.py")]
+    tools += ["--scorer", str(shared / "tools" / "score_map.py"), "--models", str(shared / "corpus" / "models")]
+    flags = ["--n", "240", "--box", "20", "--out", str(tmp_path / "out"), "--results", str(results)]
+    run_script("bench_real_sets.py", "--cases", "symmetry-c4", *tools, *flags)
+    record = json.loads(results.read_text())
+    assert (record["benchmark"], record["case"]) == ("real_sets", "symmetry-c4")
+    assert record["made_with"]["resmfn"]
+    assert record["C4"]["fsc05_unmasked_A"] < 40  # 120 images of 8.2 Å: it ran, and it is not noise
+    assert record["C1"]["cpu_s"] > 0
+
+
 def test_accuracy_benchmark_never_falls_back_to_our_own_tools():
     command = [sys.executable, str(REPOSITORY / "benchmarks" / "bench_accuracy.py"), "--cases", "tiny"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RESMFN_")}
