@@ -23,6 +23,7 @@ from resmfn.reconstruction import ProgressEvent, ReconstructionConfig, Reconstru
 from resmfn.reconstruction.bookkeeping import Clock
 from resmfn.reconstruction.network_map import n_scales_for
 from resmfn.reconstruction.pose_refinement import Poses
+from resmfn.reports.postprocess import postprocess
 from resmfn.rotations import geodesic_degrees
 
 DOCUMENTATION = Path(__file__).resolve().parents[2] / "docs" / "run-folder.md"
@@ -221,6 +222,47 @@ def test_the_fsc_is_that_of_the_half_maps(finished) -> None:
     assert [float(point.findtext("y", "")) for point in points] == pytest.approx(
         [float(row["corrected"]) for row in rows], abs=1e-5
     )
+
+
+def test_the_map_is_validated_by_the_run_itself(finished) -> None:
+    validation = json.loads((finished.run / "validation.json").read_text())
+    resolution = finished.result.summary["resolution_half_0143"]
+    assert validation["resolution_0143"]["corrected"] == resolution
+    assert validation["starts"]["correlation"] == finished.result.summary["start_agreement"]
+    explicit = validation["explicit"]
+    assert explicit["resolution_0143"]["corrected"] == pytest.approx(resolution, rel=0.25)
+    assert explicit["fsc_area"]["unmasked"] < explicit["fsc_area"]["corrected"]
+    mask = read_map(finished.run / "mask.mrc").data
+    local = read_map(finished.run / "local_resolution.mrc").data
+    assert (float(mask.min()), float(mask.max())) == (0.0, 1.0)
+    assert bool((local[mask == 0] == 0).all())
+    assert validation["local_resolution"]["median"] == pytest.approx(resolution, rel=0.3)
+    sharpened = read_map(finished.run / "map_sharpened.mrc").data
+    assert float(sharpened[mask == 0].abs().max()) == 0
+    with (finished.run / "fsc_directional.csv").open() as file:
+        row = list(csv.DictReader(file))[4]
+    assert float(row["lowest"]) <= min(float(row[f"along_{axis}"]) for axis in "xyz")
+    assert float(row["lowest"]) < float(row["median"]) < float(row["highest"])
+
+
+def test_halves_without_mask_show_the_molecule_and_the_noise_around_it(finished) -> None:
+    """They were solved without a network, so that their agreement is the images' own."""
+    mask = read_map(finished.run / "mask.mrc").data
+    bare, masked = ([read_map(finished.run / f"half{i}{end}.mrc").data for i in (1, 2)] for end in ("_unfil", ""))
+    outside = radius_grid(BOX, 3) > 0.45 * BOX
+    for explicit, network in zip(bare, masked, strict=True):
+        together = torch.stack((explicit * mask, network * mask)).flatten(1)
+        assert float(torch.corrcoef(together)[0, 1]) > 0.9
+        assert float(explicit[outside].std()) > 0.01 * float(explicit.std())
+    noise = torch.corrcoef(torch.stack([volume[outside] for volume in bare]))[0, 1]
+    assert abs(float(noise)) < 0.3
+
+
+def test_postprocessing_needs_no_mask_and_says_the_same(finished, tmp_path) -> None:
+    again = postprocess(finished.run, out=tmp_path / "again").validation
+    before = json.loads((finished.run / "validation.json").read_text())
+    assert again["resolution_0143"]["masked"] == pytest.approx(before["resolution_0143"]["masked"], abs=1e-3)
+    assert again["directional_resolution"] == before["directional_resolution"]
 
 
 def test_metrics_are_json_of_every_step(finished) -> None:

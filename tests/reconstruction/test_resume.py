@@ -48,7 +48,9 @@ from reconstruction import killed_run
 from resmfn.cli.main import main
 sys.exit(main())
 """
-SAME = ("map.mrc", "map_filtered.mrc", "half1.mrc", "half2.mrc", "map_scale1.mrc", "particles.star", "fsc.csv")
+SAME = ("map.mrc", "map_filtered.mrc", "half1.mrc", "half2.mrc", "map_scale1.mrc", "particles.star", "fsc.csv",
+        "mask.mrc", "half1_unfil.mrc", "half2_unfil.mrc", "map_sharpened.mrc", "local_resolution.mrc",
+        "fsc_directional.csv", "validation.json")  # fmt: skip
 
 
 def kill_and_resume(settings: dict[str, object], moments: list) -> list[int]:

@@ -44,7 +44,7 @@ def test_a_run_folder_gives_all_files_and_the_figures(files, tmp_path, capsys) -
     text = capsys.readouterr().out
     record = json.loads((tmp_path / "out" / "validation.json").read_text())
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "validation.json", "fsc.csv", "fsc.xml", "postprocessed.mrc", "local_resolution.mrc",
+        "validation.json", "fsc.csv", "fsc_directional.csv", "fsc.xml", "postprocessed.mrc", "local_resolution.mrc",
     }  # fmt: skip
     assert f"{record['resolution_0143']['corrected']:.2f} Å" in text
     assert record["resolution_0143"]["masked"] < record["resolution_0143"]["unmasked"]
@@ -56,15 +56,15 @@ def test_a_run_folder_gives_all_files_and_the_figures(files, tmp_path, capsys) -
 
 def test_a_known_fall_of_amplitudes_is_found_and_undone(files, tmp_path) -> None:
     result = postprocess(files, out=tmp_path / "out")
-    assert result.fit is not None
-    assert result.fit.b_factor == pytest.approx(-B_FACTOR, rel=0.25)
+    assert result.found.fit is not None
+    assert result.found.fit.b_factor == pytest.approx(-B_FACTOR, rel=0.25)
     again = postprocess(files, out=tmp_path / "given", b_factor=-50.0)
-    assert again.b_factor == -50.0
+    assert again.found.b_factor == -50.0
     power = [
         fftn_centered(read_map(tmp_path / name / "postprocessed.mrc").data).abs()[24, 24, 24 + 12]
         for name in ("out", "given")
     ]
-    expected = math.exp((-result.b_factor - 50.0) / 4 * (12 / (SIZE * PIXEL)) ** 2)
+    expected = math.exp((-result.found.b_factor - 50.0) / 4 * (12 / (SIZE * PIXEL)) ** 2)
     assert float(power[0] / power[1]) == pytest.approx(expected, rel=0.15)  # the mask blurs a little
 
 
@@ -105,7 +105,7 @@ def test_relion_says_the_same_of_the_same_halves(files, relion, tmp_path) -> Non
     general = {name: tables["general"].text(name)[0] for name in ("rlnFinalResolution", "rlnBfactorUsedForSharpening")}
     shells = [SIZE * PIXEL / value for value in (resolution, float(general["rlnFinalResolution"]))]
     assert abs(shells[0] - shells[1]) <= 1
-    assert result.b_factor == pytest.approx(float(general["rlnBfactorUsedForSharpening"]), rel=0.1)
+    assert result.found.b_factor == pytest.approx(float(general["rlnBfactorUsedForSharpening"]), rel=0.1)
     theirs = torch.tensor([float(v) for v in tables["fsc"].text("rlnFourierShellCorrelationMaskedMaps")])
-    masked = result.halves.curves.masked.correlation.float()
+    masked = result.found.halves.curves.masked.correlation.float()
     assert float((masked[1 : len(theirs) - 1] - theirs[1 : len(masked) - 1]).abs().max()) < 0.02

@@ -28,10 +28,10 @@ def postprocess(
         run_or_half1, half2, mask=mask, mask_diameter=mask_diameter, pixel_size=pixel_size, b_factor=b_factor,
         out=out, overwrite=overwrite,
     )  # fmt: skip
-    print(half_map_table(result.halves, is_masked=True))
-    record = result.validation
-    fitted = "too few shells finer than 10 Å" if result.fit is None else f"{result.fit.b_factor:.1f} Å² (Guinier fit)"
-    print(f"B-factor              {fitted}; {result.b_factor:.1f} Å² undone")
+    record, found = result.validation, result.found
+    print(half_map_table(found.halves, is_masked=True))
+    fitted = "too few shells finer than 10 Å" if found.fit is None else f"{found.fit.b_factor:.1f} Å² (Guinier fit)"
+    print(f"B-factor              {fitted}; {found.b_factor:.1f} Å² undone")
     print(f"by direction          {record['directional_resolution']}")
     print(f"local resolution      {record['local_resolution']}")
     print(f"\n{result.folder}: written")

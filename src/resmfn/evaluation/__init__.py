@@ -31,6 +31,7 @@ from resmfn.evaluation.summary import (
     evaluate_run,
     spherical_mask,
 )
+from resmfn.evaluation.validation import Validation, validate_halves
 from resmfn.evaluation.views import ViewCoverage, view_coverage, view_density, view_directions
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "PoseComparison",
     "PoseErrors",
     "ShiftErrors",
+    "Validation",
     "ViewCoverage",
     "align_maps",
     "align_poses",
@@ -69,6 +71,7 @@ __all__ = [
     "shift_error",
     "spherical_mask",
     "structural_similarity",
+    "validate_halves",
     "view_coverage",
     "view_density",
     "view_directions",

@@ -16,6 +16,7 @@ def flip_hand(run: RunContext) -> None:
     """
     state = run.state
     state.references = {name: inverted(volume) for name, volume in state.references.items()}
+    state.unmasked = {name: inverted(volume) for name, volume in state.unmasked.items()}
     half_turn = torch.tensor([-1.0, -1.0, 1.0], device=run.device)
     state.rotation = half_turn[:, None] * required(state.rotation)
     if run.user_mask is not None:

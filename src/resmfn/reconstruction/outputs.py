@@ -8,12 +8,13 @@ from torch import Tensor
 from resmfn.core.random import spawn
 from resmfn.data import write_fsc_xml, write_map, write_particles
 from resmfn.data.run_folder import RunFolder
-from resmfn.evaluation import HalfMapResult, fsc_csv_text, half_map_resolution
+from resmfn.evaluation import HalfMapResult, half_map_resolution
 from resmfn.fourier import low_pass
 from resmfn.reconstruction.context import HALVES, RunContext, required
 from resmfn.reconstruction.examples import write_examples
 from resmfn.reconstruction.hand import flip_hand, inverted
 from resmfn.reconstruction.signs_of_life import PREVIEW
+from resmfn.reconstruction.validation_files import write_validation
 
 AGREEMENT = 1.0
 """Starts whose log-likelihood is within this of the best are said to agree with it."""
@@ -45,25 +46,15 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     _write_poses(folder, run)
     _write_bad_images(folder, run)
     write_examples(folder, run, maps["joint"], halves)
-    curves = halves.curves
-    folder.write_text(
-        "fsc.csv",
-        fsc_csv_text(
-            {
-                "corrected": curves.corrected,
-                "masked": curves.masked,
-                "unmasked": curves.unmasked,
-                "randomized": curves.randomized,
-            }
-        ),
-    )
-    corrected = curves.corrected
+    corrected = halves.curves.corrected
     write_fsc_xml(
         folder.path / "fsc.xml",
         corrected.frequency.tolist(),
         corrected.correlation.tolist(),
         "half maps, masked, corrected by phase randomization",
     )
+    run.tell("validation", "curves, local and directional resolution, sharpening of the half maps", 0.99)
+    write_validation(folder, run, maps, mask, halves)
     summary = _summary(run, halves)
     folder.write_json("summary.json", summary)
     (folder.path / PREVIEW).unlink(missing_ok=True)

@@ -38,6 +38,8 @@ RECHECK_ROUND = 2
 tell noise from what they do not explain yet."""
 SETTLED_TURN = 0.3
 """Degrees: a round is at rest if poses move less and the resolution does not grow."""
+UNMASKED_STEPS = 6
+"""Conjugate gradient steps of the maps without mask: their preconditioner is nearly the inverse."""
 ROUNDS_AT_REST = 2
 """Rounds at rest, one after the other, that end the halves: a new shell is learned in the round after it came."""
 
@@ -71,7 +73,7 @@ def validate_step(run: RunContext) -> None:
     state = run.state
     plan = _plan(run, state.radius, moves=False, network_steps=run.config.network_steps)
     grid = run.grid(state.radius)
-    fits = _fit_halves(run, [run.half(name) for name in HALVES], grid, run.mask_on(grid), plan)
+    fits = _fit_halves(run, [run.half(name) for name in HALVES], grid, run.mask_on(grid), plan, are_final=True)
     _tell_round(run, "validate", 0.8, [_UNMOVED], fits)
     state.phase, state.step = "joint", 0
 
@@ -130,17 +132,35 @@ def _candidates(run: RunContext, branch: Branch, name: str) -> tuple[Tensor, Ten
     return search_again(run, branch, name) if state.step == RECHECK_ROUND else None
 
 
-def _fit_halves(run: RunContext, branches: list[Branch], grid: MapGrid, mask: Tensor, plan: RoundPlan) -> list[float]:
-    """Fit each half's network to its own images, and compare the two."""
+def _fit_halves(
+    run: RunContext,
+    branches: list[Branch],
+    grid: MapGrid,
+    mask: Tensor,
+    plan: RoundPlan,
+    *,
+    are_final: bool = False,
+) -> list[float]:
+    """Fit each half's network to its own images, and compare the two; at last, also solve each half without mask."""
     tasks = {}
     for name, branch in zip(HALVES, branches, strict=True):
         sums = insert_images(run.observations, branch, grid, plan.radius)
+        if are_final:
+            run.state.unmasked[name] = _without_mask(run, sums, plan.radius)
         tasks[name] = partial(_fit, run, name, sums, mask, plan, halves_in=1)
     fits = run.fit_networks(tasks)
     first, second = (resized(run.state.references[name], grid.size) for name in HALVES)
     run.state.fsc = half_map_fsc(first, second, plan.radius)
     run.state.resolutions.append(run.fsc_resolution(run.state.fsc))
     return fits
+
+
+def _without_mask(run: RunContext, sums: SliceSums, radius: float) -> Tensor:
+    """Return the map (N, N, N) that images at their poses give without network and mask, by the halves' FSC."""
+    equations = NormalEquations(sums)
+    prior = fsc_prior(equations, required(run.state.fsc), int(radius) + 1, halves_in=1)
+    everywhere = torch.ones_like(equations.rhs)
+    return resized(equations.solve(everywhere, prior, iterations=UNMASKED_STEPS), run.box_size)
 
 
 def _fit(

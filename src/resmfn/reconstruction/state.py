@@ -61,6 +61,8 @@ class RunState:
     """States of the networks: common, half1, half2, joint."""
     references: dict[str, Tensor] = field(default_factory=dict)
     """(N, N, N): masked maps of half1, half2 and joint."""
+    unmasked: dict[str, Tensor] = field(default_factory=dict)
+    """(N, N, N): of half1 and half2, solved without network and mask."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory: int = 0

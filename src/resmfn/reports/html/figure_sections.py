@@ -22,6 +22,8 @@ CURVES = (
     ("corrected", "corrected for the mask", 1, False),
     ("masked", "with mask", 3, False),
     ("unmasked", "without mask", 2, False),
+    ("explicit_corrected", "no network, corrected for the mask", 4, True),
+    ("explicit_unmasked", "no network, no mask", 6, False),
     ("randomized", "phases randomized, with mask", 5, True),
 )
 
