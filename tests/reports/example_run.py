@@ -2,6 +2,7 @@
 
 import base64
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import yaml
 
 from resmfn.data import Table, write_map, write_star
 from resmfn.data.star import format_cells
-from resmfn.evaluation import fsc_csv_text, half_map_resolution
+from resmfn.evaluation import fsc_csv_text, half_map_resolution, validate_halves
+from resmfn.fourier import radius_grid, soft_sphere
 from resmfn.physics.phantoms import GaussianBlobs
 from resmfn.reports.html.pictures import png_uri
 from resmfn.rotations import euler_from_matrix, random_rotations
@@ -53,6 +55,7 @@ def make_run(folder: Path, *, done: bool = True, **summary: object) -> Path:
     result = half_map_resolution(*halves, torch.ones_like(volume), PIXEL, generator=generator)
     curves = {name: getattr(result.curves, name) for name in ("corrected", "masked", "unmasked", "randomized")}
     (folder / "fsc.csv").write_text(fsc_csv_text(curves))
+    _write_validation(folder)
     _write_particles(folder / "particles.star", generator)
     pictures = torch.randn(2, 3, 12, 12, generator=generator).numpy()
     np.savez(
@@ -66,6 +69,29 @@ def make_run(folder: Path, *, done: bool = True, **summary: object) -> Path:
     }  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(found | summary))
     return folder
+
+
+def _write_validation(folder: Path) -> None:
+    """Write what a run says of its half maps; local resolution is 6 Å at x > 0 and 12 Å elsewhere, in a ball."""
+    for name, text in _validation_texts().items():
+        (folder / name).write_text(text)
+    local = torch.full((BOX, BOX, BOX), 12.0)
+    local[:, :, BOX // 2 + 1 :] = 6.0
+    write_map(folder / "local_resolution.mrc", local * (radius_grid(BOX, 3) < 11), PIXEL)
+
+
+@cache
+def _validation_texts() -> dict[str, str]:
+    generator = torch.Generator().manual_seed(4)
+    halves = [phantom() + 0.02 * torch.randn(BOX, BOX, BOX, generator=generator) for _ in range(2)]
+    validation = validate_halves(*halves, soft_sphere(BOX, 6.0, 4.0), PIXEL, generator=generator)
+    explicit = {"resolution_0143": {"unmasked": 9.5, "corrected": 7.1}}
+    starts = {"log_likelihood": [9.1, 9.2, 9.3], "correlation": [0.97, 0.95, 1.0]}
+    figures = validation.figures() | {"explicit": explicit, "starts": starts}
+    return {
+        "validation.json": json.dumps(figures),
+        "fsc_directional.csv": fsc_csv_text(validation.directional_curves()),
+    }
 
 
 def _write_particles(path: Path, generator: torch.Generator) -> None:

@@ -17,7 +17,7 @@ from resmfn.evaluation import ViewCoverage
 from resmfn.reports.findings import find, measure_views
 from resmfn.reports.html.charts import Axes, Line, histogram, line_chart, nice_ticks
 from resmfn.reports.html.pictures import colored, mollweide_uri, png_uri
-from resmfn.reports.html.volumes import MOST_SIZE, MOST_SIZE_FIRST, pack_map
+from resmfn.reports.html.volumes import MOST_SIZE, MOST_SIZE_FIRST, pack_local, pack_map
 from resmfn.reports.report import build_page, live_report, report
 from resmfn.reports.run_record import read_run
 from resmfn.rotations import random_rotations
@@ -43,7 +43,18 @@ def voxels(packed: dict) -> np.ndarray:
 
 def test_a_finished_run_has_all_sections_each_with_words_on_how_to_read_it(page) -> None:
     names = re.findall(r'<section id="(\w+)"', page)
-    assert names == ["findings", "map", "sections", "fsc", "poses", "pairs", "progress", "optics", "settings"]
+    assert names == [
+        "findings",
+        "map",
+        "sections",
+        "fsc",
+        "validation",
+        "poses",
+        "pairs",
+        "progress",
+        "optics",
+        "settings",
+    ]
     assert len(re.findall(r'<p class="read">[^<]{30,}', page)) == len(names)
     assert re.findall(r'<li><a href="#(\w+)"', page) == names
     for words in (
@@ -175,6 +186,43 @@ def test_halves_that_differ_from_the_start_are_a_warning(tmp_path) -> None:
     rows = [text[0], *(re.sub(r"^(\d+,[^,]*,[^,]*),[^,]*,[^,]*", r"\1,0.5,0.5", line) for line in text[1:])]
     (run / "fsc.csv").write_text("\n".join(rows) + "\n")
     assert titles(run)["The half maps disagree"] == "warning"
+
+
+def test_halves_that_agree_less_without_a_network_are_a_warning(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    record = read_run(run)
+    title = "Without the networks the halves agree less"
+    assert title not in [finding.title for finding in find(record, None)]
+    worse = record.validation | {"explicit": {"resolution_0143": {"corrected": 15.0, "unmasked": 16.0}}}
+    (run / "validation.json").write_text(json.dumps(worse))
+    found = next(finding for finding in find(read_run(run), None) if finding.title == title)
+    assert "15.00 Å only" in found.text
+
+
+def test_the_validation_is_told_in_words(page) -> None:
+    words = page.partition('<section id="validation"')[2].partition("</section>")[0]
+    for said in (
+        "7.10 Å at 0.143; without mask 9.50 Å",
+        "correlation with the likeliest 0.97, 0.95, 1.00",
+        "sphericity",
+    ):
+        assert said in words
+    assert "along x" in page.partition('<section id="fsc"')[2].partition("</section>")[0]
+
+
+def test_local_resolution_is_packed_by_nearest_voxels_with_its_origin_kept(tmp_path) -> None:
+    volume = torch.zeros(96, 96, 96)
+    volume[48, 48, 48:] = torch.linspace(3, 6, 48)  # 3 Å at the origin, coarser along x
+    write_map(tmp_path / "local.mrc", volume, 1.5)
+    packed = pack_local(tmp_path / "local.mrc")
+    assert (packed["size"], packed["pixel"]) == (64, 2.25)
+    assert packed["low"] == pytest.approx(3.0, abs=0.1)
+    assert packed["high"] == pytest.approx(6.0, abs=0.2)
+    assert np.count_nonzero(voxels(packed)) == 32
+    row = voxels(packed)[32, 32, 32:].astype(int)
+    assert row[0] == 1
+    assert (np.diff(row) >= 0).all()
+    assert row[-1] == 255
 
 
 def test_prevailing_views_and_shifts_at_the_edge_are_warnings(tmp_path, run) -> None:

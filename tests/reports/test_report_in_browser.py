@@ -119,6 +119,28 @@ def test_axes_and_hand_are_those_of_the_file(opened, browser, tmp_path_factory) 
     watched.page.close()
 
 
+def test_the_surface_is_colored_by_local_resolution_where_one_switches_it_on(opened) -> None:
+    """Finest is yellow, at +x, which is to the right in the front view; coarsest is violet."""
+    opened.choose("Filtered map")
+    opened.page.locator("[data-view=front]").click()
+    opened.set_slider("#level", 300)
+    plain = opened.picture("#viewer")
+    opened.page.get_by_label("Color by local resolution").check()
+    opened.page.wait_for_timeout(150)
+    colored = opened.picture("#viewer")
+    assert opened.page.locator("#local-key").inner_text().split("\n") == ["6.00 Å", "12.00 Å"]
+    seen, width = lit(colored), colored.shape[1]
+    excess = (colored[..., 0] - colored[..., 2])[4:-4, 4:-4]  # red less blue: yellow is far above 0, violet below
+    columns = np.arange(width)[4:-4][None].repeat(len(seen), 0)
+    right, left = excess[seen & (columns > 0.5 * width + 15)], excess[seen & (columns < 0.5 * width - 15)]
+    assert np.median(right) > 40
+    assert np.median(left) < 0
+    opened.page.get_by_label("Color by local resolution").uncheck()
+    opened.page.wait_for_timeout(150)
+    assert np.abs(opened.picture("#viewer") - plain).max() < 2
+    assert not opened.page.locator("#local-key").is_visible()
+
+
 def test_another_map_is_another_picture(opened) -> None:
     opened.page.locator("[data-view=front]").click()
     opened.choose("Filtered map")

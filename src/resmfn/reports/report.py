@@ -15,14 +15,15 @@ from resmfn.reports.html.figure_sections import (
     fsc_section,
     optics_section,
     progress_section,
+    validation_section,
     views_section,
 )
 from resmfn.reports.html.map_sections import slices_section, viewer_section
 from resmfn.reports.html.page import Page, render
 from resmfn.reports.html.text import card, columns, duration, section, table
-from resmfn.reports.html.volumes import pack_map
+from resmfn.reports.html.volumes import pack_local, pack_map
 from resmfn.reports.inputs import StrPath
-from resmfn.reports.run_record import RunRecord, read_run
+from resmfn.reports.run_record import LOCAL_RESOLUTION, RunRecord, read_run
 
 REPORT_NAME = "report.html"
 REFRESH_SECONDS = 10
@@ -104,14 +105,18 @@ def build_page(record: RunRecord, *, refresh: int = 0) -> str:
         pack_map(path, title, float(resolution) if resolution else None, is_first=i == 0)
         for i, (title, path) in enumerate(record.maps.items())
     ]
+    local = record.folder / LOCAL_RESOLUTION
+    packed_local = pack_local(local) if maps and local.is_file() else None
     coverage = measure_views(record)
     findings = find(record, coverage)
     sections = [("findings", "What to know", _findings(findings, record))]
     if maps:
-        sections.append(("map", "Map in 3-D", viewer_section(maps)))
+        sections.append(("map", "Map in 3-D", viewer_section(maps, packed_local)))
         sections.append(("sections", "Sections", slices_section(maps)))
     if record.fsc:
         sections.append(("fsc", "Half maps", fsc_section(record)))
+    if record.validation:
+        sections.append(("validation", "Validation", validation_section(record)))
     if coverage is not None:
         sections.append(("poses", "Views and poses", views_section(record, coverage)))
     if record.examples:
@@ -122,7 +127,7 @@ def build_page(record: RunRecord, *, refresh: int = 0) -> str:
         sections.append(("optics", "Microscope", optics_section(record)))
     sections.append(("settings", "Settings", _settings(record)))
     name = record.folder.resolve().name
-    return render(Page(f"Run {name}", _subtitle(record), _head(record), sections, maps, refresh))
+    return render(Page(f"Run {name}", _subtitle(record), _head(record), sections, maps, refresh, packed_local))
 
 
 def _subtitle(record: RunRecord) -> str:

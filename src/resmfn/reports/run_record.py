@@ -19,6 +19,7 @@ from resmfn.evaluation import FscCurve
 from resmfn.reports.inputs import FSC_NAME, PARTICLES_NAME, StrPath, read_fsc_table
 
 CONFIG, METRICS, SUMMARY, LOG = "config.yaml", "metrics.jsonl", "summary.json", "run.log"
+LOCAL_RESOLUTION = "local_resolution.mrc"
 MAP_TITLES = {
     "map_filtered.mrc": "Filtered map",
     "map_sharpened.mrc": "Sharpened map",

@@ -58,6 +58,36 @@ def fsc_section(record: RunRecord) -> str:
     return section("fsc", "Agreement of the half maps", how, columns(cards))
 
 
+def validation_section(record: RunRecord) -> str:
+    """Return the figures of validation.json in words."""
+    found = record.validation
+    said: dict[str, object] = {}
+    area, direction = found.get("fsc_area", {}), found.get("directional_resolution", {})
+    local, explicit = found.get("local_resolution", {}), found.get("explicit", {}).get("resolution_0143", {})
+    if area.get("corrected") is not None:
+        said["area under the corrected FSC"] = f"{area['corrected']:.3f} of Nyquist"
+    if explicit:
+        bare = _angstrom(explicit.get("unmasked"))
+        said["halves without network"] = f"{_angstrom(explicit.get('corrected'))} at 0.143; without mask {bare}"
+    if direction:
+        best, worst = _angstrom(direction.get("best")), _angstrom(direction.get("worst"))
+        said["by direction"] = f"{best} to {worst}, sphericity {direction.get('sphericity')}"
+    if local:
+        finest, middle, coarsest = (_angstrom(local.get(name)) for name in ("p05", "median", "p95"))
+        said["local resolution"] = f"median {middle}; 90 % of the voxels {finest} to {coarsest}"
+    if found.get("b_factor") is not None:
+        said["B-factor"] = f"{found['b_factor']:.0f} Å², fitted from 10 Å on; undone in the sharpened map"
+    correlation = found.get("starts", {}).get("correlation") or []
+    if len(correlation) > 1:
+        said["maps of the starts"] = "correlation with the likeliest " + ", ".join(f"{v:.2f}" for v in correlation)
+    how = (
+        "The networks are fitted inside the mask only, so their unmasked curve has its shape in it. The half maps "
+        "without network are solved from the same images at the same poses, over the whole box: what they agree on no "
+        "network has made, and their curve without mask has the noise around the particle in it."
+    )
+    return section("validation", "Validation", how, card(table(said)))
+
+
 def views_section(record: RunRecord, coverage: ViewCoverage) -> str:
     """Return the density of viewing directions, confidence of poses, and shifts."""
     particles = record.particles
@@ -211,6 +241,10 @@ def _fsc_axes(curve: FscCurve) -> Axes:
             ticks.append((place, f"{resolution:g}"))
     low = min(-0.05, min(float(curve.correlation.min()), 0.0) - 0.02)
     return Axes("spatial frequency (1/Å)", "correlation", (0.0, nyquist), (low, 1.02), THRESHOLDS, ticks, "Å")
+
+
+def _angstrom(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f} Å"
 
 
 def _directional(record: RunRecord) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from resmfn.reports.html.pictures import VIRIDIS
 from resmfn.reports.html.text import section
 
 FIRST_LEVEL = 450
@@ -14,8 +15,8 @@ SECTION_NAMES = ("xy (seen along z)", "xz (seen along y)", "yz (seen along x)")
 SECTION_PIXELS, GALLERY_PIXELS = 320, 112
 
 
-def viewer_section(maps: Sequence[dict[str, Any]]) -> str:
-    """Return the 3-D viewer with its controls."""
+def viewer_section(maps: Sequence[dict[str, Any]], local: dict[str, Any] | None = None) -> str:
+    """Return the 3-D viewer with its controls; with local resolution, also a switch that colors by it."""
     choices = "".join(
         f'<label class="choice"><input type="radio" name="map" value="{i}"{" checked" if i == 0 else ""}>'
         f"{escape(m['title'])}</label>"
@@ -35,7 +36,7 @@ def viewer_section(maps: Sequence[dict[str, Any]]) -> str:
         '<output id="level-text" for="level"></output></div>'
         f'<div class="control"><label id="views-label">View</label><div role="group" '
         f'aria-labelledby="views-label">{views}</div></div>'
-        "</div></div>"
+        f"{'' if local is None else _local_control(local)}</div></div>"
     )
     how = (
         "Drag to turn, scroll to zoom; move the level to the right for the dense core only. The half maps "
@@ -47,6 +48,15 @@ def viewer_section(maps: Sequence[dict[str, Any]]) -> str:
         "either."
     )
     return section("map", "Map in 3-D", how, body)
+
+
+def _local_control(local: dict[str, Any]) -> str:
+    ramp = ", ".join(f"rgb{color}" for color in reversed(VIRIDIS))
+    return (
+        '<div class="control"><label class="choice"><input type="checkbox" id="local">Color by local resolution</label>'
+        f'<div id="local-key" hidden><div class="ramp" style="background:linear-gradient(90deg, {ramp})"></div>'
+        f'<div class="ends"><span>{local["low"]:.2f} Å</span><span>{local["high"]:.2f} Å</span></div></div></div>'
+    )
 
 
 def slices_section(maps: Sequence[dict[str, Any]]) -> str:

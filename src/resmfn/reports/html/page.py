@@ -30,11 +30,13 @@ class Page:
     maps: Sequence[dict[str, Any]] = field(default_factory=list)
     refresh: int = 0
     """Seconds after which an open page loads itself again; 0 is never."""
+    local: dict[str, Any] | None = None
+    """Local resolution, from :func:`pack_local`."""
 
 
 def render(page: Page) -> str:
     """Return the page as HTML."""
-    data = {"key": f"resmfn {page.title} ", "maps": list(page.maps), "refresh": page.refresh}
+    data = {"key": f"resmfn {page.title} ", "maps": list(page.maps), "local": page.local, "refresh": page.refresh}
     scripts = ([asset(VIEWER_SCRIPT)] if page.maps else []) + [asset("report.js")]
     scripts = [script.replace("</script", "<\\/script") for script in scripts]
     links = "".join(f'<li><a href="#{name}">{escape(short)}</a></li>' for name, short, _ in page.sections)

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from resmfn.data import read_map
@@ -59,6 +60,35 @@ def pack_map(path: Path, title: str, resolution: float | None = None, *, is_firs
         "high": high,
         "mean": float(data.double().mean()),
         "deviation": float(data.double().std()),
+        "voxels": base64.b64encode(zlib.compress(voxels, _LEVEL)).decode(),
+    }
+
+
+def pack_local(path: Path) -> dict[str, Any]:
+    """Return a map of local resolution as the page's viewer reads it: nearest voxels of at most 64 a side.
+
+    Returns
+    -------
+    dict
+        ``size``, ``pixel`` and ``voxels`` as of :func:`pack_map`; bytes 1 to 255 are ``low`` to ``high`` Å, the finest
+        and the coarsest 2 % cut off, and 0 is outside of the mask.
+    """
+    density = read_map(path)
+    size = min(density.box_size, MOST_SIZE)
+    step = density.box_size / size
+    nearest = ((torch.arange(size) - size // 2) * step).round().long() + density.box_size // 2
+    nearest = nearest.clamp(0, density.box_size - 1)
+    data = density.data[nearest][:, nearest][:, :, nearest]
+    inside = data[data > 0].sort().values
+    low, high = (float(inside[int(share * (len(inside) - 1))]) if len(inside) else 0.0 for share in (0.02, 0.98))
+    high = max(high, low + 0.01)
+    scaled = (1 + 254 * (data - low) / (high - low)).round().clamp(1, 255)
+    voxels = torch.where(data > 0, scaled, 0).byte().numpy().tobytes()
+    return {
+        "size": size,
+        "pixel": density.pixel_size * step,
+        "low": round(low, 3),
+        "high": round(high, 3),
         "voxels": base64.b64encode(zlib.compress(voxels, _LEVEL)).decode(),
     }
 

@@ -23,6 +23,29 @@
     delete map.voxels;
   }
 
+  // The surface in pieces, by local resolution: finest is yellow, and what lies outside of the mask has the plain color.
+  const RAMP = [0xfde725, 0xb4de2c, 0x6dcd59, 0x35b779, 0x1f9e89, 0x26828e, 0x31688e, 0x3e4a89, 0x482878, 0x440154];
+  function byLocalResolution(mesh, plain) {
+    const { size: n, pixel, data } = page.local, half = Math.floor(n / 2), pieces = new Map();
+    const place = (v) => Math.min(n - 1, Math.max(0, Math.round(v / pixel) + half));
+    for (let f = 0; f < mesh.faceArr.length; f += 3) {
+      const corners = mesh.faceArr.slice(f, f + 3), v = mesh.vertexArr[corners[0]];
+      const value = data[place(v.x) + n * (place(v.y) + n * place(v.z))];
+      const color = value ? RAMP[Math.min(9, Math.floor(((value - 1) / 255) * 10))] : plain;
+      if (!pieces.has(color)) pieces.set(color, { vertexArr: [], normalArr: [], faceArr: [], color, index: new Map() });
+      const piece = pieces.get(color);
+      for (const corner of corners) {
+        if (!piece.index.has(corner)) {
+          piece.index.set(corner, piece.vertexArr.length);
+          piece.vertexArr.push(mesh.vertexArr[corner]);
+          piece.normalArr.push(mesh.normalArr[corner]);
+        }
+        piece.faceArr.push(piece.index.get(corner));
+      }
+    }
+    return [...pieces.values()].map(({ index, ...piece }) => piece);
+  }
+
   // The slider is the share of the box inside the surface, on a log scale: the same for all maps, whatever their grey values.
   const WIDEST = 0.4, NARROWEST = 0.0005;
   const shareAt = (slider) => WIDEST * (NARROWEST / WIDEST) ** (slider / 1000);
@@ -147,7 +170,10 @@
     viewer.gl.setBackgroundColor(css("--canvas"));
     const mesh = surface(map, level);
     viewer.triangles = mesh.faceArr.length / 3;
-    if (mesh.faceArr.length) viewer.gl.addCustom({ ...mesh, color: css(map.color || "--surface") });
+    const plain = css(map.color || "--surface"), isColored = !!$("#local")?.checked;
+    if ($("#local-key")) $("#local-key").hidden = !isColored;
+    const pieces = isColored ? byLocalResolution(mesh, plain) : [{ ...mesh, color: plain }];
+    if (mesh.faceArr.length) pieces.forEach((piece) => viewer.gl.addCustom(piece));
     viewer.gl.render();
   }
 
@@ -210,7 +236,7 @@
 
   async function setUpMaps() {
     if (!page.maps.length) return;
-    await Promise.all(page.maps.map(unpack));
+    await Promise.all([...page.maps, ...(page.local ? [page.local] : [])].map(unpack));
     page.maps.forEach(setWindow);
     setUpViewer();
     const first = Math.min(page.maps.length - 1, +store.get("map", 0)), level = $("#level");
@@ -224,6 +250,12 @@
       radio.checked = +radio.value === first;
       radio.addEventListener("change", () => choose(+radio.value, true));
     });
+    const local = $("#local");
+    local?.addEventListener("change", () => {
+      store.set("local", local.checked ? "yes" : "");
+      drawSurface();
+    });
+    if (local) local.checked = !!store.get("local", "");
     choose(first, false);
     const view = store.get("view", null);
     if (viewer.gl && view) { viewer.gl.setView(JSON.parse(view)); viewer.gl.render(); }
