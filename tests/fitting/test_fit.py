@@ -47,6 +47,17 @@ def same_files(a, b, names):
     return all((a / n).read_bytes() == (b / n).read_bytes() for n in names)
 
 
+def test_a_fit_says_how_far_it_is_for_those_who_watch(config):
+    seen = []
+    fit_image(config, lambda _: seen.append(json.loads((config.out / "progress.json").read_text())))
+    done = [progress["done"] for progress in seen]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0.0, 1.0)
+    assert len(set(done)) > 3
+    assert "epoch 12" in seen[-1]["message"]
+    assert seen[-1]["seconds"] >= seen[0]["seconds"]
+
+
 def test_a_fit_leaves_what_the_manual_says(config, folder):
     events = []
     result = fit_image(replace(config, tensorboard=True), events.append)

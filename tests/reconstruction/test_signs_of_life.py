@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from resmfn.data.progress_file import PROGRESS, ProgressFile
 from resmfn.data.run_folder import RunFolder
 from resmfn.reconstruction import ProgressEvent, ReconstructionConfig, signs_of_life
-from resmfn.reconstruction.signs_of_life import PREVIEW, PROGRESS, PROVENANCE, ProgressFile
+from resmfn.reconstruction.signs_of_life import PREVIEW, PROVENANCE
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from resmfn.data import read_map
 from resmfn.data.event_log import EventLog
 from resmfn.data.image_sets import read_image_set
 from resmfn.data.images import file_stem
+from resmfn.data.progress_file import ProgressFile
 from resmfn.data.run_folder import RunFolder
 from resmfn.fitting.config import FitConfig, ImageFitConfig, VolumeFitConfig
 from resmfn.fitting.measures import Measures, measure, scale_values
@@ -146,6 +147,8 @@ class _FitRun:
             lr=config.lr,
             lr_schedule=config.lr_schedule,
         )
+        self._watched = ProgressFile(folder)
+        self._watched.earlier_seconds = progress.seconds
         self._clock = (time.perf_counter(), time.process_time())
         self._saved = time.perf_counter()
 
@@ -270,8 +273,10 @@ class _FitRun:
     def _tell(self, message: str, done: float, *, stage: str = "fit") -> None:
         if stage != STEP:
             self.folder.log(message)
+        event = ProgressEvent(stage, message, done)
+        self._watched(event)
         if self.listener:
-            self.listener(ProgressEvent(stage, message, done))
+            self.listener(event)
 
 
 def _first_group(targets: Sequence[FitTarget], at_a_time: int) -> list[FitTarget]:

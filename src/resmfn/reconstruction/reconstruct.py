@@ -14,6 +14,7 @@ import torch
 from resmfn.core import InputError, StoppedError, choose_device
 from resmfn.core.progress import ProgressEvent
 from resmfn.data import ParticleSet, read_particles
+from resmfn.data.progress_file import ProgressFile
 from resmfn.data.run_folder import CONFIG, RunFolder
 from resmfn.reconstruction.bookkeeping import Clock, Teller, save
 from resmfn.reconstruction.coarse import enter_first_phase, focus_step, search_step
@@ -26,7 +27,7 @@ from resmfn.reconstruction.network_map import default_width
 from resmfn.reconstruction.observations import observe
 from resmfn.reconstruction.outputs import write_results
 from resmfn.reconstruction.rounds import halves_step, joint_step, validate_step
-from resmfn.reconstruction.signs_of_life import ProgressFile, write_preview, write_provenance
+from resmfn.reconstruction.signs_of_life import write_preview, write_provenance
 from resmfn.reconstruction.state import RunState
 from resmfn.reconstruction.team import Team, team_of_environment
 from resmfn.reconstruction.working_box import WorkingBox
