@@ -19,12 +19,12 @@ from records import append, stamp
 
 SCHEDULES = {"n2000": (40, 60, 15), "tiny": (4, 6, 2)}
 """Iterations of the three stages of the de novo map; tiny shows no more than that all of this runs."""
-DE_NOVO = """relion_refine --o run --sgd_ini_iter {} --sgd_inbetween_iter {} --sgd_fin_iter {} --sgd_write_iter 10
+DE_NOVO = """relion_refine --o ./run --sgd_ini_iter {} --sgd_inbetween_iter {} --sgd_fin_iter {} --sgd_write_iter 10
 --sgd_ini_resol 35 --sgd_fin_resol 10 --sgd_ini_subset 100 --sgd_fin_subset 500 --sgd --denovo_3dref
 --i particles.star --ctf --K 1 --sym C1 --flatten_solvent --zero_mask --dont_combine_weights_via_disc --maxsig 100
 --pool 50 --pad 1 --skip_gridding --particle_diameter 84 --oversampling 1 --healpix_order 1 --offset_range 0
 --offset_step 0.2 --j 1 --random_seed 1"""
-REFINE = """mpirun --allow-run-as-root --oversubscribe -n 3 relion_refine_mpi --o refined --auto_refine
+REFINE = """mpirun --allow-run-as-root --oversubscribe -n 3 relion_refine_mpi --o ./refined --auto_refine
 --split_random_halves --i run_it{last:03}_data.star --ref run_it{last:03}_class001.mrc --ini_high 10
 --dont_combine_weights_via_disc --pool 50 --pad 2 --ctf --particle_diameter 84 --flatten_solvent --zero_mask
 --oversampling 1 --healpix_order 4 --auto_local_healpix_order 4 --offset_range 0 --offset_step 0.2 --sym C1
