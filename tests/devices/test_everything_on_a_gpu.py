@@ -7,8 +7,8 @@ import torch
 
 import resmfn
 from devices.pretended_gpu import PretendedGpu
+from resmfn.core.captured_step import EAGER_STEPS
 from resmfn.fitting import ImageFitConfig, VolumeFitConfig, fit_image, fit_volume
-from resmfn.fitting.trainer import EAGER_STEPS
 from resmfn.reconstruction.published import PublishedConfig, reconstruct_published
 
 BOX, N = 16, 60

@@ -41,8 +41,8 @@ class CapturedStep:
             self._graph.replay()
 
     def _captured(self) -> torch.cuda.CUDAGraph | None:
-        graph = torch.cuda.CUDAGraph()
         try:
+            graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 self._step()  # recorded, not run
         except RuntimeError:  # what cannot be recorded, or no memory for the graph's own pool
