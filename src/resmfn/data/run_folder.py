@@ -86,8 +86,9 @@ class RunFolder:
 
     def begin(self) -> None:
         """Make it this run's folder: write the settings; drop what another run left, or metrics without checkpoint."""
-        for cut_off in self.path.glob(f".{Path(CHECKPOINT).stem}.*.tmp.pt"):  # by a kill; as large as a checkpoint
-            cut_off.unlink(missing_ok=True)
+        for cut_off in self.path.glob(".*.tmp.*"):  # by a kill, in atomic_write
+            if cut_off.suffix != ".html":  # another process may be writing a report
+                cut_off.unlink(missing_ok=True)
         if self.config.overwrite:
             self._clear()
         elif not (self.config.resume and self.has_checkpoint):
