@@ -7,7 +7,7 @@ import torch
 
 from reconstruction.scenes import PIXEL_SIZE, Scene, make_scene, turned
 from resmfn.core import make_generator
-from resmfn.physics import phase_shift
+from resmfn.physics import phase_shift, trilinear
 from resmfn.reconstruction import pose_refinement as module
 from resmfn.reconstruction.normal_equations import MapGrid
 from resmfn.reconstruction.observations import Observations
@@ -66,7 +66,7 @@ def test_the_curvature_is_that_of_the_linearized_residual(spread: float | None) 
     columns = []
     for axis in range(5):
         change = step * torch.eye(5, dtype=DOUBLE)[axis].expand(5, 5)
-        ahead, behind = (climb._look(moved(poses, sign * change)).model_values for sign in (1, -1))
+        ahead, behind = (climb.model_values(climb._look(moved(poses, sign * change))) for sign in (1, -1))
         columns.append((ahead - behind) / (2 * step))
     jacobian = torch.stack(columns, dim=1)
     expected = torch.einsum("nip,njp->nij", jacobian, jacobian.conj()).real
@@ -207,7 +207,8 @@ def test_chunks_and_repeated_images_change_nothing(monkeypatch) -> None:
     start = off_the_peak(scene).select(index)
     model = model_of(scene)
     whole = refine_poses(scene.observations, index, start, model)
-    monkeypatch.setattr(module, "_CPU_CHUNK", 2 * scene.observations.n_pixels(RADIUS))
+    monkeypatch.setattr(trilinear, "CPU_POINTS", 2 * scene.observations.n_pixels(RADIUS))
+    monkeypatch.setattr(module, "_LEAST_CHUNK", 3 * scene.observations.n_pixels(RADIUS))
     parts = refine_poses(scene.observations, index, start, model)
     torch.testing.assert_close(parts.poses.rotation, whole.poses.rotation, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(parts.log_likelihood, whole.log_likelihood, rtol=1e-4, atol=1e-2)

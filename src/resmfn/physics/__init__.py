@@ -8,6 +8,7 @@ from resmfn.physics.optics import Optics
 from resmfn.physics.phantoms import GaussianBlobs
 from resmfn.physics.projection import (
     FourierSliceProjector,
+    add_slices,
     extract_slices,
     insert_slices,
     insert_weights,
@@ -25,6 +26,7 @@ __all__ = [
     "ImageFormation",
     "Optics",
     "add_noise",
+    "add_slices",
     "compute_ctf",
     "electron_wavelength",
     "extract_slices",

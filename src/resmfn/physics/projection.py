@@ -21,7 +21,7 @@ from resmfn.fourier import (
     ifftn_centered,
     images_from_half_plane,
 )
-from resmfn.physics.trilinear import Points, gather_trilinear, scatter_trilinear
+from resmfn.physics.trilinear import Points, add_trilinear, gather_trilinear, points_at_a_time, scatter_trilinear
 
 
 def padded_transform(volume: Tensor, padding: int = 2) -> Tensor:
@@ -79,7 +79,7 @@ def extract_slices(transform: Tensor, rotation: Tensor, pixels: Tensor, padding:
     -------
         Complex ``(n, P)``; differentiable in ``transform`` and ``rotation``.
     """
-    points = _slice_points(rotation, pixels, padding, _cubic_size(transform, "transform"))
+    points = slice_points(rotation, pixels, padding, _cubic_size(transform, "transform"))
     return gather_trilinear(transform, points).view(rotation.shape[0], pixels.shape[0])
 
 
@@ -103,7 +103,7 @@ def insert_slices(values: Tensor, rotation: Tensor, pixels: Tensor, size: int, p
     -------
         Complex ``(M, M, M)``, the transform of a real map.
     """
-    grid = scatter_trilinear(values.reshape(-1), _slice_points(rotation, pixels, padding, size), size)
+    grid = scatter_trilinear(values.reshape(-1), slice_points(rotation, pixels, padding, size), size)
     return 0.5 * (grid + _mates(grid).conj())
 
 
@@ -112,8 +112,36 @@ def insert_weights(weights: Tensor, rotation: Tensor, pixels: Tensor, size: int,
 
     The quotient of inserted values and inserted weights is the local mean of what was inserted.
     """
-    grid = scatter_trilinear(weights.reshape(-1), _slice_points(rotation, pixels, padding, size), size)
+    grid = scatter_trilinear(weights.reshape(-1), slice_points(rotation, pixels, padding, size), size)
     return 0.5 * (grid + _mates(grid))
+
+
+def add_slices(
+    sums: tuple[Tensor, Tensor],
+    values: Tensor,
+    weights: Tensor,
+    rotation: Tensor,
+    pixels: Tensor,
+    padding: int = 2,
+) -> None:
+    """Add slices and their weights into two transforms in place, without the mates.
+
+    Where only the real part of the transforms' inverse counts, as in :func:`padded_transform_adjoint`, mates change
+    nothing: this is :func:`insert_slices` and :func:`insert_weights` at once, for sums over many images.
+
+    Parameters
+    ----------
+    sums
+        Complex and real ``(M, M, M)``.
+    values, weights
+        Complex and real ``(n, P)``.
+    rotation, pixels, padding
+        As in :func:`extract_slices`.
+    """
+    for rows in torch.arange(len(rotation)).split(max(1, points_at_a_time(values.device) // len(pixels))):
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        points = slice_points(rotation[part], pixels, padding, sums[0].shape[0])
+        add_trilinear(sums, (values[part].reshape(-1), weights[part].reshape(-1)), points)
 
 
 class FourierSliceProjector(nn.Module):
@@ -203,15 +231,14 @@ def _sample_cubic(volume: Tensor, points: Tensor) -> Tensor:
     return torch.as_tensor(values).to(volume)
 
 
-def _slice_points(rotation: Tensor, pixels: Tensor, padding: int, size: int) -> Points:
-    """Return where in the padded transform the pixels of each image lie; ``n * P`` points.
+def slice_points(rotation: Tensor, pixels: Tensor, padding: int, size: int) -> Points:
+    """Return where in the padded transform ``(size, size, size)`` the pixels of each image lie; ``n * P`` points.
 
     Not a matrix product, which a GPU may be allowed to round to ten bits.
     """
     kx, ky = (padding * pixels).to(rotation).unbind(dim=1)
-    first, second = rotation[:, 0, :, None], rotation[:, 1, :, None]
-    x, y, z = ((kx * first[:, axis] + ky * second[:, axis] + size // 2).view(-1) for axis in range(3))
-    return Points(x, y, z)
+    first, second = rotation[:, :2, :, None].permute(1, 2, 0, 3)  # (axis, n, 1)
+    return Points(*torch.addcmul(kx * first + size // 2, ky, second).flatten(1))
 
 
 def _mates(grid: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CPU_POINTS = 16_000
+CPU_POINTS = 32_000
 """Points at a time: 64 bytes of corners each."""
 GPU_POINTS = 4_000_000
 
@@ -31,7 +31,7 @@ class Points(NamedTuple):
 
 
 class _Cells(NamedTuple):
-    """Where the lowest corner of each point's cell lies in the flat grid ``(n,)``, and fractions ``(3, n)``: x, y, z."""
+    """Where each point's cell begins in the flat grid ``(n,)``, and fractions along x, y and z ``(3, n)``."""
 
     corner: Tensor
     fraction: Tensor

@@ -19,9 +19,8 @@ from torch.autograd.function import once_differentiable
 from resmfn.fourier import centered_indices, ifftn_centered, radius_grid
 from resmfn.fourier.transforms import fftn_centered
 from resmfn.physics.projection import (
+    add_slices,
     extract_slices,
-    insert_slices,
-    insert_weights,
     padded_transform,
     padded_transform_adjoint,
 )
@@ -75,35 +74,27 @@ class MapGrid:
 class SliceSums:
     """Weighted sums of images inserted into Fourier space at their poses; sums of parts may be added.
 
-    Where the map has a symmetry, every image is inserted at all the poses that it may as well have.
+    Where the map has a symmetry, every image is inserted at all the poses that it may as well have. Hermitian mates are
+    left out: only the real parts of the sums' inverse transforms are ever used, which mates do not change.
     """
 
-    def __init__(self, grid: MapGrid, device: torch.device, start: tuple[Tensor, Tensor] | None = None) -> None:
+    def __init__(self, grid: MapGrid, device: torch.device) -> None:
         side = PADDING * grid.size
-        if start is None:
-            cube = torch.zeros(side, side, side, device=device)
-            start = torch.zeros_like(cube, dtype=torch.complex64), cube
         self.grid = grid
-        self.values, self.weights = start
+        self.values = torch.zeros(side, side, side, dtype=torch.complex64, device=device)
+        self.weights = torch.zeros(side, side, side, device=device)
 
     @classmethod
     def of(cls, grid: MapGrid, values: Tensor, weights: Tensor, rotation: Tensor, pixels: Tensor) -> SliceSums:
-        """Insert ``C Y`` (complex) and ``C^2`` (real), both ``(n, P)``, at poses ``(n, 3, 3)``."""
-        side = PADDING * grid.size
-
-        def inserted(poses: Tensor) -> tuple[Tensor, Tensor]:
-            slices = insert_slices(values, poses, pixels, side, PADDING)
-            return slices, insert_weights(weights, poses, pixels, side, PADDING)
-
-        first, *others = (rotation @ turn for turn in grid.group.to(rotation))
-        sums = cls(grid, values.device, inserted(first))
-        for alike in others:
-            sums += cls(grid, values.device, inserted(alike))
+        """Return sums of what :meth:`add` takes."""
+        sums = cls(grid, values.device)
+        sums.add(values, weights, rotation, pixels)
         return sums
 
     def add(self, values: Tensor, weights: Tensor, rotation: Tensor, pixels: Tensor) -> None:
-        """Add what :meth:`of` returns."""
-        self += SliceSums.of(self.grid, values, weights, rotation, pixels)
+        """Insert ``C Y`` (complex) and ``C^2`` (real), both ``(n, P)``, at poses ``(n, 3, 3)``, in place."""
+        for turn in self.grid.group.to(rotation):
+            add_slices((self.values, self.weights), values, weights, rotation @ turn, pixels, PADDING)
 
     def __iadd__(self, other: SliceSums) -> Self:
         self.values += other.values

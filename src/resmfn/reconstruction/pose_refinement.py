@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from resmfn.physics.projection import slice_points
 from resmfn.physics.shift import phase_shift
-from resmfn.physics.trilinear import Points, gather_trilinear_with_slopes
+from resmfn.physics.trilinear import gather_trilinear_with_slopes, points_at_a_time
 from resmfn.reconstruction.image_quality import ImageFits
 from resmfn.reconstruction.normal_equations import PADDING, MapGrid
 from resmfn.reconstruction.observations import Observations
 from resmfn.rotations import exp_so3
 
-_CPU_CHUNK = 500_000
-_GPU_CHUNK = 12_000_000
+_LEAST_CHUNK = 500_000
+"""Pixels of images whose poses are stepped together; their slices are taken a cacheful at a time."""
 _LARGEST_TURN = 0.12
 """Radians a step."""
 
@@ -30,7 +31,7 @@ class Poses:
     shift: Tensor
     """(n, 2), Å."""
 
-    def select(self, index: Tensor) -> Poses:
+    def select(self, index: Tensor | slice) -> Poses:
         """Return the poses of some images."""
         return Poses(self.rotation[index], self.shift[index])
 
@@ -91,7 +92,7 @@ def refine_poses(
         (n,): how much each image counts in the residual power; by default all alike.
     """
     n_pixels = observations.n_pixels(model.radius)
-    budget = _GPU_CHUNK if model.transform.is_cuda else _CPU_CHUNK
+    budget = max(_LEAST_CHUNK, points_at_a_time(model.transform.device))
     shells = observations.shell[:n_pixels]
     residual = torch.zeros(int(shells.max()) + 1, device=shells.device)
     weight = torch.ones(len(index), device=shells.device) if weight is None else weight
@@ -121,7 +122,12 @@ class _Point:
     """A pose of each image of a chunk, with the likelihood there and its slope and curvature."""
 
     poses: Poses
-    model_values: Tensor
+    centered: Tensor
+    """C S as real numbers (n, 2 P): the model of an image with its shift taken out."""
+    overlap: Tensor
+    """Re <C S, Y>."""
+    power: Tensor
+    """<C S, C S>."""
     log_likelihood: Tensor
     gradient: Tensor
     curvature: Tensor
@@ -129,24 +135,28 @@ class _Point:
     def update(self, other: _Point, where: Tensor) -> None:
         """Take the other point for the images where it is better."""
         mine, its = self.poses, other.poses
-        self.poses = Poses(
-            torch.where(where[:, None, None], its.rotation, mine.rotation),
-            torch.where(where[:, None], its.shift, mine.shift),
-        )
-        self.model_values = torch.where(where[:, None], other.model_values, self.model_values)
-        self.log_likelihood = torch.where(where, other.log_likelihood, self.log_likelihood)
-        self.gradient = torch.where(where[:, None], other.gradient, self.gradient)
-        self.curvature = torch.where(where[:, None, None], other.curvature, self.curvature)
+        self.poses = Poses(_choose(where, its.rotation, mine.rotation), _choose(where, its.shift, mine.shift))
+        for name in ("centered", "overlap", "power", "log_likelihood", "gradient", "curvature"):
+            setattr(self, name, _choose(where, getattr(other, name), getattr(self, name)))
+
+
+def _choose(where: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(where.view(-1, *[1] * (yes.ndim - 1)), yes, no)
 
 
 class _Climb:
-    """One chunk of images on the way to their peaks."""
+    """One chunk of images on the way to their peaks.
+
+    An image's shift is a phase of each pixel, which changes no length: it is taken out of the image, so that the slices
+    and their slopes need only the CTF, which is real.
+    """
 
     def __init__(self, observations: Observations, values: Tensor, ctf: Tensor, model: PoseModel) -> None:
         self.values, self.ctf, self.model = values, ctf, model
         self.pixels = observations.pixels[: values.shape[1]]
-        self.k = self.pixels.to(ctf)
         self.pixel_size, self.box_size = observations.pixel_size, observations.box_size
+        self.k = self.pixels.to(ctf).T.repeat_interleave(2, dim=1)
+        """(2, 2 P): kx and ky, for real and imaginary parts."""
 
     def run(self, poses: Poses, iterations: int) -> _Point:
         best = self._look(poses)
@@ -158,8 +168,13 @@ class _Climb:
             damping = torch.where(better, damping * 0.3, damping * 8)
         return best
 
+    def model_values(self, point: _Point) -> Tensor:
+        """Return the model of each image, complex (n, P)."""
+        centered = torch.view_as_complex(point.centered.unflatten(1, (-1, 2)))
+        return centered * self._phase(point.poses.shift) if self.model.moves_shift else centered
+
     def residual_power(self, point: _Point) -> Tensor:
-        return (self.values - point.model_values).abs().square()
+        return (self.values - self.model_values(point)).abs().square()
 
     def image_fits(self, point: _Point) -> Tensor:
         """Return overlap, power and log share of :class:`ImageFits`; (3, n).
@@ -167,17 +182,15 @@ class _Climb:
         The integral of the likelihood around a peak is ``(pi^d / det H)^(1/2)`` times its height, where it falls off
         as ``exp(-x H x)``; turns have 8 pi^2 of room, shifts that of their prior.
         """
-        overlap = torch.einsum("np,np->n", point.model_values.conj(), self.values).real
-        power = point.model_values.abs().square().sum(dim=1)
         n_free = point.curvature.shape[1]
-        steady = point.curvature + 1e-3 * torch.eye(n_free, device=power.device)
+        steady = point.curvature + 1e-3 * torch.eye(n_free, device=point.power.device)
         room = math.log(8 * math.pi**2)
         spread = self.model.shift_spread
         log_share = 0.5 * (n_free * math.log(math.pi) - torch.linalg.slogdet(steady)[1])
         if self.model.moves_shift and spread is not None:
             room += math.log(2 * math.pi * spread**2)
             log_share = log_share - 0.5 * point.poses.shift.square().sum(dim=1) / spread**2
-        return torch.stack((overlap, power, (log_share - room).clamp_max(0.0)))
+        return torch.stack((point.overlap, point.power, (log_share - room).clamp_max(0.0)))
 
     def _step(self, point: _Point, damping: Tensor) -> Poses:
         diagonal = point.curvature.diagonal(dim1=1, dim2=2)
@@ -191,44 +204,64 @@ class _Climb:
         return Poses(exp_so3(turn) @ point.poses.rotation, shift)
 
     def _look(self, poses: Poses) -> _Point:
-        """Slice the map at these poses, with the slopes along each of the three turns and two shifts."""
-        predicted, turned = self._slice_with_turns(poses)
-        jacobian = list(turned)
-        if self.model.moves_shift:
-            per_angstrom = 2j * math.pi / (self.box_size * self.pixel_size)
-            jacobian += [predicted * (per_angstrom * self.k[:, axis]) for axis in (0, 1)]
-        residual = self.values - predicted
-        slopes = torch.view_as_real(torch.stack(jacobian, dim=1)).flatten(2)
-        gradient = torch.einsum("nij,nj->ni", slopes, torch.view_as_real(residual).flatten(1))
-        curvature = slopes @ slopes.transpose(1, 2)
-        log_likelihood = (self.values.abs().square() - residual.abs().square()).sum(dim=1)
+        """Slice the map at these poses; all that a step needs are a few products of pixels for each image."""
+        n, n_free = len(poses), 5 if self.model.moves_shift else 3
+        centered = self.ctf.new_empty(n, self.k.shape[1])
+        products = self.ctf.new_empty(n, n_free + 2, n_free + 2)
+        step = max(1, points_at_a_time(centered.device) // len(self.pixels))
+        for start in range(0, n, step):
+            part = slice(start, start + step)
+            rows = self._rows(poses.select(part), part, n_free)
+            products[part] = rows @ rows.mT
+            centered[part] = rows[:, -2]
+        overlap, power = products[:, -2, -1], products[:, -2, -2]
+        gradient = products[:, :n_free, -1] - products[:, :n_free, -2]
+        curvature = products[:, :n_free, :n_free].clone()
+        log_likelihood = 2 * overlap - power
         if self.model.moves_shift and self.model.shift_spread is not None:
             # The likelihood is exp(-|r|^2): its quadratic has no factor 1/2, so neither has the prior's here.
             precision = 0.5 / self.model.shift_spread**2
             log_likelihood = log_likelihood - precision * poses.shift.square().sum(dim=1)
             gradient[:, 3:] -= precision * poses.shift
             curvature[:, 3:, 3:] += precision * torch.eye(2, device=curvature.device)
-        return _Point(poses, predicted, log_likelihood, gradient, curvature)
+        return _Point(poses, centered, overlap, power, log_likelihood, gradient, curvature)
 
-    def _slice_with_turns(self, poses: Poses) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Return C S and its derivatives by a turn about the image's x, y and z axes.
+    def _phase(self, shift: Tensor) -> Tensor:
+        return phase_shift(self.pixels, shift, self.pixel_size, self.box_size)
+
+    def _rows(self, poses: Poses, part: slice, n_free: int) -> Tensor:
+        """Return slopes of the model along the turns and shifts, the model C S, and the image; (m, n_free + 2, 2 P).
 
         A turn by w moves the point that pixel k reads by ``A^T (k x w)``; in the image's frame the map's gradient G
-        gives ``dS/dw = -(k x G)``.
+        gives ``dS/dw = -(k x G) = (-ky Gz, kx Gz, ky Gx - kx Gy)``.
         """
-        rotation = poses.rotation
-        side = self.model.transform.shape[0]
-        kx, ky = PADDING * self.k[:, 0], PADDING * self.k[:, 1]
-        first, second = rotation[:, 0, :, None], rotation[:, 1, :, None]
-        x, y, z = ((kx * first[:, axis] + ky * second[:, axis] + side // 2).view(-1) for axis in range(3))
-        values, slopes = gather_trilinear_with_slopes(self.model.transform, Points(x, y, z))
-        shape = self.values.shape
-        factor: Tensor = self.ctf
-        if self.model.moves_shift:
-            factor = factor * phase_shift(self.pixels, poses.shift, self.pixel_size, self.box_size)
-        in_map = [slope.view(shape) for slope in slopes]
-        gx, gy, gz = (
-            sum((rotation[:, i, j, None] * in_map[j] for j in range(3)), start=torch.zeros_like(in_map[0])) * factor
-            for i in range(3)
+        m, n_pixels = len(poses), len(self.pixels)
+        rows = self.ctf.new_empty(m, n_free + 2, 2 * n_pixels)
+        ctf = self.ctf[part]
+        transform, rotation = self.model.transform, poses.rotation
+        values, slopes = gather_trilinear_with_slopes(
+            transform, slice_points(rotation, self.pixels, PADDING, transform.shape[0])
         )
-        return values.view(shape) * factor, (-ky * gz, kx * gz, ky * gx - kx * gy)
+        ctf = torch.view_as_real(torch.complex(ctf, ctf)).flatten(1)
+        model = torch.mul(torch.view_as_real(values).view(m, -1), ctf, out=rows[:, -2])
+        in_map = torch.view_as_real(slopes).view(3, m, -1)
+        gx, gy, gz = (_along(rotation[:, axis], in_map).mul_(ctf) for axis in range(3))
+        kx, ky = PADDING * self.k
+        torch.mul(gz, -ky, out=rows[:, 0])
+        torch.mul(gz, kx, out=rows[:, 1])
+        torch.addcmul(gx.mul_(ky), gy, kx, value=-1, out=rows[:, 2])
+        image = torch.view_as_complex(rows[:, -1].unflatten(1, (-1, 2)))
+        if not self.model.moves_shift:
+            image.copy_(self.values[part])
+            return rows
+        torch.mul(self.values[part], self._phase(poses.shift).conj(), out=image)
+        turned = torch.view_as_real(torch.view_as_complex(model.unflatten(1, (-1, 2))) * 1j).view(m, -1)
+        per_angstrom = 2 * math.pi / (self.box_size * self.pixel_size)
+        torch.mul(turned[:, None], self.k * per_angstrom, out=rows[:, 3:5])
+        return rows
+
+
+def _along(direction: Tensor, in_map: Tensor) -> Tensor:
+    """Return the component along a direction (n, 3) of each image's gradients (3, n, P)."""
+    x, y, z = direction[:, :, None].unbind(dim=1)
+    return (x * in_map[0]).addcmul_(y, in_map[1]).addcmul_(z, in_map[2])

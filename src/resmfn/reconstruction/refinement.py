@@ -10,6 +10,7 @@ from torch import Tensor
 from resmfn.evaluation import fourier_shell_correlation
 from resmfn.fourier import resize_map
 from resmfn.physics.shift import phase_shift
+from resmfn.physics.trilinear import points_at_a_time
 from resmfn.reconstruction.image_quality import ImageFits
 from resmfn.reconstruction.normal_equations import LEAST_SSNR, MapGrid, NormalEquations, SliceSums
 from resmfn.reconstruction.observations import Observations
@@ -82,16 +83,20 @@ def insert_images(observations: Observations, branch: Branch, grid: MapGrid, rad
     n_pixels = observations.n_pixels(radius)
     pixels = observations.pixels[:n_pixels]
 
-    def inserted(rows: Tensor) -> SliceSums:
-        values, ctf = observations.batch(branch.index[rows], n_pixels)
-        poses = branch.poses.select(rows)
-        back, weights = centered_ctf(observations, ctf, poses.shift), ctf.square()
-        if branch.good is not None:
-            back, weights = back * branch.good[rows, None], weights * branch.good[rows, None]
-        return SliceSums.of(grid, values * back, weights, poses.rotation, pixels)
+    def inserted(chunk: Tensor) -> SliceSums:
+        found = SliceSums(grid, observations.device)
+        for rows in chunk.split(max(1, points_at_a_time(observations.device) // n_pixels)):
+            values, ctf = observations.batch(branch.index[rows], n_pixels)
+            poses = branch.poses.select(rows)
+            back, weights = centered_ctf(observations, ctf, poses.shift), ctf.square()
+            if branch.good is not None:
+                back, weights = back * branch.good[rows, None], weights * branch.good[rows, None]
+            found.add(values * back, weights, poses.rotation, pixels)
+        return found
 
-    chunk = max(1, _INSERT_CHUNK // n_pixels)
-    for _, part in observations.in_chunks("inserting images", branch.index, chunk, inserted):
+    for _, part in observations.in_chunks(
+        "inserting images", branch.index, max(1, _INSERT_CHUNK // n_pixels), inserted
+    ):
         sums += part
     observations.team.sum_(sums.values, sums.weights)
     return sums
