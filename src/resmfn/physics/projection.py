@@ -238,7 +238,7 @@ def slice_points(rotation: Tensor, pixels: Tensor, padding: int, size: int) -> P
     """
     kx, ky = (padding * pixels).to(rotation).unbind(dim=1)
     first, second = rotation[:, :2, :, None].permute(1, 2, 0, 3)  # (axis, n, 1)
-    return Points(*torch.addcmul(kx * first + size // 2, ky, second).flatten(1))
+    return Points(*(kx * first).addcmul(ky, second).add(size // 2).flatten(1))
 
 
 def _mates(grid: Tensor) -> Tensor:

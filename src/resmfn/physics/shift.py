@@ -27,6 +27,6 @@ def phase_shift(pixels: Tensor, shift: Tensor, pixel_size: float, box_size: int)
         Complex ``(n, P)``; differentiable in ``shift``.
     """
     k = pixels.to(shift)
-    cycles = (shift[:, :1] * k[:, 0] + shift[:, 1:] * k[:, 1]) / (box_size * pixel_size)
-    angle = 2 * math.pi * cycles
+    x, y = (shift * (2 * math.pi / (box_size * pixel_size)))[:, :, None].unbind(dim=1)
+    angle = torch.addcmul(x * k[:, 0], y, k[:, 1])
     return torch.complex(angle.cos(), angle.sin())

@@ -98,7 +98,7 @@ class _Gather(torch.autograd.Function):
             cells = _locate(Points(x[part], y[part], z[part]), grid.shape[0])
             corners = _corners(grid, cells)
             for fraction in _spread(cells.fraction, grid):
-                corners = torch.lerp(corners[0], corners[1], fraction)
+                corners = corners[0].lerp_(corners[1], fraction)
             values[part] = _like(grid, corners)
         return values
 
@@ -177,18 +177,16 @@ def _corners(grid: Tensor, cells: _Cells) -> Tensor:
 
 
 def _with_slopes(corners: Tensor, fraction: Tensor) -> Tensor:
-    """Return the interpolated values and their slopes along x, y and z; (4, n), as many numbers as a corner has."""
-    x, y, z = fraction
-    lines = torch.empty_like(corners)  # values, slope along x; (2, y, z, n)
-    torch.lerp(corners[0], corners[1], x, out=lines[0])
-    torch.sub(corners[1], corners[0], out=lines[1])
-    planes = corners.new_empty(3, *corners.shape[2:])  # values, slopes along x and y; (3, z, n)
-    torch.lerp(lines[:, 0], lines[:, 1], y, out=planes[:2])
-    torch.sub(lines[0, 1], lines[0, 0], out=planes[2])
-    found = corners.new_empty(4, corners.shape[3])
-    torch.lerp(planes[:, 0], planes[:, 1], z, out=found[:3])
-    torch.sub(planes[0, 1], planes[0, 0], out=found[3])
-    return found
+    """Return the interpolated values and their slopes along x, y and z; (4, n), as many numbers as a corner has.
+
+    In place: along each axis in turn the upper corners become slopes and the lower ones values, so that at the end
+    corner (0, 0, 0) is the value, (1, 0, 0) the slope along x and so on. Nothing else need be in the cache.
+    """
+    for axis, part in enumerate(fraction):
+        lower, upper = corners.unbind(axis)
+        upper -= lower
+        lower.addcmul_(upper, part)
+    return torch.stack((corners[0, 0, 0], corners[1, 0, 0], corners[0, 1, 0], corners[0, 0, 1]))
 
 
 def _split(shares: Tensor, fraction: Tensor) -> Tensor:
