@@ -9,12 +9,14 @@ from resmfn.fourier import half_plane_pixels
 from resmfn.physics import (
     FourierSliceProjector,
     GaussianBlobs,
+    add_slices,
     extract_slices,
     insert_slices,
     insert_weights,
     padded_transform,
     padded_transform_adjoint,
     project_real_space,
+    trilinear,
 )
 from resmfn.rotations import exp_so3, matrix_from_euler, random_rotations
 
@@ -145,6 +147,26 @@ def test_weights_are_inserted_as_values_are(generator: torch.Generator) -> None:
     torch.testing.assert_close(as_values.real.sum(), weights.sum())
 
 
+def test_sums_without_mates_have_the_same_maps_however_few_points_are_taken_at_a_time(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, rotation, size = half_plane_pixels(4.0), poses(7), 20
+    values = torch.randn(7, len(pixels), generator=generator, dtype=torch.complex128)
+    weights = torch.rand(7, len(pixels), generator=generator, dtype=DOUBLE)
+    expected = insert_slices(values, rotation, pixels, size), insert_weights(weights, rotation, pixels, size)
+    monkeypatch.setattr(trilinear, "CPU_POINTS", 2 * len(pixels))
+    sums = torch.zeros((size,) * 3, dtype=torch.complex128), torch.zeros((size,) * 3, dtype=DOUBLE)
+    for _ in range(2):  # they add to what is there
+        add_slices(sums, values, weights, rotation, pixels)
+    for found, whole in zip(sums, expected, strict=True):
+        torch.testing.assert_close(
+            torch.fft.ifftn(torch.fft.ifftshift(found)).real / 2, torch.fft.ifftn(torch.fft.ifftshift(whole)).real
+        )
+    slices = extract_slices(expected[0], rotation, pixels)
+    monkeypatch.undo()
+    torch.testing.assert_close(extract_slices(expected[0], rotation, pixels), slices)
+
+
 def test_gradients_to_map_and_rotation(generator: torch.Generator) -> None:
     volume = torch.randn(4, 4, 4, generator=generator, dtype=DOUBLE, requires_grad=True)
     tangent = 0.3 * torch.randn(1, 3, generator=generator, dtype=DOUBLE)
@@ -158,7 +180,7 @@ def test_gradients_of_slices_to_transform_and_insertion(generator: torch.Generat
     rotation = poses(2).requires_grad_()
     assert gradcheck(lambda t, a: extract_slices(t, a, pixels), (transform, rotation))
     values = torch.randn(2, len(pixels), generator=generator, dtype=torch.complex128, requires_grad=True)
-    assert gradcheck(lambda v: insert_slices(v, poses(2), pixels, 6), (values,))
+    assert gradcheck(lambda v, a: insert_slices(v, a, pixels, 6), (values, rotation))
 
 
 def test_the_real_space_projector_is_differentiable(generator: torch.Generator) -> None:

@@ -138,8 +138,9 @@ def add_slices(
     rotation, pixels, padding
         As in :func:`extract_slices`.
     """
-    for rows in torch.arange(len(rotation)).split(max(1, points_at_a_time(values.device) // len(pixels))):
-        part = slice(int(rows[0]), int(rows[-1]) + 1)
+    step = max(1, points_at_a_time(values.device) // len(pixels))
+    for start in range(0, len(rotation), step):
+        part = slice(start, start + step)
         points = slice_points(rotation[part], pixels, padding, sums[0].shape[0])
         add_trilinear(sums, (values[part].reshape(-1), weights[part].reshape(-1)), points)
 
