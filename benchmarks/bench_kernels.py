@@ -104,7 +104,7 @@ def insertion(n: int, box_size: int, device: torch.device) -> tuple[Callable[[],
     grid = MapGrid.for_radius(box_size, seen.radius_max)
     poses = Poses(random_rotations(n, generator=make_generator(5)).to(device), torch.zeros(n, 2, device=device))
     branch = Branch(torch.arange(n, device=device), poses)
-    # A pixel's value and weight are read, added to eight neighbors (read and written), for it and its Hermitian mate.
+    # A pixel's value and weight are read, and added to eight neighbors (read and written).
     moved = n * len(seen.pixels) * (COMPLEX + REAL) * (1 + 2 * 8)
     return lambda: insert_images(seen, branch, grid, seen.radius_max), 0.0, moved
 
