@@ -19,9 +19,10 @@ import torch
 from records import stamp
 
 from resmfn.core import atomic_write, choose_device, spawn
+from resmfn.core.captured_step import EAGER_STEPS
 from resmfn.fitting.network_stack import NetworkStack
 from resmfn.fitting.samples import pixel_center_coordinates
-from resmfn.fitting.trainer import EAGER_STEPS, Trainer, TrainingPlan
+from resmfn.fitting.trainer import Trainer, TrainingPlan
 from resmfn.networks import NetworkConfig, build_network, variant
 
 N_SCALES, CHANNELS, VARIANT = 4, 3, "residual-mfn"
