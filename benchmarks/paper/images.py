@@ -153,7 +153,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=10_000)
     parser.add_argument("--stages", type=lambda s: tuple(map(int, s.split(","))), default=None)
     parser.add_argument("--hidden-dim", type=int, default=256)
-    parser.add_argument("--lr-schedule", choices=["constant", "cosine"], default="constant")
+    parser.add_argument("--lr-schedule", choices=["constant", "settle", "cosine"], default="constant")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=None, help="of the CPU")
     parser.add_argument("--out", type=Path, default=HERE / "out" / "paper_images", help="folder of the runs")

@@ -131,6 +131,13 @@ def test_the_rate_falls_to_zero_along_a_cosine_or_stays():
     assert replace(plan, lr_schedule="constant").learning_rate(EPOCHS - 1) == 0.1
 
 
+def test_the_rate_settles_over_the_last_epochs_alone():
+    plan = replace(plan_of("residual-mfn", lr=0.1, lr_schedule="settle"), epochs=1000)
+    assert plan.learning_rate(970) == 0.1
+    assert plan.learning_rate(985) == pytest.approx(0.05)
+    assert 0 < plan.learning_rate(999) < 0.001
+
+
 def test_the_rate_of_the_plan_is_the_optimizers(make):
     trainer = make(plan=plan_of("residual-mfn", lr=0.01, lr_schedule="cosine"))
     trainer.advance(EPOCHS)

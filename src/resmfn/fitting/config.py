@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from resmfn.core import InputError
 
 if TYPE_CHECKING:
     from resmfn.networks import Variant
 
+LearningRateSchedule = Literal["constant", "settle", "cosine"]
 LAST_STAGE_SHARE = 0.2
 """Share of the epochs after which all scales train; each earlier switch comes at half the time of the next."""
 DEFAULT_VARIANT = "residual-mfn"
@@ -38,8 +39,8 @@ class FitConfig:
     """Optimizer steps, each on all pixels."""
     lr: float = 5e-3
     """Step size of Adam."""
-    lr_schedule: Literal["constant", "cosine"] = "constant"
-    """Constant as published, or falling to 0 along half a cosine over all epochs."""
+    lr_schedule: LearningRateSchedule = "constant"
+    """Constant as published, or falling to 0 along half a cosine: over the last 3 % of epochs (settle), or over all."""
     hidden_dim: int = 256
     """Width of the network."""
     hidden_layers: int = 4
@@ -75,7 +76,8 @@ class FitConfig:
             value = getattr(self, name)
             _require(value is None or value >= 1, name, "at least 1", value)
         _require(self.lr > 0, "lr", "positive", self.lr)
-        _require(self.lr_schedule in ("constant", "cosine"), "lr_schedule", "constant or cosine", self.lr_schedule)
+        schedules = get_args(LearningRateSchedule)
+        _require(self.lr_schedule in schedules, "lr_schedule", ", ".join(schedules), self.lr_schedule)
         _require(self.init in (None, "old", "new"), "init", "old or new", self.init)
         _require(self.device in ("auto", "cpu", "cuda"), "device", "auto, cpu or cuda", self.device)
         _require(self.seed >= 0, "seed", "0 or more", self.seed)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from resmfn.core.captured_step import CapturedStep
 from resmfn.core.errors import ShapeError
+from resmfn.fitting.config import LearningRateSchedule
 from resmfn.fitting.network_stack import NetworkStack
 from resmfn.networks import Variant
 
@@ -19,6 +20,8 @@ CHUNK_NUMBERS = {"cpu": 2**19, "cuda": 2**28}
 """Numbers in one layer's features that are worked on at a time: what stays in a CPU's cache, what fits on a GPU."""
 CACHE_NUMBERS = {"cpu": 2**29, "cuda": 2**32}
 """Filter values that are kept, 2 and 17 GB in single precision; beyond that they are computed in every step."""
+SETTLING_SHARE = 0.03
+"""Of all epochs: long enough for what Adam's last steps stirred up to come to rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class TrainingPlan:
     """Epoch at which each scale joins, coarse to fine."""
     epochs: int
     lr: float = 5e-3
-    lr_schedule: Literal["constant", "cosine"] = "constant"
+    lr_schedule: LearningRateSchedule = "constant"
 
     def active_scales(self, epoch: int) -> int:
         """Count the scales that train in an epoch."""
@@ -38,8 +41,9 @@ class TrainingPlan:
 
     def learning_rate(self, epoch: int) -> float:
         """Step size of Adam in an epoch."""
-        falls = self.lr_schedule == "cosine"
-        return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2 if falls else self.lr
+        fall = {"constant": 0.0, "settle": SETTLING_SHARE, "cosine": 1.0}[self.lr_schedule] * self.epochs
+        done = epoch - (self.epochs - fall)  # of the epochs in which it falls
+        return self.lr * (1 + math.cos(math.pi * done / fall)) / 2 if done > 0 else self.lr
 
 
 class Trainer:
