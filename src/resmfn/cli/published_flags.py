@@ -72,8 +72,8 @@ class PublishedFlags:
     pose_iter: Annotated[int, Parameter(help="Steps of the poses for each batch.")] = 20
     warm_up: Annotated[int, Parameter(help="Network steps before poses first move; 0 as published.")] = 200
     pose_searches: Annotated[
-        int, Parameter(help="Comparisons with the whole sphere of poses, from scale 2 on; 0 as published.")
-    ] = 6
+        int, Parameter(help="Most comparisons with the whole sphere of poses, by scale 2; 0 as published.")
+    ] = 20
     transpose_ctf: Annotated[
         bool, Parameter(negative="", help="Exchange x and y in the CTF, as the published fit does.")
     ] = False

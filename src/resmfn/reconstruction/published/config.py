@@ -49,9 +49,9 @@ class PublishedSettings:
     """Steps of the poses for each batch."""
     warm_up: int = 200
     """Steps of the network before the first poses move; 0 as published."""
-    pose_searches: int = 6
-    """How often each image is compared with the whole sphere of poses: each second epoch after scale 2 has joined;
-    0 as published."""
+    pose_searches: int = 20
+    """How often, at most, each image is compared with the whole sphere of poses: each second epoch while scale 2 is the
+    finest, from the third on; 0 as published."""
     transpose_ctf: bool = False
     """Exchange x and y in the CTF: for stacks made with the published simulator's other grid."""
     save_every: int = 1
@@ -103,9 +103,12 @@ class PublishedSettings:
         """Epochs, counted from 0, that begin with a search over the whole sphere.
 
         None while scale 1 is alone or scale 2 is new: they say too little, and poses would end up in near-symmetries.
+        None with scale 3: it has nothing left to find, and a search by it costs several times as much.
         """
         starts = self.switches or _numbers(self.stages, "stages")
-        return tuple(int(start) + 2 * (i + 1) for start in starts[:1] for i in range(self.pose_searches))
+        end = self.switches[1] if len(self.switches) > 1 else self.epochs
+        epochs = (int(start) + 2 * (i + 1) for start in starts[:1] for i in range(self.pose_searches))
+        return tuple(epoch for epoch in epochs if epoch < end)
 
     def scale_at(self, epoch: int) -> int:
         """Return the finest scale that is active in an epoch, counted from 0; scales count from 1."""
