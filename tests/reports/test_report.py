@@ -174,6 +174,7 @@ def test_what_is_wrong_is_said_first(tmp_path, summary, title) -> None:
 def test_noise_is_not_called_resolved(tmp_path) -> None:
     run = make_run(tmp_path / "run", structure_found=False, verdict="no structure found: noise")
     assert not [title for title in titles(run) if title.startswith("Resolved")]
+    assert "<dt>Resolution</dt><dd>none<" in build_page(read_run(run))
 
 
 def test_nyquist_is_named(tmp_path) -> None:

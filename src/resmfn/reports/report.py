@@ -152,12 +152,11 @@ def _head(record: RunRecord) -> str:
         )
     corrected = record.fsc.get("corrected")
     half = "" if corrected is None else f"{corrected.resolution_at(0.5):.2f} Å at 0.5"
+    resolution = f"{float(summary.get('resolution_half_0143', float('inf'))):.2f} Å"
+    if summary.get("structure_found") is False:
+        resolution, half = "none", "and what agrees is noise"
     cells = [
-        (
-            "Resolution",
-            f"{float(summary.get('resolution_half_0143', float('inf'))):.2f} Å",
-            f"half maps at 0.143; {half}",
-        ),
+        ("Resolution", resolution, f"half maps at 0.143; {half}"),
         ("Particles", f"{int(summary.get('n_particles', 0)):,}", "used"),
         ("Box", f"{summary.get('box_size', '?')} px", f"of {float(summary.get('pixel_size', 0)):g} Å"),
         ("Time", duration(float(summary.get("seconds", 0))), f"on {summary.get('device', 'cpu')}"),
