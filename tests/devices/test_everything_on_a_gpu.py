@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 import resmfn
 from devices.pretended_gpu import PretendedGpu
@@ -12,6 +11,7 @@ from resmfn.fitting import ImageFitConfig, VolumeFitConfig, fit_image, fit_volum
 from resmfn.reconstruction.published import PublishedConfig, reconstruct_published
 
 BOX, N = 16, 60
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def simulated(out: Path, **changes: object) -> Path:
@@ -19,14 +19,6 @@ def simulated(out: Path, **changes: object) -> Path:
     settings = {"source": "4ake", "n_projections": N, "box_size": BOX, "pixel_size": 6.0, "snr": 2.0} | changes
     resmfn.simulate(resmfn.SimulationConfig(out=out, **settings))
     return out
-
-
-@pytest.fixture(autouse=True)
-def one_torch_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

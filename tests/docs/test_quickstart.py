@@ -5,28 +5,19 @@ import shlex
 from pathlib import Path
 
 import pytest
-import torch
 
 from resmfn.cli.main import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "quickstart.md").read_text()
 SMALL = {"2000": "150", "64": "20", "1.5": "4.8", "0.1": "1"}
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 QUICK = ["--n-starts", "1", "--shift-range", "0", "--hidden-dim", "16", "--network-steps", "20"]
 
 
 def commands(page: str) -> list[str]:
     """Return the lines of a page that a reader types after a prompt."""
     return re.findall(r"^\$ (resmfn .*)$", page, flags=re.MULTILINE)
-
-
-@pytest.fixture(autouse=True)
-def one_torch_thread():
-    """Compute on one thread: these tensors are small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_readme_has_the_same_commands():

@@ -1,6 +1,6 @@
 """Particle files and a context that several tests of this folder begin from."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +23,8 @@ SMALL_BOX = 20
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_torch_thread() -> Iterator[None]:
-    """Compute on one thread: these tensors are so small that a second one only waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _small_tensors(one_torch_thread: None) -> None:
+    """Compute every test of this folder on one thread."""
 
 
 def small_blobs() -> GaussianBlobs:

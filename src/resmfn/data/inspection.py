@@ -111,12 +111,13 @@ def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tupl
         elif image.min() == image.max():
             bad.append((row, "is constant"))
         else:
-            white.append(_looks_white(particles, row))
+            white.append(_looks_white(particles, row, torch.from_numpy(image)))
     return bad, np.array(white, dtype=bool)
 
 
-def _looks_white(particles: ParticleSet, row: int) -> bool:
-    image = particles.read_images(slice(row, row + 1))
+def _looks_white(particles: ParticleSet, row: int, image: torch.Tensor) -> bool:
+    if particles.frame is not None and particles.pixel_sizes is not None:
+        image = particles.frame.bring(image, float(particles.pixel_sizes[row]))
     pixels = half_plane_pixels(min(FIRST_SHELLS, (particles.box_size - 1) // 2), radius_min=0.5)
     values = half_plane_from_images(image, pixels)
     ctf = torch.ones(values.shape)

@@ -69,6 +69,10 @@ class PhaseRandomizedFsc:
     randomized_from: float
     """Å; 0 where the unmasked curve never fell far enough and nothing was randomized."""
 
+    def by_name(self) -> dict[str, FscCurve]:
+        """Return the curves as files name and order them."""
+        return {name: getattr(self, name) for name in ("corrected", "masked", "unmasked", "randomized")}
+
 
 def fourier_shell_correlation(a: Tensor, b: Tensor, pixel_size: float, mask: Tensor | None = None) -> FscCurve:
     """Correlate two maps shell by shell in Fourier space.

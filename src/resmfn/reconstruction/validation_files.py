@@ -35,7 +35,6 @@ def write_validation(
     halves
         Their curves.
     """
-    curves = {name: getattr(halves.curves, name) for name in ("corrected", "masked", "unmasked", "randomized")}
     explicit = {}
     write_map(folder.path / MASK, mask, run.pixel_size)
     unmasked = {name: volume.cpu() * run.observations.grey for name, volume in run.state.unmasked.items()}
@@ -45,7 +44,7 @@ def write_validation(
         generator = spawn(run.config.seed, "explicit")
         found = half_map_resolution(unmasked["half1"], unmasked["half2"], mask, run.pixel_size, generator=generator)
         explicit = {"unmasked": found.curves.unmasked, "corrected": found.curves.corrected}
-    named = curves | {f"explicit_{name}": curve for name, curve in explicit.items()}
+    named = halves.curves.by_name() | {f"explicit_{name}": curve for name, curve in explicit.items()}
     folder.write_text(CURVES, fsc_csv_text(named))
     generator = spawn(run.config.seed, "validation")
     validation = validate_halves(maps["half1"], maps["half2"], mask, run.pixel_size, generator=generator, halves=halves)

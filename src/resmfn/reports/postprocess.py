@@ -98,8 +98,7 @@ def _inputs(
 
 def _write(folder: Path, found: Validation, pixel_size: float, validation: dict[str, object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    curves = {name: getattr(found.halves.curves, name) for name in ("corrected", "masked", "unmasked", "randomized")}
-    texts = {CURVES: fsc_csv_text(curves), DIRECTIONS: fsc_csv_text(found.directional_curves())}
+    texts = {CURVES: fsc_csv_text(found.halves.curves.by_name()), DIRECTIONS: fsc_csv_text(found.directional_curves())}
     texts[VALIDATION] = json.dumps(validation, indent=1, allow_nan=False) + "\n"
     for name, text in texts.items():
         with atomic_write(folder / name) as temporary:

@@ -34,7 +34,9 @@ def scene():
 
 
 def search(view, slices, rotation, seed=1, n=9216):
-    return search_sphere(view, slices, rotation, generator=make_generator(seed), n_rotations=n)
+    """Return the poses, and which images changed theirs."""
+    found = search_sphere(view, slices, rotation, generator=make_generator(seed), n_rotations=n)
+    return found, (found != rotation).any(dim=2).any(dim=1)
 
 
 def test_poses_are_found_from_anywhere(scene):

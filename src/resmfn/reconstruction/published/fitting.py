@@ -78,7 +78,7 @@ class PublishedFit:
             self._warm_up()
         if self.epoch in self.config.search_epochs:
             generator = spawn(self.config.seed, "sphere", self.epoch)
-            self.rotation, _ = search_sphere(self.stage.view, self._slices(), self.rotation, generator=generator)
+            self.rotation = search_sphere(self.stage.view, self._slices(), self.rotation, generator=generator)
         for index in order.tensor_split(-(-n // self.config.batch_size)):
             values, ctf = self.stage.view.batch(index)
             self._fit_network(values, ctf, self.rotation[index], self.config.bacon_iter, share=len(index) / n)

@@ -9,6 +9,7 @@ from resmfn.physics import extract_slices
 from resmfn.reconstruction.normal_equations import PADDING
 from resmfn.reconstruction.published.images import ImageView
 from resmfn.reconstruction.published.poses import Slices
+from resmfn.reconstruction.score_products import SliceProducts
 from resmfn.rotations import random_rotations, super_fibonacci
 
 N_ROTATIONS = 9216
@@ -20,11 +21,11 @@ _GPU_BUDGET = 300_000_000
 
 def search_sphere(
     view: ImageView, slices: Slices, rotation: Tensor, *, generator: torch.Generator, n_rotations: int = N_ROTATIONS
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """Compare every image with slices at rotations from everywhere, and keep the pose of least loss.
 
     The loss, ``sum over pixels of |C S(A) - Y|^2``, is the one that the pose steps go down: up to ``|Y|^2`` it is two
-    products of matrices, ``<C^2, |S|^2> - 2 Re <C Y, S>``. Rotations are those of Alexa's super-Fibonacci spiral
+    products of matrices (:class:`SliceProducts`). Rotations are those of Alexa's super-Fibonacci spiral
     (CVPR 2022), turned as a whole at random, so that no image meets the same grid twice.
 
     Parameters
@@ -42,23 +43,20 @@ def search_sphere(
 
     Returns
     -------
-    tuple
-        Poses (n, 3, 3), and which images changed theirs, bool (n,).
+    Tensor
+        Poses (n, 3, 3).
     """
     grid = super_fibonacci(n_rotations, device=rotation.device)
     grid = grid @ random_rotations(1, generator=generator)[0].to(grid)
-    table = extract_slices(slices.transform, grid, slices.pixels, PADDING)
-    matrix = torch.cat((table.real, table.imag), dim=1).T.contiguous()
-    power = table.abs().square().T.contiguous()
-    found, changed = rotation.clone(), torch.zeros(len(rotation), dtype=torch.bool, device=rotation.device)
+    products = SliceProducts(extract_slices(slices.transform, grid, slices.pixels, PADDING), "full")
+    found = rotation.clone()
     budget = _GPU_BUDGET if rotation.is_cuda else _CPU_BUDGET
     for rows in torch.arange(len(rotation), device=rotation.device).split(max(1, budget // n_rotations)):
         values, ctf = view.batch(rows)
-        weighted = torch.view_as_real(values * ctf)
-        score = torch.addmm(ctf.square() @ power, torch.cat(weighted.unbind(-1), dim=1), matrix, alpha=-2)
-        least, best = score.min(dim=1)
-        now = slices.loss_and_slope(rotation[rows], values, ctf)[0] - values.abs().square().sum(dim=1)
-        better = least < now
+        weighted = values * ctf
+        score = products.scores(torch.cat((weighted.real, weighted.imag), dim=1), ctf.square())[:, 0]
+        highest, best = score.max(dim=1)
+        loss = slices.loss_and_slope(rotation[rows], values, ctf)[0]
+        better = values.abs().square().sum(dim=1) - highest < loss
         found[rows] = torch.where(better[:, None, None], grid[best], rotation[rows])
-        changed[rows] = better
-    return found, changed
+    return found
