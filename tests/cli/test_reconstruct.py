@@ -318,6 +318,7 @@ def test_every_flag_reaches_the_settings(recorded, tmp_path) -> None:
         "ini_high": 20.0,
         "hidden_dim": 64,
         "score_precision": "tf32",
+        "gpu_memory": 7.5,
         "network_steps": 33,
         "datadir": Path("elsewhere"),
         "strip_prefix": "/data",

@@ -21,6 +21,8 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_leaves, tree_map
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
+PEAK_BYTES = 3 * 2**20
+"""What it says that tensors took at most."""
 _TAG = "pretended_device"
 _TO_NUMPY = {Tensor.numpy, Tensor.__array__}
 _FACTORIES = {torch.arange, torch.as_tensor, torch.empty, torch.eye, torch.full, torch.linspace, torch.ones}
@@ -147,7 +149,9 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
     "device_count": lambda: 1,
     "current_device": lambda: 0,
     "get_device_name": lambda device=None: "a pretended GPU",
-    "max_memory_allocated": lambda device=None: 0,
+    "is_initialized": lambda: True,
+    "max_memory_allocated": lambda device=None: PEAK_BYTES,
+    "get_device_properties": lambda device=None: mock.Mock(total_memory=80 * 2**30),
     "reset_peak_memory_stats": lambda device=None: None,
     "synchronize": lambda device=None: None,
     "empty_cache": lambda: None,

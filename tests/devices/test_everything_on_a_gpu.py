@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import resmfn
-from devices.pretended_gpu import PretendedGpu
+from devices.pretended_gpu import PEAK_BYTES, PretendedGpu
+from resmfn.core import InputError
 from resmfn.core.captured_step import EAGER_STEPS
 from resmfn.fitting import ImageFitConfig, VolumeFitConfig, fit_image, fit_volume
 from resmfn.reconstruction.published import PublishedConfig, reconstruct_published
@@ -37,6 +38,20 @@ def test_reconstruct(tmp_path, settings):
     with PretendedGpu():
         found = resmfn.reconstruct(config)
     assert found.summary["device"] == "cuda"
+    assert found.summary["peak_gpu_memory"] == PEAK_BYTES
+
+
+def test_a_run_takes_no_more_memory_than_it_may(tmp_path, monkeypatch):
+    shares = []
+    data = simulated(tmp_path / "data")
+    settings = {"particles": data / "particles_true.star", "poses": "fixed", "hidden_dim": 8, "device": "cuda"}
+    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", shares.append)
+    with PretendedGpu():
+        resmfn.reconstruct(resmfn.ReconstructionConfig(**settings, out=tmp_path / "run", gpu_memory=8))
+        assert shares == [0.1]  # of 80 GiB
+        with pytest.raises(InputError, match="at most the GPU's 80.0 GiB, got 100"):
+            resmfn.reconstruct(resmfn.ReconstructionConfig(**settings, out=tmp_path / "other", gpu_memory=100))
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path):

@@ -30,6 +30,7 @@ def test_text_becomes_paths() -> None:
         ({"mask_diameter": float("nan")}, "--mask-diameter must be above 0 Å, got nan"),
         ({"ini_high": -1.0}, "--ini-high must be above 0 Å, got -1"),
         ({"pixel_size": 0.0}, "--pixel-size must be above 0 Å, got 0"),
+        ({"gpu_memory": 0.0}, "--gpu-memory must be above 0 GiB, got 0"),
         ({"shift_range": -0.1}, "--shift-range must be at least 0 Å, got -0.1"),
         ({"shift_range": float("nan")}, "--shift-range must be at least 0 Å, got nan"),
         ({"poses": "known"}, "--poses must be unknown, from-input or fixed, got 'known'"),

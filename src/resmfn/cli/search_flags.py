@@ -38,6 +38,10 @@ class SearchFlags:
         Literal["auto", "full", "tf32"],
         Parameter(help="Of scores that rank poses, the best always in full; auto: tf32 on a GPU."),
     ] = "auto"
+    gpu_memory: Annotated[
+        float | None,
+        Parameter(help="GiB that the run may take of a GPU, working on fewer images at a time [default: all]."),
+    ] = None
     network_steps: Annotated[int, Parameter(help="Optimizer steps of each network's last fit.")] = 160
     datadir: DataDir = None
     strip_prefix: StripPrefix = None

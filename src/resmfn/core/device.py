@@ -24,3 +24,31 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise InputError("--device cuda needs a GPU that this PyTorch can use, and there is none; use --device cpu")
     return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+def limit_gpu_memory(device: torch.device, gibibytes: float) -> None:
+    """Let this process take no more than so much of a GPU's memory, from now on.
+
+    PyTorch then raises its out-of-memory error as if the GPU had no more; the driver's own share, some hundred MiB,
+    comes on top.
+
+    Raises
+    ------
+    InputError
+        The device is no GPU, or has less.
+    """
+    import torch
+
+    if device.type != "cuda":
+        raise InputError(f"--gpu-memory {gibibytes:g} limits a GPU, and the run is on the CPU; leave it out")
+    total = torch.cuda.get_device_properties().total_memory / 2**30  # of the one in use, as in the line after next
+    if gibibytes > total:
+        raise InputError(f"--gpu-memory must be at most the GPU's {total:.1f} GiB, got {gibibytes:g}")
+    torch.cuda.set_per_process_memory_fraction(gibibytes / total)
+
+
+def peak_gpu_memory() -> int:
+    """Return the most bytes of its GPU that this process's tensors have taken at a time; 0 if it used none."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0

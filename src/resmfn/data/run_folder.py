@@ -25,7 +25,7 @@ PREVIOUS = "checkpoint_previous.pt"
 """The checkpoint before the last one: what is left if the last was cut off on its way to the disk."""
 _SETTINGS = "settings of the run"
 """Where a checkpoint keeps the settings, should their own file be lost."""
-_MAY_DIFFER = {"flip_hand", "resume", "overwrite", "out", "device", "datadir"}
+_MAY_DIFFER = {"flip_hand", "resume", "overwrite", "out", "device", "gpu_memory", "datadir"}
 """Settings that a resumed run may change."""
 
 

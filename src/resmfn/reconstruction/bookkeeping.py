@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any, Protocol
 
+from resmfn.core.device import peak_gpu_memory
 from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.data.run_folder import RunFolder
 
@@ -17,6 +18,7 @@ class CostedState(Protocol):
     seconds: float
     cpu_seconds: float
     peak_memory: int
+    peak_gpu_memory: int
     n_metrics: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,6 +69,7 @@ def save(folder: RunFolder, state: CostedState, clock: Clock) -> None:
     state.seconds += seconds
     state.cpu_seconds += cpu_seconds
     state.peak_memory = max(state.peak_memory, peak_memory())
+    state.peak_gpu_memory = max(state.peak_gpu_memory, peak_gpu_memory())
     state.n_metrics = folder.count_metrics()
     folder.save(state.to_dict())
 

@@ -59,6 +59,8 @@ class ReconstructionConfig:
     """Width of the networks; by default twice the box in pixels, 96 to 384."""
     score_precision: Literal["auto", "full", "tf32"] = "auto"
     """Of the scores that rank poses; in tf32 each image's best are scored again in full. auto is tf32 on a GPU."""
+    gpu_memory: float | None = None
+    """GiB of a GPU's memory that the run may take; by default all. Work is done on fewer images at a time to fit."""
     network_steps: int = 160
     """Optimizer steps of each network's last fit."""
     datadir: Path | None = None
@@ -92,6 +94,8 @@ class ReconstructionConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"--{name.replace('_', '-')} must be above 0 Å, got {value:g}")
+        if self.gpu_memory is not None and not self.gpu_memory > 0:
+            raise InputError(f"--gpu-memory must be above 0 GiB, got {self.gpu_memory:g}")
         if not self.shift_range >= 0:
             raise InputError(f"--shift-range must be at least 0 Å, got {self.shift_range:g}")
         if self.poses not in ("unknown", "from-input", "fixed"):

@@ -17,7 +17,7 @@ from resmfn.reconstruction.observations import Observations
 from resmfn.reconstruction.score_products import RESCORED, ScorePrecision, SliceProducts
 
 _CPU_BUDGET = 12_000_000
-_GPU_BUDGET = 300_000_000
+_GPU_BUDGET = 100_000_000
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         "seconds": round(state.seconds, 2),
         "cpu_seconds": round(state.cpu_seconds, 2),
         "peak_memory": state.peak_memory,
+        "peak_gpu_memory": state.peak_gpu_memory,
         "log_likelihood": [round(value, 4) for value in state.log_likelihoods],
         "device": run.device.type,
         "processes": run.observations.team.size,

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from resmfn.core import InputError, StoppedError, choose_device
+from resmfn.core.device import limit_gpu_memory
 from resmfn.core.progress import ProgressEvent
 from resmfn.data import ParticleSet, read_particles
 from resmfn.data.progress_file import ProgressFile
@@ -120,6 +121,8 @@ def _reconstruct(
             f"{LEAST_PARTICLES}"
         )
     device = choose_device(config.device)
+    if config.gpu_memory is not None:
+        limit_gpu_memory(device, config.gpu_memory)
     box = WorkingBox.of(config, particles)
     config = _resolved(config, box, particles, device)
     radius = box.mask_radius(config.mask_diameter)  # as config.yaml says it, to the last digit

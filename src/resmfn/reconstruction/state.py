@@ -67,6 +67,8 @@ class RunState:
     cpu_seconds: float = 0.0
     peak_memory: int = 0
     """Bytes."""
+    peak_gpu_memory: int = 0
+    """Bytes."""
     n_metrics: int = 0
     """Lines of metrics that belong to this state."""
 

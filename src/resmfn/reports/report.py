@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from resmfn.core import InputError, atomic_write
 from resmfn.reports.findings import Finding, find, measure_views
@@ -160,10 +161,15 @@ def _head(record: RunRecord) -> str:
         ("Particles", f"{int(summary.get('n_particles', 0)):,}", "used"),
         ("Box", f"{summary.get('box_size', '?')} px", f"of {float(summary.get('pixel_size', 0)):g} Å"),
         ("Time", duration(float(summary.get("seconds", 0))), f"on {summary.get('device', 'cpu')}"),
-        ("Memory", f"{float(summary.get('peak_memory', 0)) / 2**30:.1f} GiB", "at most"),
+        ("Memory", f"{float(summary.get('peak_memory', 0)) / 2**30:.1f} GiB", _memory_note(summary)),
     ]
     items = "".join(f"<div><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>" for name, value, note in cells)
     return f'<dl class="figures">{items}</dl>'
+
+
+def _memory_note(summary: dict[str, Any]) -> str:
+    of_gpu = int(summary.get("peak_gpu_memory", 0))
+    return f"at most; {of_gpu / 2**30:.1f} GiB of the GPU" if of_gpu else "at most"
 
 
 def _findings(findings: list[Finding], record: RunRecord) -> str:

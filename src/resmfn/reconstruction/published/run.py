@@ -91,7 +91,6 @@ def _epoch(fit: PublishedFit, state: PublishedState, folder: RunFolder, tell: Te
     values = fit.run_epoch()
     if fit.device.type == "cuda":
         torch.cuda.synchronize()
-        state.peak_gpu_memory = max(state.peak_gpu_memory, torch.cuda.max_memory_allocated())
     seconds = time.monotonic() - wall
     state.epoch_seconds += seconds
     state.epoch_cpu_seconds += time.process_time() - cpu
