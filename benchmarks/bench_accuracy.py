@@ -81,29 +81,57 @@ class Usage:
     output: str = field(repr=False, default="")
 
 
-def run(command: list[str]) -> Usage:
-    """Run a command to its end and measure it."""
+class StoppedAtLimitError(Exception):
+    """A command was stopped after the CPU seconds that it had."""
+
+    def __init__(self, usage: Usage) -> None:
+        super().__init__(f"stopped after {usage.cpu_s:.0f} CPU s")
+        self.usage = usage
+
+
+def run(
+    command: list[str],
+    *,
+    folder: Path | None = None,
+    environment: dict[str, str] | None = None,
+    limit_s: int | None = None,
+) -> Usage:
+    """Run a command to its end, in a folder and with CPU seconds for each of its processes, and measure it."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    output, peak = _follow(process)
+    limited = command if limit_s is None else ["prlimit", f"--cpu={limit_s}", "--", *command]
+    with subprocess.Popen(
+        limited, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=environment
+    ) as process:
+        output, peak = _follow(process)
     wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    usage = Usage(wall, cpu, peak / 1024, output)
+    if limit_s is not None and process.returncode and cpu >= limit_s - 1:
+        raise StoppedAtLimitError(usage)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}\n{output}\nended with exit code {process.returncode}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Usage(wall, cpu, peak / 1024, output)
+    return usage
 
 
 def _follow(process: subprocess.Popen) -> tuple[str, int]:
-    """Return the output and the largest resident size in KiB (Linux; 0 elsewhere)."""
+    """Return the output and the largest resident size in KiB of any of its processes (Linux; 0 elsewhere)."""
     peak, lines = 0, []
     for line in process.stdout or ():
         lines.append(line)
-        status = Path(f"/proc/{process.pid}/status")
-        if status.exists():
-            found = re.search(r"VmHWM:\s+(\d+)", status.read_text())
-            peak = max(peak, int(found.group(1))) if found else peak
+        peak = max(peak, _peak_of_tree(process.pid))
     process.wait()
     return "".join(lines), peak
+
+
+def _peak_of_tree(process: int) -> int:
+    """Return the largest resident size so far, in KiB, of a process or one of those that it started."""
+    folder = Path(f"/proc/{process}")
+    try:
+        found = re.search(r"VmHWM:\s+(\d+)", (folder / "status").read_text())
+        children = (folder / "task" / str(process) / "children").read_text().split()
+    except OSError:  # it has ended
+        return 0
+    return max([int(found.group(1)) if found else 0, *map(_peak_of_tree, map(int, children))])
 
 
 def simulate(case: Case, seed: int, folder: Path, tools: argparse.Namespace) -> Path:
@@ -147,12 +175,8 @@ def relion_map(run_folder: Path, data: Path) -> Path:
     shutil.copy(run_folder / "particles.star", folder)
     shutil.copy(data / "particles.mrcs", folder)
     target = folder / "map.mrc"
-    before = Path.cwd()
-    os.chdir(folder)  # RELION looks for stacks from where it is started
-    try:
-        run(["relion_reconstruct", "--i", "particles.star", "--o", target.name, "--ctf"])
-    finally:
-        os.chdir(before)
+    # RELION looks for stacks from where it is started.
+    run(["relion_reconstruct", "--i", "particles.star", "--o", target.name, "--ctf"], folder=folder)
     (folder / "particles.mrcs").unlink()
     return target
 
@@ -208,13 +232,11 @@ def table(records: list[dict]) -> str:
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def arguments(
-    results: str = "benchmarks/results/accuracy.jsonl",
-    cases: Sequence[str] = tuple(CASES),
-    default: Sequence[str] = tuple(DEFAULT),
-) -> argparse.Namespace:
-    """Read the command line of a script that does some of the cases."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of_cases(
+    results: str, cases: Sequence[str], default: Sequence[str], about: str | None
+) -> argparse.ArgumentParser:
+    """Return the parser of a script that does some of the cases."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulator", default=os.environ.get("RESMFN_SIMULATOR"))
     parser.add_argument("--scorer", default=os.environ.get("RESMFN_SCORER"))
     parser.add_argument("--models", default=os.environ.get("RESMFN_MODELS"))
@@ -222,7 +244,11 @@ def arguments(
     parser.add_argument("--results", default=results)
     parser.add_argument("--cases", nargs="+", default=default, choices=cases)
     parser.add_argument("--seeds", nargs="+", type=int, help="in place of the cases' own")
-    parser.add_argument("--on-cpu", action="store_true", help="also cases that are meant for a GPU, however long")
+    return parser
+
+
+def required_tools(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line; end where the independent programs are not named."""
     given = parser.parse_args()
     for name in ("simulator", "scorer", "models"):
         if not getattr(given, name):
@@ -232,7 +258,9 @@ def arguments(
 
 def main() -> None:
     """Run the cases asked for."""
-    tools = arguments()
+    parser = parser_of_cases("benchmarks/results/accuracy.jsonl", tuple(CASES), tuple(DEFAULT), __doc__)
+    parser.add_argument("--on-cpu", action="store_true", help="also cases that are meant for a GPU, however long")
+    tools = required_tools(parser)
     records = []
     for name in tools.cases:
         if CASES[name].needs_gpu and not tools.on_cpu and not has_gpu():

@@ -1,7 +1,9 @@
 """The benchmark scripts at a size that shows they still work."""
 
+import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -100,6 +102,28 @@ def test_exponents_of_known_growth_are_found_and_tabled():
     assert "n cpu exponent 0.5" in lines[-1]
 
 
+def test_a_program_is_stopped_when_its_time_is_up(tmp_path):
+    accuracy = module_of("bench_accuracy.py")
+    with pytest.raises(accuracy.StoppedAtLimitError) as stopped:
+        accuracy.run([sys.executable, "-c", "while True: pass"], limit_s=1)
+    assert 0.9 < stopped.value.usage.cpu_s < 5
+    script = "import os; print(os.getcwd())"
+    usage = accuracy.run([sys.executable, "-c", script], folder=tmp_path, limit_s=60)
+    assert Path(usage.output.strip()).samefile(tmp_path)
+    assert usage.cpu_s < 5
+    with pytest.raises(SystemExit, match="exit code 3"):
+        accuracy.run([sys.executable, "-c", "raise SystemExit(3)"], limit_s=60)
+
+
+def test_a_program_that_is_stopped_or_not_there_is_said_to_be(tmp_path):
+    peers, bench = module_of("peers.py"), module_of("bench_peers.py")
+    assert peers.missing("aspire", tmp_path)[:1] == ["aspire"] or shutil.which("aspire")
+    usage = module_of("bench_accuracy.py").Usage(wall_s=9.0, cpu_s=7.0, peak_memory_mib=5.0)
+    row = bench.figures(None, peers.Attempt([usage, usage]), tmp_path, argparse.Namespace(limit_s=7))
+    assert row == {"stopped": "no map after 7 CPU s", "cpu_s": 14.0, "wall_s": 18.0, "peak_memory_mib": 5}
+    assert "| cryodrgn | 14.0 | 5 |  | no map after 7 CPU s |  |" in bench.table({"cryodrgn": row})
+
+
 @pytest.mark.shared
 @pytest.mark.relion
 @pytest.mark.long
@@ -107,6 +131,7 @@ def test_relion_runs_beside_us_on_tiny_data(shared, tmp_path):
     results = tmp_path / "peers.jsonl"
     flags = ["--simulator", str(shared / "tools" / "make_particles.py"), "--models", str(shared / "corpus" / "models")]
     flags += ["--scorer", str(shared / "tools" / "score_map.py"), "--cases", "tiny", "--out", str(tmp_path / "out")]
+    flags += ["--peers", "relion"]
     run_script("bench_peers.py", *flags, "--results", str(results))
     record = json.loads(results.read_text())
     assert record["resmfn"]["fsc05_unmasked_A"] < 8

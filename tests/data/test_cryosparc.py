@@ -107,6 +107,14 @@ def test_star_columns_survive_cs_and_back(particle_file, tmp_path):
     assert torch.equal(again.read_images(slice(None)), particles.read_images(slice(None)))
 
 
+def test_columns_with_letters_of_any_alphabet_survive_cs_and_back(particle_file, tmp_path):
+    star = particle_file()
+    particles = read_particles(star).with_columns({"rlnSchärfe": torch.arange(len(read_particles(star)))})
+    write_particles(tmp_path / "out.cs", particles)
+    again = read_particles(tmp_path / "out.cs", with_images=False)
+    assert again.table["rlnSchärfe"] == particles.table["rlnSchärfe"]
+
+
 @pytest.mark.parametrize("given", [False, True])
 def test_passthrough_files_are_joined_by_uid(cs_file, records, tmp_path, given):
     fields = {name: records[name] for name in records.dtype.names}
@@ -119,6 +127,14 @@ def test_passthrough_files_are_joined_by_uid(cs_file, records, tmp_path, given):
             np.save(file, table)
     particles = read_particles(tmp_path / "J1" / "main.cs", passthrough=other if given else None)
     assert particles.table["rlnImageName"] == read_particles(cs_file).table["rlnImageName"]
+
+
+def test_a_file_with_neither_images_nor_poses_is_said_to_be_one(records, tmp_path):
+    kept = ("uid", "ctf/df1_A", "ctf/df2_A")
+    with (tmp_path / "ctf.cs").open("wb") as file:
+        np.save(file, records_of({name: records[name] for name in kept}))
+    with pytest.raises(InputError, match=r"no particle images \(blob/path\) and no poses, only ctf, uid; give"):
+        read_particles(tmp_path / "ctf.cs", with_images=False)
 
 
 def test_passthrough_must_have_every_particle(cs_file, records, tmp_path):

@@ -1,6 +1,7 @@
 """Thousands of damaged files: each is read or refused; none hangs, crashes or takes memory without bound."""
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -9,27 +10,33 @@ import mrcfile
 import numpy as np
 import pytest
 
+from data import fuzzing
 from resmfn.data import read_particles, write_particles
 
-FUZZER = Path(__file__).with_name("fuzzing.py")
+FUZZER = Path(fuzzing.__file__)
 FORMATS = ("star", "cs", "csdat", "mrc")
 CORPUS = {"star": "star/*.star", "cs": "cs/*.cs", "mrc": "maps/*"}
 
 
 def csdat_bytes(records: np.ndarray) -> bytes:
-    """Return records in cryoSPARC's newer container, fields not packed."""
-    dtype = [[name, records.dtype[name].base.str, *([list(s)] if (s := records.dtype[name].shape) else [])]
-             for name in records.dtype.names if records.dtype[name].kind != "S"]  # fmt: skip
-    packed = {"length": len(records), "dtype": dtype, "compression": "lz4", "compressed_fields": [dtype[1][0]]}
-    header = json.dumps(packed).encode()
-    blocks = b""
-    for name, *_ in dtype:
+    """Return records in cryoSPARC's newer container, fields not packed but one, texts at the end."""
+    dtype = [[name, "|O" if kind.kind == "S" else kind.base.str, *([list(kind.shape)] if kind.shape else [])]
+             for name, kind in ((name, records.dtype[name]) for name in records.dtype.names)]  # fmt: skip
+    packed = {"length": len(records), "dtype": dtype, "compression": "lz4", "compressed_fields": [dtype[0][0]]}
+    header, blocks, heap = json.dumps(packed).encode(), b"", b"\0"
+    for name, kind, *_ in dtype:
         data = records[name].tobytes()
+        if kind == "|O":
+            places = []
+            for text in records[name]:
+                places.append(len(heap))
+                heap += bytes(text) + b"\0"
+            data = np.array(places, dtype="<u8").tobytes()
         if name in packed["compressed_fields"]:  # all literals: a token, the rest of the length, the bytes
             more = len(data) - 15
             data = b"\xf0" + b"\xff" * (more // 255) + bytes([more % 255]) + data
         blocks += len(data).to_bytes(4, "little") + data
-    return b"\x95CSDAT" + len(header).to_bytes(4, "little") + header + blocks + b"\0"
+    return b"\x95CSDAT" + len(header).to_bytes(4, "little") + header + blocks + heap
 
 
 def seeds(kind: str, folder: Path, particle_file, corpus: Path | None) -> list[Path]:
@@ -51,6 +58,12 @@ def fuzz(kind: str, n_cases: int, folder: Path, files: list[Path]) -> dict:
     process = subprocess.run(command, capture_output=True, text=True, timeout=7200)
     assert process.returncode == 0, process.stderr[-3000:]
     return json.loads(process.stdout)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_the_fuzzer_damages_is_whole(kind, tmp_path, particle_file):
+    (whole,) = seeds(kind, tmp_path, particle_file, None)
+    assert fuzzing.read(kind, whole.rename(tmp_path / f"x.{'cs' if kind == 'csdat' else kind}"), random.Random(0))
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -128,7 +128,7 @@ def tables_from_records(path: Path, records: np.ndarray) -> dict[str, Table]:
     for name in records.dtype.names or ():
         if name.startswith(RELION_GROUP) and records[name].ndim == 1:
             columns.setdefault("rln" + name.removeprefix(RELION_GROUP), column_text(records[name]))
-    if not columns:
+    if not {PARTICLE_COLUMN, "rlnAngleRot"} & set(columns):
         found = ", ".join(sorted({name.split("/")[0] for name in names}))
         raise InputError(
             f"{path}: the cryoSPARC file has no particle images (blob/path) and no poses, only {found[:80]}; give the "

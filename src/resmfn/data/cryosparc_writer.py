@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,8 @@ def write_cs(path: Path, particles: ParticleSet) -> None:
     """Write particles as a ``.cs`` file (a numpy array of records), whole or not at all."""
     with np.errstate(over="ignore", invalid="ignore"):  # what single precision cannot hold becomes infinite
         records = particle_records(particles)
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that many or foreign field names need the format of NumPy 1.17
         np.lib.format.write_array(file, records, allow_pickle=False)
 
 

@@ -50,6 +50,8 @@ def read_npy_header(path: str | os.PathLike[str]) -> NpyHeader:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, is_fortran, dtype = read(file, max_header_size=_LONGEST_HEADER)
+            if version == (3, 0) and dtype.names:  # version 2 but for names in UTF-8
+                dtype.names = tuple(name.encode("latin-1").decode() for name in dtype.names)
         except _DAMAGED as error:
             raise InputError(f"{path}: not a whole .npy file ({_one_line(error)}); copy it again") from error
         offset = file.tell()
