@@ -69,9 +69,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/scaling.jsonl"))
     given, _ = parser.parse_known_args()
-    against_n = [measure(n, given.base_box, given) for n in given.n]
-    print(json.dumps(against_n), flush=True)
-    against_box = [measure(given.base_n, box, given) for box in given.boxes]
+    sizes = {(n, given.base_box) for n in given.n} | {(given.base_n, box) for box in given.boxes}
+    rows = {}
+    for size in sorted(sizes):
+        rows[size] = measure(*size, given)
+        print(json.dumps(rows[size]), flush=True)
+    against_n = [rows[n, given.base_box] for n in given.n]
+    against_box = [rows[given.base_n, box] for box in given.boxes]
     record: dict[str, Any] = {
         "benchmark": "scaling",
         "case": given.device,
@@ -79,9 +83,10 @@ def main() -> None:
         "against_n": {str(row["n"]): row for row in against_n},
         "against_box": {str(row["box"]): row for row in against_box},
     }
-    for size, rows in (("n", against_n), ("box", against_box)):
+    for axis, against in (("n", against_n), ("box", against_box)):
         for kind in ("wall", "cpu"):
-            record[f"{size}_{kind}_exponent"] = exponent([r[size] for r in rows], [r[f"{kind}_s"] for r in rows])
+            times = [row[f"{kind}_s"] for row in against]
+            record[f"{axis}_{kind}_exponent"] = exponent([row[axis] for row in against], times)
     append(given.results, record)
     print(json.dumps(record, indent=1))
     print(table(record))

@@ -16,7 +16,6 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.shared
-@pytest.mark.long
 def test_accuracy_benchmark_runs_and_the_tiny_case_is_solved(shared, tmp_path):
     results = tmp_path / "results.jsonl"
     tools = {
@@ -33,17 +32,16 @@ def test_accuracy_benchmark_runs_and_the_tiny_case_is_solved(shared, tmp_path):
 
 
 @pytest.mark.shared
-@pytest.mark.long
 def test_real_sets_benchmark_runs_on_a_tiny_assembly(shared, tmp_path):
     results = tmp_path / "results.jsonl"
     tools = ["--simulator", str(shared / "tools" / "make_particles.py")]
     tools += ["--scorer", str(shared / "tools" / "score_map.py"), "--models", str(shared / "corpus" / "models")]
-    flags = ["--n", "1000", "--box", "24", "--out", str(tmp_path / "out"), "--results", str(results)]
+    flags = ["--n", "600", "--box", "24", "--out", str(tmp_path / "out"), "--results", str(results)]
     run_script("bench_real_sets.py", "--cases", "symmetry-c4", *tools, *flags)
     record = json.loads(results.read_text())
     assert (record["benchmark"], record["case"]) == ("real_sets", "symmetry-c4")
     assert record["made_with"]["resmfn"]
-    assert record["C4"]["fsc05_unmasked_A"] < 20  # 500 images of 6.8 Å: 13.6 when it was written
+    assert record["C4"]["fsc05_unmasked_A"] < 30  # 300 images of 6.8 Å
     assert record["C1"]["cpu_s"] > 0
 
 
@@ -125,6 +123,23 @@ def test_a_program_that_is_stopped_or_not_there_is_said_to_be(tmp_path):
 
 
 @pytest.mark.shared
+def test_peers_benchmark_says_which_program_is_not_there(shared, tmp_path):
+    results = tmp_path / "peers.jsonl"
+    flags = ["--simulator", str(shared / "tools" / "make_particles.py"), "--models", str(shared / "corpus" / "models")]
+    flags += ["--scorer", str(shared / "tools" / "score_map.py"), "--cases", "tiny", "--out", str(tmp_path / "out")]
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "bench_peers.py"), "--peers", "cryodrgn", *flags]
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    done = subprocess.run(
+        [*command, "--results", str(results)], check=True, env=environment, capture_output=True, text=True
+    )
+    assert "cryodrgn: not measured: cryodrgn, cryodrgn_utils missing (pip install cryodrgn)" in done.stdout
+    record = json.loads(results.read_text())
+    assert record["resmfn"]["n_images"] == 300
+    assert record["resmfn"]["pose_median_deg"] < 5
+    assert "cryodrgn" not in record
+
+
+@pytest.mark.shared
 @pytest.mark.relion
 @pytest.mark.long
 def test_relion_runs_beside_us_on_tiny_data(shared, tmp_path):
@@ -139,20 +154,17 @@ def test_relion_runs_beside_us_on_tiny_data(shared, tmp_path):
     assert record["cpu_share"] > 0
 
 
-@pytest.mark.long
 def test_scaling_and_process_benchmarks_run_at_a_tiny_size(tmp_path):
     flags = ["--out", str(tmp_path / "out"), "--results", str(tmp_path / "results.jsonl")]
-    run_script(
-        "bench_scaling.py", "--n", "100", "200", "--base-n", "100", "--base-box", "24", "--boxes", "24", "32", *flags
-    )
-    run_script("bench_processes.py", "--n", "100", "--box-size", "24", *flags)
+    sizes = ["--n", "60", "120", "--base-n", "60", "--base-box", "16", "--boxes", "16", "24"]
+    run_script("bench_scaling.py", *sizes, *flags)
+    run_script("bench_processes.py", "--n", "60", "--box-size", "16", *flags)
     scaling, processes = (json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines())
     assert -0.5 < scaling["n_cpu_exponent"] < 1.5
     assert None not in (scaling["box_cpu_exponent"], scaling["n_wall_exponent"], scaling["box_wall_exponent"])
     assert processes["several"]["busiest_cpu_s"] > 0
 
 
-@pytest.mark.long
 def test_cryoem_benchmark_runs_once_and_then_only_tables(tmp_path):
     results = tmp_path / "results.json"
     command = [sys.executable, str(REPOSITORY / "benchmarks" / "paper" / "cryoem.py"), "--case", "tiny"]
