@@ -53,6 +53,8 @@ def find(record: RunRecord, coverage: ViewCoverage | None) -> list[Finding]:
         *_rest(record),
         *_fit(record),
     ]
+    if _is_noise(record):
+        found = [finding for finding in found if finding.level != "good"]  # nothing is, of noise
     order = {"warning": 0, "note": 1, "good": 2}
     return sorted(found, key=lambda finding: order[finding.level])
 
@@ -65,13 +67,18 @@ def measure_views(record: RunRecord) -> ViewCoverage | None:
     return view_coverage(rotation[:: max(1, math.ceil(len(rotation) / MOST_VIEWS))].double())
 
 
+def _is_noise(record: RunRecord) -> bool:
+    says_so = str(record.summary.get("verdict", "")).startswith("no structure")
+    return record.summary.get("structure_found") is False or says_so
+
+
 def _resolution(record: RunRecord) -> list[Finding]:
     summary = record.summary
     if not summary:
         return []
     verdict = str(summary.get("verdict", ""))
     resolution, split = _value(summary, "resolution_half_0143"), _value(summary, "resolution_split")
-    if summary.get("structure_found") is False or verdict.startswith("no structure"):
+    if _is_noise(record):
         text = f"{verdict[:1].upper()}{verdict[1:]}. The maps below are not a result."
         return [Finding("warning", "No structure found", text)]
     if resolution is None:
