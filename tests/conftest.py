@@ -104,7 +104,7 @@ def shared() -> Path:
     """Return the folder of shared test data; mark the test ``shared`` too, so that it can be selected."""
     folder = shared_folder()
     if folder is None:
-        pytest.skip("the shared test data is absent: put it in ../shared or set RESMFN_SHARED")
+        pytest.fail("the test needs the shared test data: mark it shared")
     return folder
 
 
@@ -113,7 +113,7 @@ def relion() -> Path:
     """Return the folder of the RELION programs; mark the test ``relion`` too."""
     folder = relion_folder()
     if folder is None:
-        pytest.skip("RELION is not on PATH")
+        pytest.fail("the test needs RELION: mark it relion")
     return folder
 
 
@@ -122,5 +122,5 @@ def chromium() -> str:
     """Return the browser's program; mark the test ``browser`` too."""
     program = chromium_program()
     if program is None:
-        pytest.skip("Chromium is not on PATH")
+        pytest.fail("the test needs Chromium: mark it browser")
     return program

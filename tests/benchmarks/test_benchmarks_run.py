@@ -15,6 +15,12 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 
 
+def independent_tools(shared: Path) -> list[str]:
+    """Return the flags that say where the simulator, the scorer and the models lie."""
+    tools = ["--simulator", str(shared / "tools" / "make_particles.py"), "--models", str(shared / "corpus" / "models")]
+    return [*tools, "--scorer", str(shared / "tools" / "score_map.py")]
+
+
 @pytest.mark.shared
 def test_accuracy_benchmark_runs_and_the_tiny_case_is_solved(shared, tmp_path):
     results = tmp_path / "results.jsonl"
@@ -34,10 +40,8 @@ def test_accuracy_benchmark_runs_and_the_tiny_case_is_solved(shared, tmp_path):
 @pytest.mark.shared
 def test_real_sets_benchmark_runs_on_a_tiny_assembly(shared, tmp_path):
     results = tmp_path / "results.jsonl"
-    tools = ["--simulator", str(shared / "tools" / "make_particles.py")]
-    tools += ["--scorer", str(shared / "tools" / "score_map.py"), "--models", str(shared / "corpus" / "models")]
     flags = ["--n", "600", "--box", "24", "--out", str(tmp_path / "out"), "--results", str(results)]
-    run_script("bench_real_sets.py", "--cases", "symmetry-c4", *tools, *flags)
+    run_script("bench_real_sets.py", "--cases", "symmetry-c4", *independent_tools(shared), *flags)
     record = json.loads(results.read_text())
     assert (record["benchmark"], record["case"]) == ("real_sets", "symmetry-c4")
     assert record["made_with"]["resmfn"]
@@ -125,8 +129,7 @@ def test_a_program_that_is_stopped_or_not_there_is_said_to_be(tmp_path):
 @pytest.mark.shared
 def test_peers_benchmark_says_which_program_is_not_there(shared, tmp_path):
     results = tmp_path / "peers.jsonl"
-    flags = ["--simulator", str(shared / "tools" / "make_particles.py"), "--models", str(shared / "corpus" / "models")]
-    flags += ["--scorer", str(shared / "tools" / "score_map.py"), "--cases", "tiny", "--out", str(tmp_path / "out")]
+    flags = [*independent_tools(shared), "--cases", "tiny", "--out", str(tmp_path / "out")]
     command = [sys.executable, str(REPOSITORY / "benchmarks" / "bench_peers.py"), "--peers", "cryodrgn", *flags]
     environment = {**os.environ, "PATH": str(tmp_path)}
     done = subprocess.run(
@@ -144,8 +147,7 @@ def test_peers_benchmark_says_which_program_is_not_there(shared, tmp_path):
 @pytest.mark.long
 def test_relion_runs_beside_us_on_tiny_data(shared, tmp_path):
     results = tmp_path / "peers.jsonl"
-    flags = ["--simulator", str(shared / "tools" / "make_particles.py"), "--models", str(shared / "corpus" / "models")]
-    flags += ["--scorer", str(shared / "tools" / "score_map.py"), "--cases", "tiny", "--out", str(tmp_path / "out")]
+    flags = [*independent_tools(shared), "--cases", "tiny", "--out", str(tmp_path / "out")]
     flags += ["--peers", "relion"]
     run_script("bench_peers.py", *flags, "--results", str(results))
     record = json.loads(results.read_text())

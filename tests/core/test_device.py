@@ -12,6 +12,9 @@ def test_a_limit_needs_a_gpu() -> None:
         limit_gpu_memory(torch.device("cpu"), 8)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
-def test_without_a_gpu_none_of_its_memory_was_taken() -> None:
+def test_a_run_that_used_no_gpu_took_none_of_its_memory(monkeypatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: False)
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: 7)
     assert peak_gpu_memory() == 0
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    assert peak_gpu_memory() == 7

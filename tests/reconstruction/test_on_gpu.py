@@ -1,13 +1,11 @@
 """The same reconstruction on a GPU, where there is one."""
 
 import pytest
-import torch
 
 import resmfn
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="NOT TESTED: there is no CUDA device")
 def test_reconstruction_on_a_gpu_finds_the_poses(tmp_path):
     data = tmp_path / "particles"
     resmfn.simulate(
