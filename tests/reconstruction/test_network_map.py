@@ -44,10 +44,10 @@ def test_a_fit_reaches_nearly_all_that_an_explicit_map_can() -> None:
     network = draw(32)
     reached = network.fit(equations, mask, prior, steps=120)
     assert reached > 0.9
-    spread = equations.prior_array(prior)
-    lowest = float(equations.objective(equations.solve(mask, prior, iterations=40), spread))
+    kernel = equations.penalized(prior)
+    lowest = float(equations.objective(equations.solve(mask, prior, iterations=40), kernel))
     with torch.no_grad():
-        value = float(equations.objective(network.decode(equations.grid) * mask, spread))
+        value = float(equations.objective(network.decode(equations.grid) * mask, kernel))
     # The share that is reported is the true one, and no map does better than the minimum.
     assert reached == pytest.approx(value / lowest, abs=0.03)
     assert value >= lowest * 1.001

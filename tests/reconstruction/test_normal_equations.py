@@ -102,9 +102,23 @@ def test_a_mask_makes_the_convolution_smaller_and_changes_nothing_inside_it(gene
     expected, found = (float((first * equations.apply(first)).sum()) for equations in (full, compact))
     assert found == pytest.approx(expected, rel=0.05)
     torch.testing.assert_close(full.rhs, compact.rhs)
+    assert bool((compact.apply(first)[mask == 0] == 0).all())
     assert float((first * compact.apply(second)).sum()) == pytest.approx(
         float((second * compact.apply(first)).sum()), rel=1e-3, abs=1e-2
     )
+
+
+def test_the_convolution_is_that_of_the_whole_cube_at_once(generator: torch.Generator) -> None:
+    """Planes of frequencies one after the other, and only where something is: against one transform of all."""
+    mask = torch.zeros(72, 72, 72)
+    mask[3:70, 7:52, 9:17] = 1.0
+    equations = NormalEquations(random_sums(MapGrid(80, 72)), mask)
+    assert equations.side**2 * (equations.side // 2 + 1) * 8 > 2**20  # more than one slab
+    volume = mask * torch.randn(72, 72, 72, generator=generator)
+    sides = (equations.side,) * 3
+    spectrum = torch.fft.rfftn(volume, s=sides) * equations.kernel
+    expected = mask * torch.fft.irfftn(spectrum, s=sides)[:72, :72, :72]
+    torch.testing.assert_close(equations.apply(volume), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
 def test_the_slope_at_the_empty_map_is_the_exact_adjoint() -> None:
@@ -130,21 +144,22 @@ def test_the_kernel_is_positive_and_symmetric(generator: torch.Generator) -> Non
 
 def test_the_objective_is_what_its_gradient_says(generator: torch.Generator) -> None:
     equations = NormalEquations(random_sums(MapGrid(24, 12)))
-    prior = equations.prior_array(torch.linspace(1, 5, 7))
+    kernel = equations.penalized(torch.linspace(1, 5, 7))
     volume = torch.randn(12, 12, 12, generator=generator, requires_grad=True)
-    equations.objective(volume, prior).backward()
-    by_hand = 2 * (equations.apply(volume.detach(), prior) - equations.rhs)
+    equations.objective(volume, kernel).backward()
+    by_hand = 2 * (equations.apply(volume.detach(), kernel) - equations.rhs)
     torch.testing.assert_close(volume.grad, by_hand, rtol=1e-3, atol=1e-3 * float(by_hand.abs().max()))
 
 
 def test_a_prior_is_spread_by_shell_and_goes_on_tenfold() -> None:
     equations = NormalEquations(random_sums(MapGrid(24, 16)))
     shells = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    prior = equations.prior_array(shells)
-    assert prior.shape == equations.kernel.shape
+    kernel = equations.penalized(shells)
     for shell in range(4):
-        assert bool((prior[equations.shell == shell] == shells[shell]).all())
-    assert bool((prior[equations.shell > 3] == 40).all())
+        there = equations.shell == shell
+        torch.testing.assert_close(kernel[there], equations.kernel[there] + shells[shell])
+    beyond = equations.shell > 3
+    torch.testing.assert_close(kernel[beyond], equations.kernel[beyond] + 40)
 
 
 def test_shell_weights_are_the_means_of_the_kernel() -> None:
@@ -167,7 +182,7 @@ def test_every_shell_has_a_weight_however_compact_the_mask(radius: float) -> Non
     prior = fsc_prior(equations, torch.full((11,), 0.5), 11, halves_in=1)
     found = equations.solve(mask, prior)
     assert bool(found.isfinite().all())
-    assert float(equations.objective(found, equations.prior_array(prior))) < -20_000
+    assert float(equations.objective(found, equations.penalized(prior))) < -20_000
 
 
 # --- sums of images ----------------------------------------------------------------------------------
@@ -238,26 +253,26 @@ def test_solving_finds_the_minimum_of_a_dense_quadratic(radius: float) -> None:
     size = 6
     equations = NormalEquations(random_sums(MapGrid(16, size), n=12))
     shells = torch.linspace(5, 50, 3)
-    prior = equations.prior_array(shells)
+    kernel = equations.penalized(shells)
     mask = soft_sphere(size, radius, 0.0)
     units = torch.eye(size**3).view(-1, size, size, size)
-    matrix = torch.stack([(mask * equations.apply(mask * unit, prior)).flatten() for unit in units]).double()
+    matrix = torch.stack([(mask * equations.apply(mask * unit, kernel)).flatten() for unit in units]).double()
     exact = torch.linalg.lstsq(matrix, (mask * equations.rhs).flatten().double(), driver="gelsd").solution
     exact_map = mask * exact.float().view(size, size, size)
     assert relative_error(equations.solve(mask, shells, iterations=30), exact_map) < 1e-4
-    lowest = float(equations.objective(exact_map, prior))
-    few = [float(equations.objective(equations.solve(mask, shells, iterations=n), prior)) for n in (1, 3, 12)]
+    lowest = float(equations.objective(exact_map, kernel))
+    few = [float(equations.objective(equations.solve(mask, shells, iterations=n), kernel)) for n in (1, 3, 12)]
     assert 0 > few[0] > few[1] > few[2] >= lowest * (1 + 1e-5)
     assert few[2] == pytest.approx(lowest, rel=1e-4)  # the number of steps that a reconstruction takes
     warm = equations.solve(mask, shells, start=exact_map, iterations=1)
-    assert float(equations.objective(warm, prior)) == pytest.approx(lowest, rel=1e-5)
+    assert float(equations.objective(warm, kernel)) == pytest.approx(lowest, rel=1e-5)
 
 
 def test_more_steps_lower_the_objective_under_a_soft_mask() -> None:
     equations = equations_of(make_scene(50, noise=1.0), MapGrid(24, 16), radius=6)
     mask, shells = soft_sphere(16, 5.0, 2.0), 0.1 * equations.shell_weights()[:7]
-    prior = equations.prior_array(shells)
-    reached = [float(equations.objective(equations.solve(mask, shells, iterations=n), prior)) for n in (1, 4, 12, 40)]
+    kernel = equations.penalized(shells)
+    reached = [float(equations.objective(equations.solve(mask, shells, iterations=n), kernel)) for n in (1, 4, 12, 40)]
     assert 0 > reached[0] > reached[1] > reached[2] > reached[3]
     assert reached[3] > 1.05 * reached[2]  # negative: within 5 %
 

@@ -13,9 +13,11 @@ has 64^3 = 262,144 points (three scales, the paper's bands).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from resmfn.core.errors import ShapeError
 from resmfn.networks.filters import SineFilter
@@ -90,11 +92,11 @@ def modulate(packed: Tensor, sine: SineFilter) -> Tensor:
     """
     channels, dim = len(packed), packed.ndim - 1
     size = packed.shape[-1] + 2 * round(sine.half_width)
-    row = torch.arange(channels, device=packed.device)[:, None] * size**dim
-    target = (_block_positions(packed, sine, size) + row).view(-1)
-    plus, minus = _moved_copies(packed.flatten(1), torch.sin(sine.phases) / 2, torch.cos(sine.phases) / 2)
-    at_plus, at_minus = (packed.new_zeros(channels * size**dim).index_add(0, target, v.view(-1)) for v in (plus, minus))
-    return (at_plus.view(channels, -1) + at_minus.view(channels, -1).flip(1)).view(channels, *[size] * dim)
+    rows = torch.arange(channels, device=packed.device)[:, None] * size**dim
+    targets = [(positions + rows).view(-1) for positions in _block_positions(packed, sine, size)]
+    halves = torch.sin(sine.phases) / 2, torch.cos(sine.phases) / 2
+    moved: Tensor = _Moved.apply(packed.flatten(1), None, *halves, *targets, channels * size**dim)
+    return moved.view(channels, *[size] * dim)
 
 
 def modulate_and_sum(packed: Tensor, sine: SineFilter, weight: Tensor, channels: slice = slice(None)) -> Tensor:
@@ -118,15 +120,12 @@ def modulate_and_sum(packed: Tensor, sine: SineFilter, weight: Tensor, channels:
     """
     dim = packed.ndim - 1
     size = packed.shape[-1] + 2 * round(sine.half_width)
-    target = _block_positions(packed, sine, size, channels).view(-1)
+    targets = [positions.view(-1) for positions in _block_positions(packed, sine, size, channels)]
     flat = packed.flatten(1)
     phases = sine.phases[channels]
-    sines, cosines = torch.sin(phases) / 2, torch.cos(phases) / 2
-    sums = []
-    for row in weight:  # one output after the other: all at once would hold out_dim times as much
-        plus, minus = _moved_copies(flat, row * sines, row * cosines)
-        at_plus, at_minus = (packed.new_zeros(size**dim).index_add(0, target, v.view(-1)) for v in (plus, minus))
-        sums.append(at_plus + at_minus.flip(0))
+    halves = torch.sin(phases) / 2, torch.cos(phases) / 2
+    # One output after the other: all at once would hold out_dim times as much.
+    sums = [_Moved.apply(flat, row, *halves, *targets, size**dim) for row in weight]
     return torch.stack(sums).view(-1, *[size] * dim)
 
 
@@ -171,15 +170,47 @@ def sample_series(series: Tensor, size: int, *, dim: int) -> Tensor:
     return torch.fft.fftshift(torch.fft.irfftn(half, s=[size] * dim, dim=axes, norm="forward"), dim=axes)
 
 
-def _moved_copies(flat: Tensor, sines: Tensor, cosines: Tensor) -> tuple[Tensor, Tensor]:
-    """Blocks (hidden_dim, n^dim) that go to +m and, mirrored, to -m."""
-    mirror = flat.flip(1)
-    s, c = sines[:, None], cosines[:, None]
-    return torch.addcmul(s * flat, c, mirror), torch.addcmul(s * mirror, c, flat, value=-1)
+class _Moved(torch.autograd.Function):
+    """Fields times a weight and a sine each, added up at the positions to which their two copies are moved.
+
+    Both ways are a few passes over the fields; operations one by one would keep and fill ten arrays of their size.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        fields: Tensor,  # (channels, n^dim)
+        weight: Tensor | None,  # (channels,)
+        sines: Tensor,  # (channels,): halves of them, as of the cosines
+        cosines: Tensor,
+        plus: Tensor,  # (channels * n^dim,): where in the result coefficients go that are moved by +m
+        minus: Tensor,  # and by -m
+        size: int,  # of the result
+    ) -> Tensor:
+        s, c = ((h if weight is None else weight * h)[:, None] for h in (sines, cosines))
+        even, odd = fields * s, fields.flip(1).mul_(c)
+        result = fields.new_zeros(size).scatter_add_(0, plus, (even + odd).view(-1))
+        result.scatter_add_(0, minus, even.sub_(odd).view(-1))
+        ctx.save_for_backward(None if weight is None else fields, weight, sines, cosines, plus, minus)
+        ctx.shape = fields.shape
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        fields, weight, sines, cosines, *targets = ctx.saved_tensors
+        plus, minus = (gradients[0].index_select(0, target).view(ctx.shape) for target in targets)
+        slope = (plus - minus).flip(1).mul_(cosines[:, None]).addcmul_(plus.add_(minus), sines[:, None])
+        if weight is None:
+            return slope, *[None] * 6
+        of_weight = (slope * fields).sum(1)
+        return slope.mul_(weight[:, None]), of_weight, *[None] * 5
 
 
-def _block_positions(packed: Tensor, sine: SineFilter, size: int, channels: slice = slice(None)) -> Tensor:
-    """Flat position in a (size,)*dim grid of every coefficient once moved by its channel's frequency."""
+def _block_positions(
+    packed: Tensor, sine: SineFilter, size: int, channels: slice = slice(None)
+) -> tuple[Tensor, Tensor]:
+    """Flat positions in a (size,)*dim grid of every coefficient, moved by its channel's frequency and by minus that."""
     n, dim = packed.shape[-1], packed.ndim - 1
     device = packed.device
     strides = [size**j for j in reversed(range(dim))]  # plain numbers: nothing is copied to a GPU
@@ -189,7 +220,7 @@ def _block_positions(packed: Tensor, sine: SineFilter, size: int, channels: slic
         base = base[..., None] + axis * strides[j]
     frequencies = sine.frequencies[channels].round().to(torch.int64)
     shift = torch.stack([frequencies[:, j] * strides[j] for j in range(dim)]).sum(0)
-    return shift[:, None] + base.flatten()
+    return base.flatten() + shift[:, None], base.flatten() - shift[:, None]
 
 
 def _apply_linear(weight: Tensor, bias: Tensor | None, packed: Tensor) -> Tensor:

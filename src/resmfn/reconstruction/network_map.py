@@ -61,21 +61,17 @@ class NetworkMap:
         scales = range(1, self.n_scales + 1)
         return next((s for s in scales if self.network.half_width(s) >= radius), self.n_scales)
 
-    def decode(self, grid: MapGrid, scale: int | None = None, team: Team | None = None) -> Tensor:
+    def decode(self, grid: MapGrid, scale: int | None = None, part: tuple[int, int] = (0, 1)) -> Tensor:
         """Return one scale on a grid ``(M, M, M)``; what the grid cannot hold is cut off. Differentiable.
 
-        Processes that decode together each compute a part; gradients of parameters are then those of the part alone.
+        ``part`` (i, m) asks for the i-th of m addends, of which each process can compute one.
         """
-        team = team or Team()
-        series = self.network.fourier_coefficients(scale, (team.rank, team.size))
+        series = self.network.fourier_coefficients(scale, part)
         side = 2 * ((grid.size - 1) // 2) + 1
         if series.shape[-1] > side:
             cut = (series.shape[-1] - side) // 2
             series = series[cut : cut + side, cut : cut + side, cut : cut + side]
-        values = sample_series(series, grid.size, dim=3) * (self.amplitude or 1.0)
-        if team.size > 1:
-            values = _Summed.apply(values, team)
-        return values
+        return sample_series(series, grid.size, dim=3) * (self.amplitude or 1.0)
 
     def fit(
         self, equations: NormalEquations, mask: Tensor, prior: Tensor, *, scale: int | None = None, steps: int
@@ -101,18 +97,23 @@ class NetworkMap:
         float
             Share of the explicit solution's gain that the network reaches: 1 is all of it.
         """
-        team, spread = equations.team, equations.prior_array(prior)
+        team, kernel = equations.team, equations.penalized(prior)
         solution = equations.solve(mask, prior)
-        gain = -float(equations.objective(solution, spread))
+        gain = -float(equations.objective(solution, kernel))
         if self.amplitude is None:
             self.amplitude = float(solution.square().sum().div(mask.square().sum()).sqrt())
+        inside = mask[equations.window]
+
+        def objective() -> Tensor:
+            volume = self.decode(equations.grid, scale, (team.rank, team.size))[equations.window]
+            return equations.objective_inside(_Summed.apply(volume, team) * inside, kernel)
+
         parameters = self.network.active_parameters(scale)
         optimizer = Adam(parameters)
 
         def find_gradients() -> None:
             optimizer.forget_gradients()
-            loss = equations.objective(self.decode(equations.grid, scale, team) * mask, spread) / gain
-            loss.backward()
+            (objective() / gain).backward()
 
         # On a GPU its hundreds of small kernels start as one; what waits for other processes is not captured.
         alone = mask.is_cuda and team.size == 1
@@ -122,7 +123,7 @@ class NetworkMap:
             _add_gradients(parameters, team)
             optimizer.step(LEARNING_RATE * _rate(step, steps))
         with torch.no_grad():
-            return -float(equations.objective(self.decode(equations.grid, scale, team) * mask, spread)) / gain
+            return -float(objective()) / gain
 
     def copy(self) -> NetworkMap:
         """Return an independent copy."""
@@ -159,7 +160,7 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, team: Team) -> Tensor:  # noqa: ARG004 - nothing is kept for the way back
-        whole = part.clone()
+        whole = part.contiguous() if team.size == 1 else part.clone(memory_format=torch.contiguous_format)
         team.sum_(whole)
         return whole
 

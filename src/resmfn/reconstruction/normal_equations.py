@@ -128,7 +128,8 @@ class NormalEquations:
         grid = self.grid = sums.grid
         scale = grid.scale
         self.rhs = padded_transform_adjoint(sums.values, PADDING) * scale
-        self.side = _convolution_size(mask, grid.size)
+        self.window = _extent(mask, grid.size)
+        self.side = _convolution_size(self.window, grid.size)
         self.kernel = _half(_compact_kernel(sums.weights, self.side)) * (scale**2 * sums.weights.shape[0] ** 3)
         radius = radius_grid(self.side, 3, sums.weights.device) * (grid.size / self.side)
         self.shell = _half(radius).round().long()
@@ -140,40 +141,47 @@ class NormalEquations:
         twin.team = team
         return twin
 
-    def apply(self, volume: Tensor, prior: Tensor | None = None) -> Tensor:
-        """Return ``(K + prior) v``; ``prior`` is an array like the kernel, from :meth:`prior_array`."""
-        side, size = self.side, self.grid.size
-        if self.team.size > 1:
-            return self._apply_together(volume, prior)
-        spectrum = torch.fft.rfftn(volume, s=(side,) * 3)
-        spectrum *= self.kernel if prior is None else self.kernel + prior
-        return torch.fft.irfftn(spectrum, s=(side,) * 3)[:size, :size, :size]
+    def apply(self, volume: Tensor, kernel: Tensor | None = None) -> Tensor:
+        """Return ``K v`` within the extent of the mask, 0 outside; ``kernel`` may hold a prior (:meth:`penalized`)."""
+        found = torch.zeros_like(volume)
+        found[self.window] = self.convolved(volume[self.window], kernel)
+        return found
 
-    def _apply_together(self, volume: Tensor, prior: Tensor | None) -> Tensor:
-        """Return ``(K + prior) v``, each process adding what some planes of frequencies contribute."""
-        side, size = self.side, self.grid.size
+    def convolved(self, inside: Tensor, kernel: Tensor | None = None) -> Tensor:
+        """Return ``K v`` of and within the extent of the mask alone.
+
+        One axis is transformed after the other, so that what is zero or not wanted is never transformed, and the last
+        two by a few planes of frequencies at a time: those that lie in the cache, or that this process has to do.
+        """
+        kernel = self.kernel if kernel is None else kernel
+        side, (depth, height, width) = self.side, inside.shape
+        spectrum = torch.fft.rfft(inside, side)
         planes = self.team.share_of(side // 2 + 1)
-        mine = slice(planes.start, planes.stop)
-        spectrum = torch.fft.rfft(volume, side)
-        part = torch.fft.fft2(spectrum[..., mine], s=(side, side), dim=(0, 1))
-        part *= self.kernel[..., mine] if prior is None else self.kernel[..., mine] + prior[..., mine]
-        part = torch.fft.ifft(torch.fft.ifft(part, dim=0)[:size], dim=1)[:, :size]
-        spectrum = spectrum.zero_()
-        spectrum[..., mine] = part
-        result = torch.fft.irfft(spectrum, side)[..., :size].contiguous()
-        self.team.sum_(result)
-        return result
+        n_at_once = max(1, _slab_bytes(inside.device) // (8 * side**2))
+        result = torch.zeros_like(spectrum) if self.team.size > 1 else torch.empty_like(spectrum)
+        for first in range(planes.start, planes.stop, n_at_once):
+            slab = slice(first, min(first + n_at_once, planes.stop))
+            part = torch.fft.fft(torch.fft.fft(spectrum[..., slab], side, dim=1), side, dim=0)
+            part *= kernel[..., slab]
+            result[..., slab] = torch.fft.ifft(torch.fft.ifft(part, dim=0)[:depth], dim=1)[:, :height]
+        convolved = torch.fft.irfft(result, side)[..., :width].contiguous()
+        self.team.sum_(convolved)
+        return convolved
 
-    def objective(self, volume: Tensor, prior: Tensor | None = None) -> Tensor:
-        """Return ``<v, (K + prior) v> - 2 <b, v>``; once differentiable in v."""
-        value: Tensor = _Objective.apply(volume, self, prior)
+    def objective(self, volume: Tensor, kernel: Tensor | None = None) -> Tensor:
+        """Return ``<v, K v> - 2 <b, v>`` of a map that is 0 outside the mask's extent; once differentiable in v."""
+        return self.objective_inside(volume[self.window], kernel)
+
+    def objective_inside(self, inside: Tensor, kernel: Tensor | None = None) -> Tensor:
+        """:meth:`objective` of the part of a map that is within the mask's extent."""
+        value: Tensor = _Objective.apply(inside, self, kernel)
         return value
 
-    def prior_array(self, shells: Tensor) -> Tensor:
-        """Spread a penalty of each shell (Fourier pixels of the box) over the kernel's grid; the last one goes on."""
+    def penalized(self, shells: Tensor) -> Tensor:
+        """Return the kernel with a penalty of each shell added (Fourier pixels of the box); the last one goes on."""
         index = self.shell.clamp_max(len(shells) - 1)
         beyond = self.shell >= len(shells)
-        return torch.where(beyond, 10 * shells[-1], shells[index])
+        return self.kernel + torch.where(beyond, 10 * shells[-1], shells[index])
 
     def shell_weights(self) -> Tensor:
         """Return the mean of the kernel in each shell, the weight of the data; never nothing, as priors come of it."""
@@ -202,16 +210,16 @@ class NormalEquations:
             Few: what has not converged by then is what the data hardly determine.
         """
         size = self.grid.size
-        spread = self.prior_array(prior)
+        kernel = self.penalized(prior)
         precondition = self._preconditioner(prior)
         u = torch.zeros_like(self.rhs) if start is None else start.clone()
         residual = mask * self.rhs
         if start is not None:
-            residual = residual - mask * self.apply(mask * u, spread)
+            residual = residual - mask * self.apply(mask * u, kernel)
         z = precondition(residual)
         direction, slope = z, (residual * z).sum()
         for _ in range(iterations):
-            image = mask * self.apply(mask * direction, spread)
+            image = mask * self.apply(mask * direction, kernel)
             step = slope / (direction * image).sum().clamp_min(1e-30)
             u = u + step * direction
             residual = residual - step * image
@@ -233,10 +241,11 @@ class _Objective(torch.autograd.Function):
     """The quadratic, with the gradient that its value needs anyway: K is symmetric, so it is 2 (K v - b)."""
 
     @staticmethod
-    def forward(ctx: Any, volume: Tensor, equations: NormalEquations, prior: Tensor | None) -> Tensor:
-        slope = equations.apply(volume, prior) - equations.rhs
+    def forward(ctx: Any, inside: Tensor, equations: NormalEquations, kernel: Tensor | None) -> Tensor:
+        rhs = equations.rhs[equations.window]
+        slope = equations.convolved(inside, kernel) - rhs
         ctx.save_for_backward(slope)
-        return ((slope - equations.rhs) * volume).sum()
+        return ((slope - rhs) * inside).sum()
 
     @staticmethod
     @once_differentiable
@@ -245,15 +254,26 @@ class _Objective(torch.autograd.Function):
         return 2 * gradients[0] * slope, None, None
 
 
-def _convolution_size(mask: Tensor | None, size: int) -> int:
-    """Return a side, quick to transform, at which no two voxels of the mask meet around the border."""
-    extent = size
-    if mask is not None:
-        inside = mask > 0
-        axes = [inside.any(dim=d).any(dim=e) for d, e in ((1, 1), (0, 1), (0, 0))]
-        spans = [axis.nonzero() for axis in axes if bool(axis.any())]
-        extent = max((int(span[-1] - span[0]) + 1 for span in spans), default=size)
+def _extent(mask: Tensor | None, size: int) -> tuple[slice, slice, slice]:
+    """Return the box that holds all voxels of a mask; the whole grid if there is none."""
+    whole = slice(0, size)
+    if mask is None or not bool(mask.any()):
+        return whole, whole, whole
+    inside = mask > 0
+    spans = [inside.any(dim=d).any(dim=e).nonzero()[[0, -1], 0].tolist() for d, e in ((1, 1), (0, 1), (0, 0))]
+    depth, height, width = (slice(first, last + 1) for first, last in spans)
+    return depth, height, width
+
+
+def _convolution_size(window: tuple[slice, slice, slice], size: int) -> int:
+    """Return a side, quick to transform, at which no two voxels of a box meet around the border."""
+    extent = max(axis.stop - axis.start for axis in window)
     return min(_quick_size(max(2 * extent, size)), PADDING * size)
+
+
+def _slab_bytes(device: torch.device) -> int:
+    """Return how much of a spectrum is transformed at once: what a CPU's cache holds, on a GPU all."""
+    return 1 << 20 if device.type == "cpu" else 1 << 62
 
 
 def _quick_size(least: int) -> int:
