@@ -8,6 +8,7 @@ ARGUMENTS["victim"], if given, kills itself at its second save. Prints how each 
 import json
 import os
 import sys
+from copy import copy
 from functools import partial
 
 import torch
@@ -38,6 +39,12 @@ def _check_sums(team: Team) -> None:
     assert real.tolist() == [size * (size + 1) / 2] * 2
     assert whole.tolist() == [size * (size - 1) // 2] * 3
     assert pair.tolist() == [complex(size, size * (size - 1) / 2)] * 2
+    for length in (1000, 400_000):  # small ones go straight from each to each, large ones by the collective
+        parts = torch.randn(size, length, generator=torch.Generator().manual_seed(length))
+        summed = parts[team.rank].clone()
+        team.sum_(summed)
+        torch.testing.assert_close(summed, parts.sum(dim=0))
+        assert torch.equal(team.from_leader(summed), summed)
 
 
 def _check_values(team: Team) -> None:
@@ -69,7 +76,8 @@ def _check_tasks(team: Team, n_tasks: int) -> None:
 def _check_fits(team: Team) -> None:
     """A network that processes fit together is the one that a single process fits, and the same in all of them."""
     one, (equations, mask, prior) = draw(), problem()
-    shared = equations.shared_by(team)
+    shared = copy(equations)
+    shared.team = team
     kernel = equations.penalized(prior)
     torch.testing.assert_close(shared.apply(mask, kernel), equations.apply(mask, kernel), rtol=1e-4, atol=1e-3)
     both = one.copy()

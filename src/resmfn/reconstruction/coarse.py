@@ -99,11 +99,11 @@ def focus_step(run: RunContext) -> None:
     find = _focus_on_search if run.config.poses == "unknown" else _focus_on_input
     equations, prior, mask, radius = find(run)
 
-    def fit(name: str, team: Team) -> FittedNetwork:
+    def fit(name: str, _: Team) -> FittedNetwork:  # coarse networks are so small that sharing one takes longer
         network = run.network(name)
         finest = network.scale_for(radius)
         for scale in range(1, finest + 1):
-            reached = network.fit(equations.shared_by(team), mask, prior, scale=scale, steps=COARSE_STEPS)
+            reached = network.fit(equations, mask, prior, scale=scale, steps=COARSE_STEPS)
         return FittedNetwork.of(network, equations.grid, finest, mask, reached)
 
     run.fit_networks({name: partial(fit, name) for name in (*HALVES, "joint")})

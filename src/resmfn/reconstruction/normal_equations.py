@@ -8,7 +8,6 @@ but for gridding. Networks and explicit maps are both fitted to this.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -134,12 +133,6 @@ class NormalEquations:
         radius = radius_grid(self.side, 3, sums.weights.device) * (grid.size / self.side)
         self.shell = _half(radius).round().long()
         self.n_shells = int(self.shell.max()) + 1
-
-    def shared_by(self, team: Team) -> NormalEquations:
-        """Return the same equations for other processes to work with."""
-        twin = copy(self)
-        twin.team = team
-        return twin
 
     def apply(self, volume: Tensor, kernel: Tensor | None = None) -> Tensor:
         """Return ``K v`` within the extent of the mask, 0 outside; ``kernel`` may hold a prior (:meth:`penalized`)."""
