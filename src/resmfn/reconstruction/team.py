@@ -22,8 +22,8 @@ _PATIENCE = timedelta(hours=2)
 """A process waits so long for the others: one of them may be fitting a large network for all."""
 
 _MOST_EXCHANGED = 1 << 20
-"""Bytes that a process sends at most to sum a tensor by one message to each other: an eighth of gloo's time for its
-collective, which is nearly all of it waiting. More is summed by the collective, which sends less."""
+"""Bytes that a process sends at most to sum a tensor by one message to each other. Small ones take an eighth to a
+quarter of the time of gloo's collective, which is nearly all waiting; of large ones the collective sends less."""
 
 
 class LostProcessError(ResmfnError):
