@@ -160,7 +160,7 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, team: Team) -> Tensor:  # noqa: ARG004 - nothing is kept for the way back
-        whole = part.contiguous() if team.size == 1 else part.clone(memory_format=torch.contiguous_format)
+        whole = part.clone(memory_format=torch.contiguous_format)
         team.sum_(whole)
         return whole
 

@@ -71,14 +71,14 @@ class Team:
 
     def _exchange(self, tensor: Tensor) -> None:
         """Sum a small tensor, in place: each process sends all it has to all others, and adds up in the same order."""
-        parts = list(torch.empty(self.size, *tensor.shape, dtype=tensor.dtype))
-        parts[self.rank].copy_(tensor)
+        parts = tensor.new_empty(self.size, *tensor.shape)
+        parts[self.rank] = tensor
         others = [rank for rank in range(self.size) if rank != self.rank]
         works = [distributed.isend(parts[self.rank], self._first + rank, group=self._group) for rank in others]
         works += [distributed.irecv(parts[rank], self._first + rank, group=self._group) for rank in others]
         for work in works:
             work.wait()  # type: ignore[union-attr]
-        tensor.copy_(sum(parts[1:], start=parts[0]))
+        tensor.copy_(parts.sum(dim=0))
 
     def from_leader(self, value: Value) -> Value:
         """Return what the leading process has: any value whose tensors are on the CPU."""
