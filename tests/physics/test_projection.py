@@ -18,6 +18,7 @@ from resmfn.physics import (
     project_real_space,
     trilinear,
 )
+from resmfn.physics.projection import slice_order
 from resmfn.rotations import exp_so3, matrix_from_euler, random_rotations
 
 DOUBLE = torch.float64
@@ -165,6 +166,21 @@ def test_sums_without_mates_have_the_same_maps_however_few_points_are_taken_at_a
     slices = extract_slices(expected[0], rotation, pixels)
     monkeypatch.undo()
     torch.testing.assert_close(extract_slices(expected[0], rotation, pixels), slices)
+
+
+def test_slices_are_taken_in_an_order_that_keeps_them_together(generator: torch.Generator) -> None:
+    rotation = poses(400)
+    order = slice_order(rotation)
+    assert sorted(order.tolist()) == list(range(400))
+    axes = rotation[:, 2]
+    apart = [torch.acos((a[1:] * a[:-1]).sum(dim=1).abs().clamp_max(1)).mean() for a in (axes[order], axes)]
+    assert apart[0] < 0.3 * apart[1]
+    # The slice seen from behind, or turned in the image's plane, is the same one.
+    turns = exp_so3(torch.rand(400, 1, generator=generator, dtype=DOUBLE) * torch.tensor([0.0, 0.0, 6.0], dtype=DOUBLE))
+    behind = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=DOUBLE))
+    assert torch.equal(slice_order(turns @ rotation), order)
+    assert torch.equal(slice_order(behind @ rotation), order)
+    assert len(slice_order(rotation[:0])) == 0
 
 
 def test_gradients_to_map_and_rotation(generator: torch.Generator) -> None:

@@ -61,19 +61,24 @@ def observations_of(values: torch.Tensor, team: Team) -> Observations:
     )
 
 
+@pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_an_index_is_cut_into_the_images_that_each_process_holds(size) -> None:
+def test_an_index_is_cut_into_the_images_that_each_process_holds(size, ordered) -> None:
     index = torch.randperm(11, generator=make_generator(1))[:9]
+    order = torch.randperm(9, generator=make_generator(2)) if ordered else None
+    positions = order.tolist() if order is not None else range(9)
     values = torch.arange(22.0).view(11, 2)
     seen = []
     for rank in range(size):
         mine = observations_of(values, Team(rank, size))
         assert len(mine) == 11
-        chunks = [rows for rows, _ in mine.in_chunks("nothing", index, 2, torch.numel)]
+        chunks = [rows for rows, _ in mine.in_chunks("nothing", index, 2, torch.numel, order=order)]
         assert all(1 <= len(rows) <= 2 for rows in chunks)
         for rows in chunks:
             torch.testing.assert_close(mine.batch(index[rows], 2)[0], values[index[rows]])
-            seen += rows.tolist()
+        own = torch.cat(chunks).tolist()
+        assert own == [row for row in positions if int(index[row]) in mine.team.share_of(11)]
+        seen += own
     assert sorted(seen) == list(range(9))
 
 

@@ -8,6 +8,8 @@ Only the pixels that are asked for are computed.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -22,6 +24,9 @@ from resmfn.fourier import (
     images_from_half_plane,
 )
 from resmfn.physics.trilinear import Points, add_trilinear, gather_trilinear, points_at_a_time, scatter_trilinear
+
+_ZONES = 4
+"""Of polar angles, in :func:`slice_order`; 3 to 8 do as well."""
 
 
 def padded_transform(volume: Tensor, padding: int = 2) -> Tensor:
@@ -240,6 +245,18 @@ def slice_points(rotation: Tensor, pixels: Tensor, padding: int, size: int) -> P
     kx, ky = (padding * pixels).to(rotation).unbind(dim=1)
     first, second = rotation[:, :2, :, None].permute(1, 2, 0, 3)  # (axis, n, 1)
     return Points(*(kx * first).addcmul(ky, second).add(size // 2).flatten(1))
+
+
+def slice_order(rotation: Tensor) -> Tensor:
+    """Return the order in which slices at rotations (n, 3, 3) are best read or added one after the other; int64 (n,).
+
+    Slices of like viewing directions, or of opposite ones, run through the same places of the transform, which the
+    cache then still holds. Directions are taken by azimuth, within zones of the polar angle.
+    """
+    x, y, z = rotation[:, 2].unbind(dim=1)
+    upwards = torch.where(z < 0, -1.0, 1.0)
+    zone = (torch.acos((z * upwards).clamp_max(1)) * (_ZONES / (0.5 * math.pi))).floor()
+    return (zone * (2 * math.pi) + torch.atan2(y * upwards, x * upwards)).argsort()
 
 
 def _mates(grid: Tensor) -> Tensor:

@@ -88,14 +88,22 @@ class Observations:
         return float(self.radius[-1])
 
     def in_chunks(
-        self, what: str, index: Tensor, size: int, work: Callable[[Tensor], Found]
+        self,
+        what: str,
+        index: Tensor,
+        size: int,
+        work: Callable[[Tensor], Found],
+        *,
+        order: Tensor | None = None,
     ) -> Iterator[tuple[Tensor, Found]]:
         """Yield the positions in ``index`` (n,) of the images that this process holds, and what work made of them.
 
-        ``size`` at a time, or fewer where memory runs out: :class:`ChunkedWork`.
+        ``size`` at a time, or fewer where memory runs out: :class:`ChunkedWork`. One after the other, or in an order of
+        the positions (n,).
         """
-        held = ((index >= self._block.start) & (index < self._block.stop)).nonzero()[:, 0]
-        return self.chunked_work(what, held, size, work)
+        held = (index >= self._block.start) & (index < self._block.stop)
+        positions = held.nonzero()[:, 0] if order is None else order[held[order]]
+        return self.chunked_work(what, positions, size, work)
 
     def n_pixels(self, radius: float) -> int:
         """How many pixels lie within a radius: they come first."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resmfn.physics.projection import slice_points
+from resmfn.physics.projection import slice_order, slice_points
 from resmfn.physics.shift import phase_shift
 from resmfn.physics.trilinear import gather_trilinear_with_slopes, points_at_a_time
 from resmfn.reconstruction.image_quality import ImageFits
@@ -107,7 +107,7 @@ def refine_poses(
         return best.poses, best.log_likelihood, weight[rows] @ climb.residual_power(best), climb.image_fits(best)
 
     for rows, (found, likelihood, power, fit) in observations.in_chunks(
-        "refining poses", index, max(1, budget // n_pixels), climbed
+        "refining poses", index, max(1, budget // n_pixels), climbed, order=slice_order(poses.rotation)
     ):
         residual.index_add_(0, shells, power)
         rotation[rows], shift[rows] = found.rotation, found.shift

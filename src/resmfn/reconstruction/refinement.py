@@ -9,6 +9,7 @@ from torch import Tensor
 
 from resmfn.evaluation import fourier_shell_correlation
 from resmfn.fourier import resize_map
+from resmfn.physics.projection import slice_order
 from resmfn.physics.shift import phase_shift
 from resmfn.physics.trilinear import points_at_a_time
 from resmfn.reconstruction.image_quality import ImageFits
@@ -94,9 +95,8 @@ def insert_images(observations: Observations, branch: Branch, grid: MapGrid, rad
             found.add(values * back, weights, poses.rotation, pixels)
         return found
 
-    for _, part in observations.in_chunks(
-        "inserting images", branch.index, max(1, _INSERT_CHUNK // n_pixels), inserted
-    ):
+    order, at_once = slice_order(branch.poses.rotation), max(1, _INSERT_CHUNK // n_pixels)
+    for _, part in observations.in_chunks("inserting images", branch.index, at_once, inserted, order=order):
         sums += part
     observations.team.sum_(sums.values, sums.weights)
     return sums

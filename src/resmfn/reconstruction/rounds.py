@@ -142,25 +142,26 @@ def _fit_halves(
     are_final: bool = False,
 ) -> list[float]:
     """Fit each half's network to its own images, and compare the two; at last, also solve each half without mask."""
-    tasks = {}
-    for name, branch in zip(HALVES, branches, strict=True):
-        sums = insert_images(run.observations, branch, grid, plan.radius)
-        if are_final:
-            run.state.unmasked[name] = _without_mask(run, sums, plan.radius)
-        tasks[name] = partial(_fit, run, name, sums, mask, plan, halves_in=1)
-    fits = run.fit_networks(tasks)
+    sums = [insert_images(run.observations, branch, grid, plan.radius) for branch in branches]
+    if are_final:
+        solve = [partial(_without_mask, run, of_half, plan.radius) for of_half in sums]
+        run.state.unmasked = dict(zip(HALVES, run.observations.team.divide(solve), strict=True))
+    named = zip(HALVES, sums, strict=True)
+    fits = run.fit_networks(
+        {name: partial(_fit, run, name, of_half, mask, plan, halves_in=1) for name, of_half in named}
+    )
     first, second = (resized(run.state.references[name], grid.size) for name in HALVES)
     run.state.fsc = half_map_fsc(first, second, plan.radius)
     run.state.resolutions.append(run.fsc_resolution(run.state.fsc))
     return fits
 
 
-def _without_mask(run: RunContext, sums: SliceSums, radius: float) -> Tensor:
+def _without_mask(run: RunContext, sums: SliceSums, radius: float, team: Team) -> Tensor:
     """Return the map (N, N, N) that images at their poses give without network and mask, by the halves' FSC."""
-    equations = NormalEquations(sums)
+    equations = NormalEquations(sums, team=team)
     prior = fsc_prior(equations, required(run.state.fsc), int(radius) + 1, halves_in=1)
     everywhere = torch.ones_like(equations.rhs)
-    return resized(equations.solve(everywhere, prior, iterations=UNMASKED_STEPS), run.box_size)
+    return resized(equations.solve(everywhere, prior, iterations=UNMASKED_STEPS), run.box_size).cpu()
 
 
 def _fit(
