@@ -167,6 +167,7 @@ def test_scaling_and_process_benchmarks_run_at_a_tiny_size(tmp_path):
     assert -0.5 < scaling["n_cpu_exponent"] < 1.5
     assert None not in (scaling["box_cpu_exponent"], scaling["n_wall_exponent"], scaling["box_wall_exponent"])
     assert processes["several"]["busiest_cpu_s"] > 0
+    assert 0 < processes["ceiling"] < 4  # two processes apart: 2 where cores share nothing
     assert min(processes[who]["rounds"] for who in ("one", "several")) >= 3
 
 
