@@ -253,10 +253,10 @@ def slice_order(rotation: Tensor) -> Tensor:
     Slices of like viewing directions, or of opposite ones, run through the same places of the transform, which the
     cache then still holds. Directions are taken by azimuth, within zones of the polar angle.
     """
-    x, y, z = rotation[:, 2].unbind(dim=1)
-    upwards = torch.where(z < 0, -1.0, 1.0)
-    zone = (torch.acos((z * upwards).clamp_max(1)) * (_ZONES / (0.5 * math.pi))).floor()
-    return (zone * (2 * math.pi) + torch.atan2(y * upwards, x * upwards)).argsort()
+    view = rotation[:, 2]
+    x, y, z = torch.where(view[:, 2:] < 0, -view, view).unbind(dim=1)
+    zone = (torch.acos(z.clamp_max(1)) * (_ZONES / (0.5 * math.pi))).floor()
+    return (zone * (2 * math.pi) + torch.atan2(y, x)).argsort()
 
 
 def _mates(grid: Tensor) -> Tensor:

@@ -142,13 +142,15 @@ def _fit_halves(
     are_final: bool = False,
 ) -> list[float]:
     """Fit each half's network to its own images, and compare the two; at last, also solve each half without mask."""
-    sums = [insert_images(run.observations, branch, grid, plan.radius) for branch in branches]
+    sums = {
+        name: insert_images(run.observations, branch, grid, plan.radius)
+        for name, branch in zip(HALVES, branches, strict=True)
+    }
     if are_final:
-        solve = [partial(_without_mask, run, of_half, plan.radius) for of_half in sums]
-        run.state.unmasked = dict(zip(HALVES, run.observations.team.divide(solve), strict=True))
-    named = zip(HALVES, sums, strict=True)
+        solve = [partial(_without_mask, run, of_half, plan.radius) for of_half in sums.values()]
+        run.state.unmasked = dict(zip(sums, run.observations.team.divide(solve), strict=True))
     fits = run.fit_networks(
-        {name: partial(_fit, run, name, of_half, mask, plan, halves_in=1) for name, of_half in named}
+        {name: partial(_fit, run, name, of_half, mask, plan, halves_in=1) for name, of_half in sums.items()}
     )
     first, second = (resized(run.state.references[name], grid.size) for name in HALVES)
     run.state.fsc = half_map_fsc(first, second, plan.radius)
