@@ -18,12 +18,12 @@ from records import append, spread, stamp
 
 from resmfn.core import make_generator
 from resmfn.fourier import half_plane_pixels
-from resmfn.reconstruction.grid_posterior import PoseGrid, grid_posterior
-from resmfn.reconstruction.network_map import NetworkMap, default_width
-from resmfn.reconstruction.normal_equations import PADDING, MapGrid, NormalEquations
-from resmfn.reconstruction.observations import Observations
-from resmfn.reconstruction.pose_refinement import PoseModel, Poses, refine_poses
-from resmfn.reconstruction.refinement import Branch, insert_images
+from resmfn.inverse.normal_equations import PADDING, MapGrid, NormalEquations
+from resmfn.reconstruction.images.observations import Observations
+from resmfn.reconstruction.maps.network_map import NetworkMap, default_width
+from resmfn.reconstruction.phases.refinement import Branch, insert_images
+from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
+from resmfn.reconstruction.poses.pose_refinement import PoseModel, Poses, refine_poses
 from resmfn.rotations import random_rotations, super_fibonacci
 
 COMPLEX, REAL = 8, 4

@@ -99,7 +99,7 @@ def make_data(case: Case, seed: int, folder: Path, simulator: str | None, model:
 def convert(folder: Path, stack: Path) -> None:
     """Write a RELION data set in the published layout: float64 images, poses in its frame, CTF parameters."""
     from resmfn.data import read_particles
-    from resmfn.data.published import STACK_FILE, write_published
+    from resmfn.data.particles.published import STACK_FILE, write_published
 
     particles = read_particles(folder / "particles_true.star")
     rotations, _ = particles.require_poses()

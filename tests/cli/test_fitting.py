@@ -8,7 +8,7 @@ import yaml
 from fitting.conftest import picture
 from resmfn.cli.main import main
 from resmfn.data import write_map
-from resmfn.data.images import read_image, write_image
+from resmfn.data.pictures.files import read_image, write_image
 
 SMALL = ["--epochs", "6", "--hidden-dim", "6", "--device", "cpu", "--no-tensorboard"]
 

@@ -6,7 +6,7 @@ import torch
 
 from resmfn.core import make_generator
 from resmfn.data import ImageStackWriter, Table, read_particles, write_star
-from resmfn.data.common_frame import CommonFrame
+from resmfn.data.particles.common_frame import CommonFrame
 from resmfn.fourier import resize_images
 from resmfn.physics import GaussianBlobs
 from resmfn.rotations import random_rotations

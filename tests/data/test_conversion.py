@@ -16,7 +16,7 @@ from resmfn.data import (
     write_fsc_xml,
     write_particles,
 )
-from resmfn.data.published import read_published
+from resmfn.data.particles.published import read_published
 from resmfn.rotations import random_rotations
 
 

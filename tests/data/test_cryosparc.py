@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from resmfn.core import InputError
 from resmfn.data import read_particles, write_particles
-from resmfn.data.cryosparc import records_of
-from resmfn.data.csdat import lz4_unpack, read_csdat
+from resmfn.data.cryosparc.csdat import lz4_unpack, read_csdat
+from resmfn.data.cryosparc.records import records_of
 from resmfn.rotations import random_rotations
 
 N = 5

@@ -3,7 +3,7 @@
 import pytest
 
 from resmfn.core import InputError
-from resmfn.data.image_folders import ImageFolders
+from resmfn.data.particles.image_folders import ImageFolders
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from resmfn.core import InputError, ShapeError
-from resmfn.data.generated_text import text_image
-from resmfn.data.image_sets import N_TEXT_IMAGES, PHOTOGRAPHS, built_in_names, read_image_set
-from resmfn.data.images import lanczos_resize, read_image, write_image
+from resmfn.data.pictures.files import lanczos_resize, read_image, write_image
+from resmfn.data.pictures.generated_text import text_image
+from resmfn.data.pictures.image_sets import N_TEXT_IMAGES, PHOTOGRAPHS, built_in_names, read_image_set
 
 
 def saved(tmp_path, array, name="image.png", **settings):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from resmfn.core import InputError
 from resmfn.data import ImageStackWriter, check_images, read_particles, read_stack_images, read_star, write_particles
-from resmfn.data.metadata import pose_columns
+from resmfn.data.star.metadata import pose_columns
 from resmfn.rotations import random_rotations
 from resmfn.rotations.convert import matrix_from_euler
 

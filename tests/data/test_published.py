@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from resmfn.core import InputError
-from resmfn.data.published import (
+from resmfn.data.particles.published import (
     published_folder_name,
     published_from_relion,
     read_published,

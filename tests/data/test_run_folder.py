@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from resmfn.core import InputError
-from resmfn.data.run_folder import CHECKPOINT, CONFIG, LOG, METRICS, RunFolder
+from resmfn.data.runs.run_folder import CHECKPOINT, CONFIG, LOG, METRICS, RunFolder
 from resmfn.reconstruction.config import ReconstructionConfig
 
 HOLD = """

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resmfn.core import InputError
-from resmfn.data.star import Table, format_cells, quote, read_star, unquote, write_star
+from resmfn.data.star.tables import Table, format_cells, quote, read_star, unquote, write_star
 
 TWO_BLOCKS = """
 # version 30001

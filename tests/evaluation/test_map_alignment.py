@@ -7,7 +7,7 @@ import torch
 
 from resmfn.core import ResmfnError, ShapeError
 from resmfn.evaluation import MapAlignment, align_maps, apply_alignment, fourier_shell_correlation
-from resmfn.evaluation.rotation_search import half_space_points
+from resmfn.evaluation.alignment.rotation_search import half_space_points
 from resmfn.fourier import low_pass, radius_grid, soft_sphere
 from resmfn.physics.phantoms import GaussianBlobs
 from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
@@ -147,7 +147,7 @@ def test_the_other_hand_is_the_inverted_map(generator):
 
 
 def test_large_boxes_are_searched_at_a_smaller_size_and_answer_in_angstrom(generator, monkeypatch):
-    monkeypatch.setattr("resmfn.evaluation.map_alignment.SEARCH_BOX", 24)
+    monkeypatch.setattr("resmfn.evaluation.alignment.map_alignment.SEARCH_BOX", 24)
     blobs = GaussianBlobs.random(25, radius=10, width=2.4, generator=generator)
     rotation, shift = draw(generator)
     found = align_maps(moved(blobs, rotation, shift, 1).volume(48), blobs.volume(48), PIXEL)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from resmfn.data.images import NamedImage
+from resmfn.data.pictures.files import NamedImage
 from resmfn.fitting.samples import FitTarget, image_target
 from resmfn.networks import VARIANTS, MultiplicativeFilterNetwork, NetworkConfig
 

@@ -5,7 +5,7 @@ import torch
 
 from resmfn.core import InputError
 from resmfn.data import read_map
-from resmfn.data.images import read_image
+from resmfn.data.pictures.files import read_image
 from resmfn.fitting import FittedField, load_field, render, save_field
 from resmfn.fitting.field import evaluate_scales, with_affine_output
 from resmfn.networks import VARIANTS, save_network

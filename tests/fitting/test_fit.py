@@ -10,8 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fitting.conftest import picture
 from resmfn.core import InputError
 from resmfn.data import read_map, write_map
-from resmfn.data.images import read_image, write_image
-from resmfn.data.spectra import read_spectra
+from resmfn.data.pictures.files import read_image, write_image
+from resmfn.data.runs.spectra import read_spectra
 from resmfn.fitting import ImageFitConfig, VolumeFitConfig, fit_image, fit_volume, load_field
 from resmfn.fitting import fit as fit_module
 from resmfn.physics.phantoms import GaussianBlobs

@@ -36,7 +36,7 @@ class Training:
 def train():
     """Return a function that trains a variant on a small picture, each only once."""
     from fitting.conftest import picture
-    from resmfn.data.images import NamedImage
+    from resmfn.data.pictures.files import NamedImage
     from resmfn.fitting.samples import image_target
     from resmfn.networks import MultiplicativeFilterNetwork, NetworkConfig
 

@@ -5,7 +5,7 @@ import torch
 
 from resmfn.core import InputError
 from resmfn.data import DensityMap
-from resmfn.data.images import NamedImage
+from resmfn.data.pictures.files import NamedImage
 from resmfn.fitting.samples import image_target, pixel_center_coordinates, volume_target
 from resmfn.networks import box_coordinates
 

@@ -12,11 +12,11 @@ from resmfn.core import make_generator
 from resmfn.data import read_particles
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction import ReconstructionConfig
-from resmfn.reconstruction.context import RunContext
-from resmfn.reconstruction.observations import observe
-from resmfn.reconstruction.pose_refinement import Poses
-from resmfn.reconstruction.state import RunState
-from resmfn.reconstruction.working_box import WorkingBox
+from resmfn.reconstruction.images.observations import observe
+from resmfn.reconstruction.images.working_box import WorkingBox
+from resmfn.reconstruction.poses.pose_refinement import Poses
+from resmfn.reconstruction.run.context import RunContext
+from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations
 
 SMALL_BOX = 20

@@ -15,8 +15,12 @@ from dataclasses import replace
 import torch
 
 from resmfn.core import atomic
-from resmfn.data.run_folder import RunFolder
-from resmfn.reconstruction import ReconstructionConfig, coarse, outputs, reconstruct, refinement, rounds, search
+from resmfn.data.runs.run_folder import RunFolder
+from resmfn.reconstruction import ReconstructionConfig, reconstruct
+from resmfn.reconstruction.phases import annealing as search
+from resmfn.reconstruction.phases import focus as coarse
+from resmfn.reconstruction.phases import refinement, rounds
+from resmfn.reconstruction.results import outputs
 
 # For all runs that are compared: how good they are is not the question here.
 rounds.MOST_ROUNDS, coarse.COARSE_STEPS = 4, 20

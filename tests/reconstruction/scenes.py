@@ -10,12 +10,12 @@ from torch import Tensor
 
 from resmfn.core import make_generator
 from resmfn.data import ImageStackWriter, Table, read_stack_info, write_star
-from resmfn.data.metadata import pose_columns
-from resmfn.data.star import format_cells
+from resmfn.data.star.metadata import pose_columns
+from resmfn.data.star.tables import format_cells
 from resmfn.fourier import half_plane_pixels
 from resmfn.physics import GaussianBlobs, Optics, compute_ctf, phase_shift
-from resmfn.reconstruction.observations import Observations
-from resmfn.reconstruction.pose_refinement import Poses
+from resmfn.reconstruction.images.observations import Observations
+from resmfn.reconstruction.poses.pose_refinement import Poses
 from resmfn.rotations import exp_so3, random_rotations
 
 PIXEL_SIZE = 3.0

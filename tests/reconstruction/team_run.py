@@ -17,8 +17,8 @@ from reconstruction.killed_run import die, on_call  # its import shortens runs
 from reconstruction.test_network_map import draw, problem
 from resmfn.cli.main import main
 from resmfn.core import InputError
-from resmfn.reconstruction import rounds
-from resmfn.reconstruction.team import Team, team_of_environment
+from resmfn.core.processes import Team, team_of_environment
+from resmfn.reconstruction.phases import rounds
 
 
 def check(_: dict) -> int:

@@ -7,7 +7,7 @@ import torch
 
 from reconstruction.test_resume import ENVIRONMENT
 from resmfn.core import make_generator
-from resmfn.reconstruction.adam import BETAS, Adam
+from resmfn.networks.adam import BETAS, Adam
 
 
 def test_steps_are_those_of_torch() -> None:

@@ -8,11 +8,11 @@ import torch
 
 from reconstruction.scenes import make_scene, turned
 from resmfn.core import make_generator
-from resmfn.reconstruction.candidates import N_KEPT, best_of, distinct_candidates
-from resmfn.reconstruction.grid_posterior import GridPosterior
-from resmfn.reconstruction.normal_equations import MapGrid
-from resmfn.reconstruction.pose_refinement import PoseModel, refine_poses
-from resmfn.reconstruction.search import SearchResult
+from resmfn.inverse.normal_equations import MapGrid
+from resmfn.reconstruction.phases.annealing import SearchResult
+from resmfn.reconstruction.poses.candidates import N_KEPT, best_of, distinct_candidates
+from resmfn.reconstruction.poses.grid_posterior import GridPosterior
+from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
 
 APART = 20.0

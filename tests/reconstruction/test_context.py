@@ -7,11 +7,11 @@ from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import InputError, make_generator
 from resmfn.data import write_map
 from resmfn.fourier import resize_map, soft_sphere
-from resmfn.reconstruction.context import HALVES, FittedNetwork, required
-from resmfn.reconstruction.normal_equations import MapGrid
-from resmfn.reconstruction.pose_refinement import Poses
-from resmfn.reconstruction.refinement import Branch
-from resmfn.reconstruction.state import PHASES, RunState
+from resmfn.inverse.normal_equations import MapGrid
+from resmfn.reconstruction.phases.refinement import Branch
+from resmfn.reconstruction.poses.pose_refinement import Poses
+from resmfn.reconstruction.run.context import HALVES, FittedNetwork, required
+from resmfn.reconstruction.run.state import PHASES, RunState
 from resmfn.rotations import random_rotations
 
 BOX = 20

@@ -7,8 +7,8 @@ from reconstruction.scenes import PIXEL_SIZE, varied_optics
 from resmfn.core import make_generator
 from resmfn.fourier import half_plane_pixels
 from resmfn.physics import GaussianBlobs, compute_ctf, phase_shift
-from resmfn.reconstruction.contrast import settle_contrast
-from resmfn.reconstruction.observations import Observations
+from resmfn.reconstruction.images.contrast import settle_contrast
+from resmfn.reconstruction.images.observations import Observations
 from resmfn.rotations import random_rotations
 
 BOX = 32

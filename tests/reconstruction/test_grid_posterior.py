@@ -9,9 +9,9 @@ import torch
 from reconstruction.scenes import PIXEL_SIZE, Scene, make_scene, relative_error
 from resmfn.core import make_generator
 from resmfn.physics import phase_shift
-from resmfn.reconstruction import grid_posterior as module
-from resmfn.reconstruction.grid_posterior import GridPosterior, PoseGrid, grid_posterior
-from resmfn.reconstruction.observations import Observations
+from resmfn.reconstruction.images.observations import Observations
+from resmfn.reconstruction.poses import grid_posterior as module
+from resmfn.reconstruction.poses.grid_posterior import GridPosterior, PoseGrid, grid_posterior
 from resmfn.rotations import random_rotations, super_fibonacci
 
 BOX = 16

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from reconstruction.scenes import draw_blobs, make_scene
-from resmfn.reconstruction.hand import flip_hand, inverted
-from resmfn.reconstruction.normal_equations import MapGrid
+from resmfn.inverse.normal_equations import MapGrid
+from resmfn.reconstruction.results.hand import flip_hand, inverted
 
 
 @pytest.mark.parametrize("box_size", [24, 25])

@@ -10,10 +10,11 @@ from reconstruction.scenes import PIXEL_SIZE, varied_optics, write_particle_file
 from resmfn.core import InputError, make_generator
 from resmfn.data import ParticleSet, Table, read_particles, write_star
 from resmfn.fourier import resize_images
-from resmfn.reconstruction import ReconstructionConfig, image_chunks
-from resmfn.reconstruction.image_chunks import read_once
-from resmfn.reconstruction.observations import observe
-from resmfn.reconstruction.working_box import WorkingBox
+from resmfn.reconstruction import ReconstructionConfig
+from resmfn.reconstruction.images import image_chunks
+from resmfn.reconstruction.images.image_chunks import read_once
+from resmfn.reconstruction.images.observations import observe
+from resmfn.reconstruction.images.working_box import WorkingBox
 
 CPU = torch.device("cpu")
 

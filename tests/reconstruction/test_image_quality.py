@@ -5,10 +5,10 @@ import torch
 
 from reconstruction.scenes import make_scene, turned
 from resmfn.core import make_generator
-from resmfn.reconstruction.image_quality import ImageFits, judge_images, probably_good
-from resmfn.reconstruction.normal_equations import MapGrid
-from resmfn.reconstruction.pose_refinement import PoseModel, Poses, refine_poses
-from resmfn.reconstruction.refinement import Branch, insert_images
+from resmfn.inverse.normal_equations import MapGrid
+from resmfn.reconstruction.images.image_quality import ImageFits, judge_images, probably_good
+from resmfn.reconstruction.phases.refinement import Branch, insert_images
+from resmfn.reconstruction.poses.pose_refinement import PoseModel, Poses, refine_poses
 from resmfn.rotations import exp_so3
 
 

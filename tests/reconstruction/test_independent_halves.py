@@ -11,13 +11,14 @@ from reconstruction.scenes import PIXEL_SIZE, stored_images, turned, write_parti
 from resmfn.core import make_generator
 from resmfn.data import read_particles, write_map, write_particles
 from resmfn.fourier import soft_sphere
-from resmfn.reconstruction import coarse, rounds
-from resmfn.reconstruction.coarse import enter_first_phase
-from resmfn.reconstruction.context import HALVES
-from resmfn.reconstruction.pose_refinement import Poses
+from resmfn.reconstruction.phases import focus as coarse
+from resmfn.reconstruction.phases import rounds
+from resmfn.reconstruction.phases.focus import enter_first_phase
+from resmfn.reconstruction.phases.rounds import RECHECK_ROUND, halves_step, validate_step
+from resmfn.reconstruction.poses.pose_refinement import Poses
 from resmfn.reconstruction.reconstruct import STEPS
-from resmfn.reconstruction.rounds import RECHECK_ROUND, halves_step, validate_step
-from resmfn.reconstruction.state import RunState
+from resmfn.reconstruction.run.context import HALVES
+from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from reconstruction.scenes import draw_blobs
 from resmfn.core import make_generator
 from resmfn.fourier import radius_grid, soft_sphere
 from resmfn.physics import GaussianBlobs
-from resmfn.reconstruction.masks import shape_mask
+from resmfn.reconstruction.maps.masks import shape_mask
 
 BOX, PIXEL = 32, 3.0
 

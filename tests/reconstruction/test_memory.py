@@ -7,21 +7,17 @@ import torch
 
 from reconstruction.scenes import make_scene, write_particle_files
 from resmfn.core import InputError, make_generator
+from resmfn.core.chunked_work import ChunkedWork
 from resmfn.core.progress import ProgressEvent
+from resmfn.inverse import normal_equations
+from resmfn.inverse.normal_equations import MapGrid
 from resmfn.physics import GaussianBlobs
-from resmfn.reconstruction import (
-    ReconstructionConfig,
-    grid_posterior,
-    normal_equations,
-    pose_refinement,
-    reconstruct,
-    rounds,
-)
-from resmfn.reconstruction.grid_posterior import PoseGrid
-from resmfn.reconstruction.memory import ChunkedWork
-from resmfn.reconstruction.normal_equations import MapGrid
-from resmfn.reconstruction.pose_refinement import PoseModel, Poses, refine_poses
-from resmfn.reconstruction.refinement import Branch, insert_images
+from resmfn.reconstruction import ReconstructionConfig, reconstruct
+from resmfn.reconstruction.phases import rounds
+from resmfn.reconstruction.phases.refinement import Branch, insert_images
+from resmfn.reconstruction.poses import grid_posterior, pose_refinement
+from resmfn.reconstruction.poses.grid_posterior import PoseGrid
+from resmfn.reconstruction.poses.pose_refinement import PoseModel, Poses, refine_poses
 from resmfn.rotations import random_rotations, super_fibonacci
 
 N = 30

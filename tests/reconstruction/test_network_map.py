@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from reconstruction.scenes import make_scene, relative_error
 from resmfn.core import make_generator
 from resmfn.fourier import resize_map, soft_sphere
+from resmfn.inverse.normal_equations import MapGrid, NormalEquations
 from resmfn.networks import BandSchedule
-from resmfn.reconstruction.network_map import COARSEST_BAND, NetworkMap, n_scales_for
-from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
-from resmfn.reconstruction.refinement import Branch, insert_images
+from resmfn.reconstruction.maps.network_map import COARSEST_BAND, NetworkMap, n_scales_for
+from resmfn.reconstruction.phases.refinement import Branch, insert_images
 
 BOX = 18
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ from reconstruction.scenes import Scene, draw_blobs, make_scene, relative_error
 from resmfn.core import make_generator
 from resmfn.evaluation import fourier_shell_correlation
 from resmfn.fourier import half_plane_pixels, low_pass, resize_map, soft_sphere
-from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations, SliceSums
-from resmfn.reconstruction.refinement import Branch, fsc_prior, insert_images
+from resmfn.inverse.normal_equations import MapGrid, NormalEquations, SliceSums
+from resmfn.reconstruction.phases.refinement import Branch, fsc_prior, insert_images
 from resmfn.rotations import random_rotations, super_fibonacci
 
 SLICE_ERROR = 0.025

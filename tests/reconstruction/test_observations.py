@@ -11,8 +11,8 @@ from resmfn.core import InputError, make_generator
 from resmfn.data import read_particles
 from resmfn.fourier import half_plane_pixels, radius_grid, soft_sphere
 from resmfn.physics import compute_ctf
-from resmfn.reconstruction import image_chunks
-from resmfn.reconstruction.observations import Observations, observe
+from resmfn.reconstruction.images import image_chunks
+from resmfn.reconstruction.images.observations import Observations, observe
 
 BOX = 32
 CPU = torch.device("cpu")

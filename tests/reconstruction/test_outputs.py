@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from resmfn.reconstruction.outputs import AGREEMENT, _verdict, _warnings
+from resmfn.reconstruction.results.outputs import AGREEMENT, _verdict, _warnings
 
 FOUND = {"is_structure": True}
 NOTHING = {"is_structure": False, "n_images": 500, "gain": 0.0002, "gain_error": 0.0001}

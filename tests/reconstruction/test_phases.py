@@ -13,12 +13,14 @@ from resmfn.core import make_generator
 from resmfn.data import read_map, write_map
 from resmfn.evaluation import align_poses
 from resmfn.fourier import fftn_centered, low_pass, resize_map, shell_average
-from resmfn.reconstruction import ReconstructionConfig, coarse, reconstruct, rounds
-from resmfn.reconstruction.coarse import enter_first_phase
-from resmfn.reconstruction.network_map import NetworkMap
+from resmfn.reconstruction import ReconstructionConfig, reconstruct
+from resmfn.reconstruction.maps.network_map import NetworkMap
+from resmfn.reconstruction.phases import focus as coarse
+from resmfn.reconstruction.phases import rounds
+from resmfn.reconstruction.phases.annealing import SearchResult
+from resmfn.reconstruction.phases.focus import enter_first_phase
+from resmfn.reconstruction.phases.refinement import RoundReport
 from resmfn.reconstruction.reconstruct import STEPS
-from resmfn.reconstruction.refinement import RoundReport
-from resmfn.reconstruction.search import SearchResult
 
 # --- where a run begins, and how it goes on ----------------------------------------------------------
 

@@ -7,11 +7,11 @@ import torch
 
 from reconstruction.scenes import PIXEL_SIZE, Scene, make_scene, turned
 from resmfn.core import make_generator
+from resmfn.inverse.normal_equations import MapGrid
 from resmfn.physics import phase_shift, trilinear
-from resmfn.reconstruction import pose_refinement as module
-from resmfn.reconstruction.normal_equations import MapGrid
-from resmfn.reconstruction.observations import Observations
-from resmfn.reconstruction.pose_refinement import PoseModel, Poses, refine_poses
+from resmfn.reconstruction.images.observations import Observations
+from resmfn.reconstruction.poses import pose_refinement as module
+from resmfn.reconstruction.poses.pose_refinement import PoseModel, Poses, refine_poses
 from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
 
 DOUBLE = torch.float64

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from reconstruction.scenes import make_scene, relative_error, turned
 from resmfn.core import make_generator
 from resmfn.fourier import low_pass, resize_map
-from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
-from resmfn.reconstruction.pose_refinement import Poses
-from resmfn.reconstruction.refinement import (
+from resmfn.inverse.normal_equations import MapGrid, NormalEquations
+from resmfn.reconstruction.phases.refinement import (
     LEAST_SSNR,
     Branch,
     RoundPlan,
@@ -21,6 +20,7 @@ from resmfn.reconstruction.refinement import (
     next_radius,
     resized,
 )
+from resmfn.reconstruction.poses.pose_refinement import Poses
 from resmfn.rotations import geodesic_degrees
 
 BOX = 24

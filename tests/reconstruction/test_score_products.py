@@ -8,8 +8,8 @@ import torch
 from reconstruction.scenes import make_scene
 from resmfn.core import make_generator
 from resmfn.core.errors import ShapeError
-from resmfn.reconstruction.grid_posterior import PoseGrid, grid_posterior
-from resmfn.reconstruction.score_products import SliceProducts, rounded_to_tf32
+from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
+from resmfn.reconstruction.poses.score_products import SliceProducts, rounded_to_tf32
 from resmfn.rotations import super_fibonacci
 
 SNR = 0.1

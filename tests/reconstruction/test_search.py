@@ -10,9 +10,9 @@ from reconstruction.scenes import PIXEL_SIZE, Scene, make_scene
 from resmfn.core import make_generator
 from resmfn.evaluation import align_poses
 from resmfn.fourier import low_pass, resize_map, soft_sphere
-from resmfn.reconstruction import search as module
-from resmfn.reconstruction.normal_equations import MapGrid
-from resmfn.reconstruction.search import (
+from resmfn.inverse.normal_equations import MapGrid
+from resmfn.reconstruction.phases import annealing as module
+from resmfn.reconstruction.phases.annealing import (
     SearchResult,
     SearchSpace,
     SearchStage,

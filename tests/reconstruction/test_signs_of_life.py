@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from resmfn.data.progress_file import PROGRESS, ProgressFile
-from resmfn.data.run_folder import RunFolder
-from resmfn.reconstruction import ProgressEvent, ReconstructionConfig, signs_of_life
-from resmfn.reconstruction.signs_of_life import PREVIEW, PROVENANCE
+from resmfn.data.runs.progress_file import PROGRESS, ProgressFile
+from resmfn.data.runs.run_folder import RunFolder
+from resmfn.reconstruction import ProgressEvent, ReconstructionConfig
+from resmfn.reconstruction.run import progress_files as signs_of_life
+from resmfn.reconstruction.run.progress_files import PREVIEW, PROVENANCE
 
 
 @pytest.fixture

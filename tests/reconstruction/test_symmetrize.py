@@ -5,11 +5,11 @@ import torch
 
 from reconstruction.scenes import draw_blobs, make_scene, relative_error
 from resmfn.core import make_generator
+from resmfn.inverse.normal_equations import MapGrid, NormalEquations
 from resmfn.physics import GaussianBlobs
-from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
-from resmfn.reconstruction.pose_refinement import Poses
-from resmfn.reconstruction.refinement import Branch, insert_images
-from resmfn.reconstruction.symmetrize import symmetrized
+from resmfn.reconstruction.maps.symmetrize import symmetrized
+from resmfn.reconstruction.phases.refinement import Branch, insert_images
+from resmfn.reconstruction.poses.pose_refinement import Poses
 from resmfn.rotations import point_group, random_rotations
 
 

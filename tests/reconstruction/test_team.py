@@ -17,10 +17,10 @@ from reconstruction import team_run
 from reconstruction.scenes import PIXEL_SIZE, stored_images, write_particle_files
 from reconstruction.test_resume import ENVIRONMENT
 from resmfn.core import make_generator
+from resmfn.core.processes import Team
 from resmfn.data import read_particles
 from resmfn.physics import GaussianBlobs
-from resmfn.reconstruction.observations import Observations
-from resmfn.reconstruction.team import Team
+from resmfn.reconstruction.images.observations import Observations
 from resmfn.rotations import geodesic_degrees, random_rotations
 
 BOX, N = 16, 61

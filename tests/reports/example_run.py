@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from resmfn.data import Table, write_map, write_star
-from resmfn.data.star import format_cells
+from resmfn.data.star.tables import format_cells
 from resmfn.evaluation import fsc_csv_text, half_map_resolution, validate_halves
 from resmfn.fourier import radius_grid, soft_sphere
 from resmfn.physics.phantoms import GaussianBlobs

@@ -9,8 +9,8 @@ import torch
 from reports.example_run import make_fit
 from resmfn.core import InputError
 from resmfn.data import write_map
-from resmfn.reports import fit_report
-from resmfn.reports.fit_report import read_fields
+from resmfn.reports.fitted import fit_report
+from resmfn.reports.fitted.fit_report import read_fields
 from resmfn.reports.report import report
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from resmfn.core import InputError
-from resmfn.data.images import read_image, write_image
-from resmfn.data.spectra import ScaleSpectra, read_spectra, write_spectra
-from resmfn.reports.fits import draw_fits
+from resmfn.data.pictures.files import read_image, write_image
+from resmfn.data.runs.spectra import ScaleSpectra, read_spectra, write_spectra
+from resmfn.reports.fitted.fits import draw_fits
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 
 from resmfn.core import InputError
 from resmfn.data import read_map, read_particles, read_star, write_map
-from resmfn.data.published import read_published
+from resmfn.data.particles.published import read_published
 from resmfn.physics import FourierSliceProjector, ImageFormation
 from resmfn.simulation.config import SimulationConfig
 from resmfn.simulation.particles import simulate

@@ -24,7 +24,7 @@ def report_on(run: Callable[[Config, Listener], FitResult], config: Config, *, f
         result = run(config, show)
     drawn = ""
     if figures:
-        from resmfn.reports.fits import draw_fits
+        from resmfn.reports.fitted.fits import draw_fits
 
         drawn = f", {draw_fits(result.run)} figures"
     print(

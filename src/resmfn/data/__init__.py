@@ -1,13 +1,13 @@
 """Files and what they hold: maps, image stacks, particle tables, molecular models."""
 
-from resmfn.data.conversion import convert_particles
-from resmfn.data.fsc_xml import write_fsc_xml
-from resmfn.data.inspection import Inspection, inspect_particles
-from resmfn.data.map_inspection import MapInspection, inspect_map
-from resmfn.data.maps import DensityMap, StoredMap, is_map_file, read_map, read_stored_map, write_map
-from resmfn.data.mrc import ImageStackWriter, StackInfo, read_stack_images, read_stack_info
-from resmfn.data.particles import ParticleSet, check_images, read_particles, write_particles
-from resmfn.data.star import Table, read_star, write_star
+from resmfn.data.mrc.map_inspection import MapInspection, inspect_map
+from resmfn.data.mrc.maps import DensityMap, StoredMap, is_map_file, read_map, read_stored_map, write_map
+from resmfn.data.mrc.stacks import ImageStackWriter, StackInfo, read_stack_images, read_stack_info
+from resmfn.data.particles.conversion import convert_particles
+from resmfn.data.particles.inspection import Inspection, inspect_particles
+from resmfn.data.particles.particle_set import ParticleSet, check_images, read_particles, write_particles
+from resmfn.data.runs.fsc_xml import write_fsc_xml
+from resmfn.data.star.tables import Table, read_star, write_star
 
 __all__ = [
     "DensityMap",

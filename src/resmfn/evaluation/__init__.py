@@ -1,5 +1,14 @@
 """Numbers that say how good a reconstruction is: tensors in, records out; no files and no figures."""
 
+from resmfn.evaluation.alignment.map_alignment import MapAlignment, align_maps, apply_alignment
+from resmfn.evaluation.alignment.pose_error import (
+    PoseAlignment,
+    PoseErrors,
+    ShiftErrors,
+    align_poses,
+    aligned_poses,
+    shift_error,
+)
 from resmfn.evaluation.directional import DirectionalFsc, directional_fsc
 from resmfn.evaluation.fsc import (
     FscCurve,
@@ -11,15 +20,6 @@ from resmfn.evaluation.fsc import (
 from resmfn.evaluation.halfmaps import HalfMapResult, half_map_resolution
 from resmfn.evaluation.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
 from resmfn.evaluation.local_resolution import local_resolution
-from resmfn.evaluation.map_alignment import MapAlignment, align_maps, apply_alignment
-from resmfn.evaluation.pose_error import (
-    PoseAlignment,
-    PoseErrors,
-    ShiftErrors,
-    align_poses,
-    aligned_poses,
-    shift_error,
-)
 from resmfn.evaluation.sharpening import GuinierFit, fit_guinier, fsc_weight, sharpen
 from resmfn.evaluation.summary import (
     Evaluation,

@@ -13,9 +13,16 @@ import torch
 from torch import Tensor
 
 from resmfn.core.errors import ResmfnError
+from resmfn.evaluation.alignment.map_alignment import MapAlignment, align_maps, apply_alignment
+from resmfn.evaluation.alignment.pose_error import (
+    PoseAlignment,
+    PoseErrors,
+    ShiftErrors,
+    align_poses,
+    aligned_poses,
+    shift_error,
+)
 from resmfn.evaluation.fsc import FscCurve, fourier_shell_correlation
-from resmfn.evaluation.map_alignment import MapAlignment, align_maps, apply_alignment
-from resmfn.evaluation.pose_error import PoseAlignment, PoseErrors, ShiftErrors, align_poses, aligned_poses, shift_error
 from resmfn.evaluation.views import ViewCoverage, view_coverage
 from resmfn.fourier.grids import radius_grid
 from resmfn.fourier.masks import soft_sphere

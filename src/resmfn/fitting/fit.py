@@ -13,11 +13,11 @@ import torch
 from resmfn.core import choose_device, spawn
 from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.data import read_map
-from resmfn.data.event_log import EventLog
-from resmfn.data.image_sets import read_image_set
-from resmfn.data.images import file_stem
-from resmfn.data.progress_file import ProgressFile
-from resmfn.data.run_folder import RunFolder
+from resmfn.data.pictures.files import file_stem
+from resmfn.data.pictures.image_sets import read_image_set
+from resmfn.data.runs.event_log import EventLog
+from resmfn.data.runs.progress_file import ProgressFile
+from resmfn.data.runs.run_folder import RunFolder
 from resmfn.fitting.config import FitConfig, ImageFitConfig, VolumeFitConfig
 from resmfn.fitting.measures import Measures, measure, scale_values
 from resmfn.fitting.network_stack import NetworkStack

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resmfn.core.errors import InputError
-from resmfn.data.spectra import ScaleSpectra
+from resmfn.data.runs.spectra import ScaleSpectra
 from resmfn.evaluation import mean_squared_error, peak_signal_to_noise, structural_similarity
 from resmfn.fitting.field import evaluate_scales
 from resmfn.fitting.samples import FitTarget, GridSamples

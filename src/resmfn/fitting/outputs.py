@@ -9,8 +9,8 @@ from statistics import fmean, stdev
 from torch import Tensor
 
 from resmfn.data import write_map
-from resmfn.data.images import write_image
-from resmfn.data.spectra import write_spectra
+from resmfn.data.pictures.files import write_image
+from resmfn.data.runs.spectra import write_spectra
 from resmfn.fitting.field import FittedField, save_field, with_affine_output
 from resmfn.fitting.measures import Measures, scale_spectra
 from resmfn.fitting.samples import FitTarget

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from resmfn.core import InputError, choose_device
 from resmfn.data import write_map
-from resmfn.data.images import write_image
+from resmfn.data.pictures.files import write_image
 from resmfn.fitting.field import FittedField, load_field
 
 _SUFFIXES = {"image": (".png",), "volume": (".mrc", ".map")}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from resmfn.core.errors import InputError
 from resmfn.data import DensityMap
-from resmfn.data.images import NamedImage, lanczos_resize
+from resmfn.data.pictures.files import NamedImage, lanczos_resize
 from resmfn.fitting.config import LEAST_SIDE
 from resmfn.fourier import resize_map
 from resmfn.networks import box_coordinates

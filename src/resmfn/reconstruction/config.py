@@ -12,7 +12,7 @@ from resmfn.rotations import point_group
 if TYPE_CHECKING:
     import torch
 
-    from resmfn.reconstruction.score_products import ScorePrecision
+    from resmfn.reconstruction.poses.score_products import ScorePrecision
 
 PoseSource = Literal["unknown", "from-input", "fixed"]
 Contrast = Literal["auto", "white", "black"]

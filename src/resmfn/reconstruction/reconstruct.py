@@ -12,26 +12,26 @@ from tempfile import TemporaryDirectory
 import torch
 
 from resmfn.core import InputError, StoppedError, choose_device
+from resmfn.core.chunked_work import refusing_when_out_of_memory
 from resmfn.core.device import limit_gpu_memory
+from resmfn.core.processes import Team, team_of_environment
 from resmfn.core.progress import ProgressEvent
 from resmfn.data import ParticleSet, read_particles
-from resmfn.data.progress_file import ProgressFile
-from resmfn.data.run_folder import CONFIG, RunFolder
-from resmfn.reconstruction.bookkeeping import Clock, Teller, save
-from resmfn.reconstruction.coarse import enter_first_phase, focus_step, search_step
+from resmfn.data.runs.progress_file import ProgressFile
+from resmfn.data.runs.run_folder import CONFIG, RunFolder
 from resmfn.reconstruction.config import ReconstructionConfig
-from resmfn.reconstruction.context import RunContext
-from resmfn.reconstruction.contrast import settle_contrast
-from resmfn.reconstruction.control import control_step
-from resmfn.reconstruction.memory import refusing_when_out_of_memory
-from resmfn.reconstruction.network_map import default_width
-from resmfn.reconstruction.observations import observe
-from resmfn.reconstruction.outputs import write_results
-from resmfn.reconstruction.rounds import halves_step, joint_step, validate_step
-from resmfn.reconstruction.signs_of_life import write_preview, write_provenance
-from resmfn.reconstruction.state import RunState
-from resmfn.reconstruction.team import Team, team_of_environment
-from resmfn.reconstruction.working_box import WorkingBox
+from resmfn.reconstruction.images.contrast import settle_contrast
+from resmfn.reconstruction.images.observations import observe
+from resmfn.reconstruction.images.working_box import WorkingBox
+from resmfn.reconstruction.maps.network_map import default_width
+from resmfn.reconstruction.phases.control import control_step
+from resmfn.reconstruction.phases.focus import enter_first_phase, focus_step, search_step
+from resmfn.reconstruction.phases.rounds import halves_step, joint_step, validate_step
+from resmfn.reconstruction.results.outputs import write_results
+from resmfn.reconstruction.run.bookkeeping import Clock, Teller, save
+from resmfn.reconstruction.run.context import RunContext
+from resmfn.reconstruction.run.progress_files import write_preview, write_provenance
+from resmfn.reconstruction.run.state import RunState
 
 STEPS: dict[str, Callable[[RunContext], None]] = {
     "search": search_step,

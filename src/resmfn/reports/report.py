@@ -10,7 +10,7 @@ from typing import Any
 
 from resmfn.core import InputError, atomic_write
 from resmfn.reports.findings import Finding, find, measure_views
-from resmfn.reports.fit_report import build_fit_page, is_fit
+from resmfn.reports.fitted.fit_report import build_fit_page, is_fit
 from resmfn.reports.html.figure_sections import (
     examples_section,
     fsc_section,

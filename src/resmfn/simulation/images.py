@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from resmfn.data.maps import DensityMap
+from resmfn.data.mrc.maps import DensityMap
 from resmfn.physics import FourierSliceProjector, ImageFormation, Optics
 
 Progress = Callable[[int, int], None]  #: called with the images done and the images in all

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from resmfn.core import InputError
-from resmfn.data.maps import DensityMap, read_map
-from resmfn.data.mrc import ImageStackWriter
-from resmfn.data.particles import ParticleSet, read_particles, write_particles
-from resmfn.data.star import PARTICLE_COLUMN
+from resmfn.data.mrc.maps import DensityMap, read_map
+from resmfn.data.mrc.stacks import ImageStackWriter
+from resmfn.data.particles.particle_set import ParticleSet, read_particles, write_particles
+from resmfn.data.star.tables import PARTICLE_COLUMN
 from resmfn.simulation.images import Progress, clean_images, is_constant
 
 _SAME = 0.01  # relative difference of pixel sizes that is rounding

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from resmfn.core import InputError
-from resmfn.data.maps import DensityMap, read_stored_map
 from resmfn.data.models import BUILT_IN_MOLECULES, density_from_model, is_model
-from resmfn.data.published import VOLUME_FILE
+from resmfn.data.mrc.maps import DensityMap, read_stored_map
+from resmfn.data.particles.published import VOLUME_FILE
 from resmfn.fourier import resize_map
 from resmfn.simulation.images import is_constant
 

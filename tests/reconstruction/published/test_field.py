@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from resmfn.core import make_generator
+from resmfn.inverse.normal_equations import MapGrid, NormalEquations, SliceSums
 from resmfn.networks import VARIANTS
-from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations, SliceSums
 from resmfn.reconstruction.published.config import PublishedSettings
 from resmfn.reconstruction.published.field import PublishedField
 from resmfn.rotations import random_rotations

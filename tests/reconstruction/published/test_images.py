@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from resmfn.core import InputError
-from resmfn.data.published import STACK_FILE
+from resmfn.data.particles.published import STACK_FILE
 from resmfn.reconstruction.published.images import read_images
 
 CPU = torch.device("cpu")

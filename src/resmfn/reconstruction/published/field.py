@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from resmfn.inverse.normal_equations import MapGrid, NormalEquations
 from resmfn.networks import (
     MultiplicativeFilterNetwork,
     NetworkConfig,
@@ -17,7 +18,6 @@ from resmfn.networks import (
 )
 from resmfn.networks.factories import Variant, build_network, variant
 from resmfn.networks.series import pad_centered
-from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations
 from resmfn.reconstruction.published.config import PublishedSettings
 
 HEAD_SCALE = 0.02

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from resmfn.core.random import spawn
-from resmfn.reconstruction.normal_equations import MapGrid, NormalEquations, SliceSums
+from resmfn.inverse.normal_equations import MapGrid, NormalEquations, SliceSums
 from resmfn.reconstruction.published.config import PublishedConfig
 from resmfn.reconstruction.published.field import PublishedField
 from resmfn.reconstruction.published.images import ImageView, PublishedImages

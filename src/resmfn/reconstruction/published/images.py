@@ -10,7 +10,7 @@ from torch import Tensor
 
 from resmfn.core.errors import InputError
 from resmfn.data import read_map
-from resmfn.data.published import STACK_FILE, VOLUME_FILE, PublishedData, read_published
+from resmfn.data.particles.published import STACK_FILE, VOLUME_FILE, PublishedData, read_published
 from resmfn.fourier import half_plane_from_images, half_plane_pixels
 from resmfn.physics import Optics, compute_ctf
 from resmfn.reconstruction.published.config import PublishedConfig

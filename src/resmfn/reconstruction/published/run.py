@@ -10,10 +10,9 @@ import torch
 
 from resmfn.core import choose_device
 from resmfn.core.progress import Listener, ProgressEvent
-from resmfn.data.event_log import EventLog
-from resmfn.data.run_folder import RunFolder
+from resmfn.data.runs.event_log import EventLog
+from resmfn.data.runs.run_folder import RunFolder
 from resmfn.evaluation import align_poses
-from resmfn.reconstruction.bookkeeping import Clock, Teller, save
 from resmfn.reconstruction.published.config import PublishedConfig
 from resmfn.reconstruction.published.fitting import PublishedFit
 from resmfn.reconstruction.published.images import PublishedImages, read_images
@@ -24,7 +23,8 @@ from resmfn.reconstruction.published.outputs import (
     write_true_poses,
 )
 from resmfn.reconstruction.published.state import PublishedState
-from resmfn.reconstruction.signs_of_life import write_provenance
+from resmfn.reconstruction.run.bookkeeping import Clock, Teller, save
+from resmfn.reconstruction.run.progress_files import write_provenance
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""cryoSPARC's files: records of particles, in both containers."""

@@ -1,0 +1,1 @@
+"""MRC and CCP4 files: headers, image stacks and maps."""

@@ -1,0 +1,1 @@
+"""Particle sets: read from any format, located, inspected, converted and written."""

@@ -1,0 +1,134 @@
+"""Particle sets from one file format into another, with every row, column and pose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from resmfn.core import InputError
+from resmfn.data.mrc.stacks import ImageStackWriter
+from resmfn.data.npy import NPY_MAGIC
+from resmfn.data.particles.particle_set import ParticleSet, read_particles, write_particles
+from resmfn.data.particles.published import write_published
+from resmfn.data.star.tables import PARTICLE_COLUMN, Table, quote
+
+_BATCH = 500
+_TABLE_SUFFIXES = (".star", ".cs")
+
+
+def convert_particles(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    datadir: str | os.PathLike[str] | None = None,
+    strip_prefix: str | None = None,
+    allow_outside: bool = False,
+    passthrough: str | os.PathLike[str] | None = None,
+    pixel_size: float | None = None,
+) -> tuple[ParticleSet, list[Path]]:
+    """Read particles of one format and write them in another.
+
+    Images stay where they are, and names of them as they came, but for two cases: a folder in the published layout
+    holds its images, so they are written into it; and out of such a folder they go into an .mrcs stack beside ``out``,
+    because no other program reads them as .npy.
+
+    Parameters
+    ----------
+    source
+        A STAR file, a ``.cs`` file, an image stack or a folder in the published layout.
+    out
+        A path that ends in ``.star`` or ``.cs``; any other is a folder for the published layout.
+    datadir, strip_prefix, allow_outside, passthrough, pixel_size
+        As :func:`resmfn.data.read_particles` takes them.
+
+    Returns
+    -------
+    ParticleSet
+        What was read.
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    InputError
+        The particles cannot be read, or the format cannot hold what they say.
+    """
+    source, out = Path(source), Path(out)
+    into_folder = out.suffix not in _TABLE_SUFFIXES
+    names_npy = source.is_dir()
+    particles = read_particles(
+        source,
+        datadir,
+        with_images=into_folder or names_npy,
+        pixel_size=pixel_size,
+        strip_prefix=strip_prefix,
+        allow_outside=allow_outside,
+        passthrough=passthrough,
+    )
+    if pixel_size is not None:
+        particles = _with_pixel_size(particles, pixel_size)
+    if into_folder:
+        return particles, _write_folder(out, particles)
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: the folder {out.parent} does not exist; create it first")
+    written = [out]
+    if names_npy or _holds_npy(particles):
+        stack = out.with_suffix(".mrcs")
+        _write_stack(stack, particles)
+        particles, written = _renamed(particles, stack), [stack, out]
+    write_particles(out, particles)
+    return particles, written
+
+
+def _with_pixel_size(particles: ParticleSet, pixel_size: float) -> ParticleSet:
+    """Return the particles with their tables saying this pixel size, where they say one already or else anew."""
+    column, optics = "rlnImagePixelSize", particles.optics_table
+    if optics is None or particles.groups is None:
+        return particles.with_columns({column: [float(pixel_size)] * len(particles)})
+    changed = optics.with_columns({column: [f"{pixel_size:.6f}"] * len(optics)})
+    return replace(particles, tables={**particles.tables, "optics": changed})
+
+
+def _holds_npy(particles: ParticleSet) -> bool:
+    if particles.images is None:
+        return False
+    with particles.images.stacks[0].open("rb") as file:
+        return file.read(len(NPY_MAGIC)) == NPY_MAGIC
+
+
+def _batches(particles: ParticleSet) -> Iterator[Tensor]:
+    for start in range(0, len(particles), _BATCH):
+        yield particles.read_images(slice(start, start + _BATCH))
+
+
+def _write_stack(path: Path, particles: ParticleSet) -> None:
+    with ImageStackWriter(path, len(particles), particles.box_size, particles.pixel_size) as stack:
+        for batch in _batches(particles):
+            stack.write(batch)
+
+
+def _renamed(particles: ParticleSet, stack: Path) -> ParticleSet:
+    """Return the particles with their images named in this stack, in order."""
+    cells = [quote(f"{number:06d}@{stack.name}") for number in range(1, len(particles) + 1)]
+    columns = {PARTICLE_COLUMN: cells, **{k: v for k, v in particles.table.columns.items() if k != PARTICLE_COLUMN}}
+    table = Table(columns, version=particles.table.version)
+    return replace(particles, tables={**particles.tables, particles.block: table}, images=None, records=None)
+
+
+def _write_folder(folder: Path, particles: ParticleSet) -> list[Path]:
+    """Write the published layout, which knows poses and CTF but no shifts."""
+    rotations, shifts = particles.require_poses()
+    if bool((shifts.abs() > 1e-3).any()):
+        raise InputError(
+            f"{particles.path}: the published layout has no place for shifts, and these particles have some; write "
+            ".star or .cs, or take rlnOriginX/YAngst out if the images are to be used as they lie"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: exists and is no folder; a name that ends in .star or .cs makes such a file")
+    write_published(folder, _batches(particles), torch.as_tensor(rotations), particles.optics)
+    return [folder]

@@ -1,0 +1,222 @@
+"""Particle sets as cryoSPARC records, with every column they have; and records as further columns of a STAR file.
+
+The fields that cryoSPARC needs are made from poses, optics and image names. What it has no field for is kept: a STAR
+column ``rlnNAME`` as the field ``rln/NAME``, a field ``group/name`` as the STAR column ``cs/group/name``, with
+``[i]`` for the i-th of several numbers. So there and back again nothing is lost, and rows stay in their order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from resmfn.core import InputError, atomic_write
+from resmfn.data.cryosparc.records import (
+    OPTICS_FIELDS,
+    PARTICLE_FIELDS,
+    POSE_GROUP,
+    RELION_GROUP,
+    column_text,
+    records_of,
+)
+from resmfn.data.particles.locations import split_names
+from resmfn.data.star.metadata import ANGLE_COLUMNS, ORIGIN_COLUMNS, parse_numbers
+from resmfn.data.star.tables import PARTICLE_COLUMN, Table
+from resmfn.rotations.exponential import log_so3
+
+if TYPE_CHECKING:
+    from resmfn.data.particles.particle_set import ParticleSet
+
+CS_GROUP = "cs/"
+_INDEXED = re.compile(r"(.+)\[(\d+(?:,\d+)*)\]")
+_WHOLE = re.compile(r"[+-]?\d{1,20}")
+#: Columns that the fields of images, CTF and poses say in full.
+_MADE_ANEW = {PARTICLE_COLUMN, *PARTICLE_FIELDS, *OPTICS_FIELDS, *ANGLE_COLUMNS, *ORIGIN_COLUMNS, "rlnRandomSubset"} | {
+    "rlnImageSize",
+    "rlnImageDimensionality",
+    "rlnOpticsGroup",
+}
+#: Fields that cryoSPARC expects beside those that have a column, and what stands in them when nothing is known.
+_NEUTRAL: dict[str, tuple[str, tuple[int, ...], float]] = {
+    "blob/import_sig": ("<u8", (), 0),
+    "ctf/scale": ("<f4", (), 1),
+    "ctf/scale_const": ("<f4", (), 0),
+    "ctf/shift_A": ("<f4", (2,), 0),
+    "ctf/tilt_A": ("<f4", (2,), 0),
+    "ctf/trefoil_A": ("<f4", (2,), 0),
+    "ctf/tetra_A": ("<f4", (4,), 0),
+    "ctf/anisomag": ("<f4", (4,), 0),
+}
+
+
+def write_cs(path: Path, particles: ParticleSet) -> None:
+    """Write particles as a ``.cs`` file (a numpy array of records), whole or not at all."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what single precision cannot hold becomes infinite
+        records = particle_records(particles)
+    with atomic_write(path) as temporary, temporary.open("wb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that many or foreign field names need the format of NumPy 1.17
+        np.lib.format.write_array(file, records, allow_pickle=False)
+
+
+def particle_records(particles: ParticleSet) -> np.ndarray:
+    """Return the records (n,) of particles: those they were read with, brought up to date, or new ones."""
+    fields = _restored(particles.table)
+    if particles.records is not None:
+        fields |= {name: particles.records[name] for name in particles.records.dtype.names or ()}
+    n = len(particles)
+    made: dict[str, np.ndarray] = {}
+    if "uid" not in fields:
+        made["uid"] = np.array([_uid(row, cell) for row, cell in enumerate(_names(particles))], dtype="<u8")
+    if PARTICLE_COLUMN in particles.table and "blob/path" not in fields:
+        made |= _image_fields(particles)
+    made |= _ctf_fields(particles, fields)
+    made |= _pose_fields(particles)
+    for name, (kind, shape, value) in _NEUTRAL.items():
+        if name not in fields and (name.startswith("blob/") or particles.optics is not None):
+            made[name] = np.full((n, *shape), value, dtype=kind)
+    ordered = {"uid": made.pop("uid", fields.get("uid", np.zeros(0)))}
+    return records_of({**ordered, **fields, **made, **_kept_columns(particles)})
+
+
+def _names(particles: ParticleSet) -> Sequence[str]:
+    table = particles.table
+    return table.text(PARTICLE_COLUMN) if PARTICLE_COLUMN in table else [""] * len(table)
+
+
+def _uid(row: int, name: str) -> int:
+    """Return a number for a particle that is the same whenever the same file is converted."""
+    digest = hashlib.blake2b(f"{row} {name}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _image_fields(particles: ParticleSet) -> dict[str, np.ndarray]:
+    numbers, stack_of, first_row = split_names(particles.path, _names(particles))
+    wrong = (numbers < 1) | (numbers > 2**32)
+    if wrong.any():
+        raise InputError(f"{particles.path}: row {wrong.argmax() + 1}: there is no image {numbers[wrong.argmax()]}")
+    stacks = np.array([name.encode("utf-8", "surrogateescape") for name in first_row])
+    fields = {
+        "blob/path": stacks[stack_of],
+        "blob/idx": (numbers - 1).astype("<u4"),
+        "blob/sign": np.ones(len(numbers), dtype="<f4"),
+    }
+    if particles.box_sizes is not None:
+        fields["blob/shape"] = np.repeat(particles.box_sizes[:, None], 2, axis=1).astype("<u4")
+    if particles.pixel_sizes is not None:
+        fields["blob/psize_A"] = particles.pixel_sizes.astype("<f4")
+    return fields
+
+
+def _ctf_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    optics = particles.optics
+    if optics is None:
+        return {}
+    values = {
+        "ctf/accel_kv": optics.voltage,
+        "ctf/cs_mm": optics.spherical_aberration,
+        "ctf/amp_contrast": optics.amplitude_contrast,
+        "ctf/df1_A": optics.defocus_u,
+        "ctf/df2_A": optics.defocus_v,
+        "ctf/df_angle_rad": optics.defocus_angle.deg2rad(),
+        "ctf/phase_shift_rad": optics.phase_shift.deg2rad(),
+        "ctf/bfactor": optics.b_factor,
+    }
+    fields = {name: value.cpu().numpy().astype("<f4") for name, value in values.items()}
+    n, in_groups = len(particles), "rlnOpticsGroup" in particles.table
+    if "ctf/type" not in known:
+        fields["ctf/type"] = np.full(n, b"imported", dtype="S8")
+    if "ctf/exp_group_id" not in known:
+        numbers = _typed(particles.table.text("rlnOpticsGroup"), single=False) if in_groups else np.ones(n, "<u4")
+        rows = np.zeros(n) if particles.groups is None else particles.groups
+        fields["ctf/exp_group_id"] = (numbers if numbers.dtype == "<u4" else rows + 1).astype("<u4")
+    return fields
+
+
+def _pose_fields(particles: ParticleSet) -> dict[str, np.ndarray]:
+    if particles.rotations is None:
+        return {}
+    if particles.pixel_sizes is None:
+        raise InputError(
+            f"{particles.path}: cryoSPARC's shifts are in pixels, but the pixel size is missing; give --pixel-size"
+        )
+    rotations, shifts = particles.require_poses()
+    pixel_sizes = particles.pixel_sizes[:, None]
+    fields = {
+        f"{POSE_GROUP}/pose": log_so3(rotations.cpu().double().mT).numpy().astype("<f4"),
+        f"{POSE_GROUP}/shift": (shifts.cpu().double().numpy() / pixel_sizes).astype("<f4"),
+        f"{POSE_GROUP}/psize_A": particles.pixel_sizes.astype("<f4"),
+    }
+    if "rlnRandomSubset" in particles.table:
+        halves = parse_numbers(particles.table["rlnRandomSubset"], "rlnRandomSubset", particles.path)
+        fields[f"{POSE_GROUP}/split"] = np.clip(halves - 1, 0, 1).astype("<u4")
+    return fields
+
+
+def _kept_columns(particles: ParticleSet) -> dict[str, np.ndarray]:
+    """Return the columns that no field says, those of the optics table once for each particle."""
+    kept: dict[str, np.ndarray] = {}
+    optics, groups = particles.optics_table, particles.groups
+    tables: list[tuple[Table, np.ndarray | None]] = [(particles.table, None)]
+    if optics is not None and groups is not None and particles.records is None:
+        tables.append((optics, groups))
+    for table, rows in tables:
+        for column in table.columns:
+            if column in _MADE_ANEW or column.startswith(CS_GROUP):
+                continue
+            values = _typed(table.text(column), single=False)
+            kept.setdefault(RELION_GROUP + column.removeprefix("rln"), values if rows is None else values[rows])
+    return kept
+
+
+def _typed(texts: Sequence[str], *, single: bool) -> np.ndarray:
+    """Return texts as whole numbers, as real numbers, or as bytes: the first that all of them are."""
+    if all(map(_WHOLE.fullmatch, texts)):
+        numbers = [int(text) for text in texts]
+        lowest, highest = min(numbers, default=0), max(numbers, default=0)
+        for kind in ("<u4", "<u8", "<i8"):
+            if np.iinfo(kind).min <= lowest and highest <= np.iinfo(kind).max:
+                return np.array(numbers, dtype=kind)
+    try:
+        return np.array(texts, dtype=np.str_).astype("<f4" if single else "<f8")
+    except ValueError:
+        return np.array([text.encode("utf-8", "surrogateescape") for text in texts])
+
+
+def _restored(table: Table) -> dict[str, np.ndarray]:
+    """Return the fields that a STAR file made from records keeps as its columns ``cs/...``."""
+    parts: dict[str, dict[tuple[int, ...], np.ndarray]] = {}
+    for column in table.columns:
+        if column.startswith(CS_GROUP):
+            name, index = column.removeprefix(CS_GROUP), tuple[int, ...]()
+            if found := _INDEXED.fullmatch(name):
+                name, index = found[1], tuple(int(part) for part in found[2].split(","))
+            parts.setdefault(name, {})[index] = _typed(table.text(column), single=True)
+    fields = {}
+    for name, values in parts.items():
+        sides = tuple(max(index[axis] for index in values) + 1 for axis in range(len(next(iter(values)))))
+        if list(values) != list(np.ndindex(sides)):
+            continue  # somebody took a part of it away: it cannot be put together
+        kind = np.result_type(*values.values())
+        fields[name] = np.stack(list(values.values()), axis=1).reshape(len(table), *sides).astype(kind)
+    return fields
+
+
+def star_tables(particles: ParticleSet) -> dict[str, Table]:
+    """Return the tables of a STAR file for particles: as they were read, and the fields of their records besides."""
+    if particles.records is None:
+        return particles.tables
+    columns: dict[str, list[str]] = {}
+    for name in particles.records.dtype.names or ():
+        values = particles.records[name]
+        if name.startswith(RELION_GROUP):
+            continue
+        for index in np.ndindex(values.shape[1:]):
+            mark = f"[{','.join(map(str, index))}]" if index else ""
+            columns[f"{CS_GROUP}{name}{mark}"] = column_text(values[(slice(None), *index)])
+    return {**particles.tables, particles.block: particles.table.with_columns(columns)}

@@ -1,0 +1,170 @@
+"""What a particle set is, before hours are spent on it: a short record, made from metadata and a few images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from resmfn.core import ResmfnError
+from resmfn.data.particles.particle_set import ParticleSet
+from resmfn.fourier import half_plane_from_images, half_plane_pixels
+from resmfn.physics import CLEAR, FIRST_SHELLS, compute_ctf, vote_certainty, whiteness
+
+_MOST_LISTED = 20
+# Fitted by hand to benchmarks/results/accuracy.jsonl (2,000 images of box 64 to 72 on a CPU: 0.6 to 0.85 GiB, 90 to
+# 370 CPU seconds): what a start costs, and what each image adds.
+_BASE_BYTES, _BYTES_PER_PIXEL = 500 * 2**20, 16
+_SECONDS_PER_PIXEL = 2.5e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What was found. Lengths in Å, sizes in pixels, memory in bytes, time in CPU seconds."""
+
+    path: str
+    n_images: int
+    n_stacks: int | None  #: None where stacks were not opened
+    box_sizes: list[int]  #: every one that occurs; empty where the file does not say
+    pixel_sizes: list[float]  #: every one that occurs; empty where the file does not say
+    optics_groups: list[dict[str, float]]  #: voltage (kV), spherical_aberration (mm), amplitude_contrast, n_images
+    defocus_range: tuple[float, float] | None  #: least and greatest mean defocus, None for images without CTF
+    has_poses: bool
+    has_shifts: bool
+    stated_sign: int | None  #: +1 where the file says that the molecule is white, -1 dark, None where nothing is said
+    measured_sign: int | None  #: the same from the images; None where they do not tell
+    share_white: float | None  #: of the good images looked at, those in which it looks white
+    n_sampled: int  #: images looked at
+    bad_images: list[dict[str, Any]] = field(default_factory=list)  #: row (from 1), fault
+    n_bad: int = 0  #: of those looked at
+    working_box: tuple[int, float] | None = None  #: side, and Å per pixel, that a reconstruction would work in
+    memory_bytes: float | None = None  #: estimate for a reconstruction in it
+    cpu_seconds: float | None = None  #: likewise
+    would_fail: list[str] = field(default_factory=list)  #: why a reconstruction would refuse them
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as plain values, for JSON."""
+        return asdict(self)
+
+
+def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: int | None = None) -> Inspection:
+    """Look at a particle set, and at some of its images where they were opened.
+
+    Parameters
+    ----------
+    particles
+        As :func:`resmfn.data.read_particles` returns them.
+    n_samples
+        How many images to read, evenly over the set.
+    box_size
+        Of the reconstruction that memory and time are estimated for; by default the images'.
+    """
+    particles = particles.in_common_frame()
+    n = len(particles)
+    boxes = [] if particles.box_sizes is None else np.unique(particles.box_sizes).tolist()
+    pixels = [] if particles.pixel_sizes is None else np.unique(particles.pixel_sizes.round(6)).tolist()
+    bad: list[tuple[int, str]] = []
+    white = np.zeros(0, dtype=bool)
+    rows = np.zeros(0, dtype=np.int64)
+    if particles.images is not None:
+        rows = np.unique(np.linspace(0, n - 1, min(n, n_samples)).round().astype(np.int64))
+        bad, white = _look_at_images(particles, rows)
+    certainty = vote_certainty(float(white.mean()), len(white)) if len(white) else 0.0
+    box, faults = _working_box(particles, box_size)
+    work = None if box is None else n * float(box[0]) ** 2
+    return Inspection(
+        path=str(particles.path),
+        n_images=n,
+        n_stacks=None if particles.images is None else len(particles.images.stacks),
+        box_sizes=boxes,
+        pixel_sizes=pixels,
+        optics_groups=_optics_groups(particles),
+        defocus_range=_defocus_range(particles),
+        has_poses=particles.rotations is not None,
+        has_shifts=particles.shifts is not None and bool(particles.shifts.any()),
+        stated_sign=particles.stated_sign,
+        measured_sign=int(np.sign(certainty)) if abs(certainty) > CLEAR else None,
+        share_white=float(white.mean()) if len(white) else None,
+        n_sampled=len(rows),
+        bad_images=[{"row": row + 1, "fault": fault} for row, fault in bad[:_MOST_LISTED]],
+        n_bad=len(bad),
+        working_box=box,
+        memory_bytes=None if work is None else _BASE_BYTES + work * _BYTES_PER_PIXEL,
+        cpu_seconds=None if work is None else work * _SECONDS_PER_PIXEL,
+        would_fail=faults + _faults_of_images(particles, bad),
+    )
+
+
+def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tuple[int, str]], np.ndarray]:
+    """Return the bad rows with their faults, and of each good image whether it looks white."""
+    images = particles.images
+    if images is None:
+        raise ResmfnError(f"{particles.path}: its images were not opened; read the file with them")
+    bad: list[tuple[int, str]] = []
+    white = []
+    for row in rows.tolist():
+        image = images.read(np.array([row]))
+        if not np.isfinite(image).all():
+            bad.append((row, "holds NaN or infinite values"))
+        elif image.min() == image.max():
+            bad.append((row, "is constant"))
+        else:
+            white.append(_looks_white(particles, row, torch.from_numpy(image)))
+    return bad, np.array(white, dtype=bool)
+
+
+def _looks_white(particles: ParticleSet, row: int, image: torch.Tensor) -> bool:
+    if particles.frame is not None and particles.pixel_sizes is not None:
+        image = particles.frame.bring(image, float(particles.pixel_sizes[row]))
+    pixels = half_plane_pixels(min(FIRST_SHELLS, (particles.box_size - 1) // 2), radius_min=0.5)
+    values = half_plane_from_images(image, pixels)
+    ctf = torch.ones(values.shape)
+    if particles.optics is not None:
+        frequencies = pixels.float() / (particles.box_size * particles.pixel_size)
+        ctf = compute_ctf(particles.optics.select(slice(row, row + 1)), frequencies).float()
+    return bool(whiteness(values, ctf, pixels.float().norm(dim=1)) > 0)
+
+
+def _optics_groups(particles: ParticleSet) -> list[dict[str, float]]:
+    optics = particles.optics
+    if optics is None:
+        return []
+    names = ("voltage", "spherical_aberration", "amplitude_contrast")
+    values = np.stack([getattr(optics, name).double().numpy().round(6) for name in names], axis=1)
+    pixels = np.zeros(len(particles)) if particles.pixel_sizes is None else particles.pixel_sizes.round(6)
+    groups = np.zeros(len(particles)) if particles.groups is None else particles.groups
+    distinct, counts = np.unique(np.column_stack([groups, values, pixels]), axis=0, return_counts=True)
+    return [
+        dict(zip((*names, "pixel_size", "n_images"), (*row[1:].tolist(), int(count)), strict=True))
+        for row, count in zip(distinct, counts.tolist(), strict=True)
+    ]
+
+
+def _defocus_range(particles: ParticleSet) -> tuple[float, float] | None:
+    if particles.optics is None:
+        return None
+    mean = (particles.optics.defocus_u + particles.optics.defocus_v) / 2
+    return float(mean.min()), float(mean.max())
+
+
+def _working_box(particles: ParticleSet, wanted: int | None) -> tuple[tuple[int, float] | None, list[str]]:
+    """Return the box of a reconstruction with its pixel size, None if not known, and why it would be refused."""
+    try:
+        pixel_size = particles.pixel_size
+        if particles.box_sizes is None:  # it is read from the images
+            return None, []
+        size = wanted or particles.box_size
+        return (size, particles.pixel_size_in(size) if wanted else pixel_size), []
+    except ResmfnError as error:
+        return None, [str(error)]
+
+
+def _faults_of_images(particles: ParticleSet, bad: list[tuple[int, str]]) -> list[str]:
+    """Return what a reconstruction would refuse the images for, in the words that it would use."""
+    if not bad:
+        return []
+    row, fault = bad[0]
+    others = f" (and {len(bad) - 1} others of those looked at)" if len(bad) > 1 else ""
+    return [f"{particles.path}: row {row + 1}: the image {fault}{others}; take it out, or repair it"]

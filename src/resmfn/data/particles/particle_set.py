@@ -1,0 +1,367 @@
+"""A set of particle images: what its file says of them, and the images when they are asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resmfn.core import InputError
+from resmfn.data.cryosparc.records import stated_sign
+from resmfn.data.particles.common_frame import CommonFrame
+from resmfn.data.particles.cryosparc_writer import star_tables, write_cs
+from resmfn.data.particles.image_folders import ImageFolders
+from resmfn.data.particles.locations import ImageLocations, locate_images
+from resmfn.data.particles.sources import read_source
+from resmfn.data.star.metadata import (
+    ORIGIN_COLUMNS,
+    ORIGIN_PIXEL_COLUMNS,
+    find_box_sizes,
+    find_optics,
+    find_pixel_sizes,
+    find_rotations,
+    find_shifts,
+    join_tables,
+    pose_columns,
+    shared_value,
+)
+from resmfn.data.star.tables import PARTICLE_COLUMN, Column, Table, format_cells, write_star
+from resmfn.physics.optics import Optics
+
+_CHECK_BATCH = 1000
+_HEADER_TOLERANCE = 0.01  # relative; headers are often rounded
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParticleSet:
+    """Particles in the tables of a STAR file, whatever file lists them. Made by :func:`read_particles`; unchanging."""
+
+    path: Path  #: the file it was read from
+    tables: dict[str, Table]  #: every block of that file, cells as they came; of other formats, what they say
+    block: str  #: name of the block that lists the particles
+    optics: Optics | None  #: one entry a particle; None where the file has no defocus (images without CTF)
+    rotations: Tensor | None  #: (n, 3, 3) matrices A, or None
+    shifts: Tensor | None  #: (n, 2) rlnOriginX/YAngst in Å, or None
+    groups: np.ndarray | None = None  #: (n,) row of the optics table for each particle, None without such a table
+    pixel_sizes: np.ndarray | None = None  #: (n,) Å per pixel of each image, None where the file does not say
+    box_sizes: np.ndarray | None = None  #: (n,) pixels along each side, None where the file does not say
+    records: np.ndarray | None = field(default=None, repr=False)  #: (n,) every field of a cryoSPARC file
+    images: ImageLocations | None = field(default=None, repr=False)  #: None if read without images
+    dtype: torch.dtype = torch.float32  #: of optics, rotations and shifts
+    frame: CommonFrame | None = None  #: what images are brought to as they are read; None leaves them as stored
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def table(self) -> Table:
+        """The table of the particles."""
+        return self.tables[self.block]
+
+    @property
+    def optics_table(self) -> Table | None:
+        """The table of the optics groups; RELION 3.0 files have none."""
+        return self.tables.get("optics")
+
+    @property
+    def stated_pixel_size(self) -> float | None:
+        """Å per pixel, None where the file does not say it; an InputError where optics groups differ."""
+        return None if self.pixel_sizes is None else shared_value(self.path, "pixel size", self.pixel_sizes)
+
+    @property
+    def stated_box_size(self) -> int | None:
+        """Pixels along each side of an image, None where the file does not say it; an InputError where they differ."""
+        return None if self.box_sizes is None else round(shared_value(self.path, "rlnImageSize", self.box_sizes))
+
+    @property
+    def stated_sign(self) -> int | None:
+        """+1 where the file says that the molecule is white, -1 where it says dark, None where it does not say."""
+        return None if self.records is None else stated_sign(self.records)
+
+    @property
+    def pixel_size(self) -> float:
+        """Å per pixel of what :meth:`read_images` gives."""
+        if self.frame is not None:
+            return self.frame.pixel_size
+        pixel_size = self.stated_pixel_size
+        if pixel_size is None:
+            raise InputError(
+                f"{self.path}: the pixel size is missing (no rlnImagePixelSize, nor rlnDetectorPixelSize with "
+                "rlnMagnification); add it to the file, or give --pixel-size"
+            )
+        return pixel_size
+
+    @property
+    def box_size(self) -> int:
+        """Pixels along each side of what :meth:`read_images` gives."""
+        if self.frame is not None:
+            return self.frame.box_size
+        box_size = self.stated_box_size
+        if box_size is None:
+            raise InputError(f"{self.path}: the image size is missing (no rlnImageSize); add it to the file")
+        return box_size
+
+    def in_common_frame(self) -> ParticleSet:
+        """Return the particles so that their images are read at one box and pixel size, where optics groups differ.
+
+        Tables, poses (in Å) and optics stay as they are.
+        """
+        if self.box_sizes is None or self.pixel_sizes is None:
+            return self
+        return replace(self, frame=CommonFrame.of(self.box_sizes, self.pixel_sizes))
+
+    def pixel_size_in(self, box_size: int) -> float:
+        """Return Å per pixel of the images, cropped in Fourier space to a box; an InputError if it is a larger one."""
+        if box_size > self.box_size:
+            raise InputError(
+                f"--box-size must be at most the images' box of {self.box_size} pixels, got {box_size}; "
+                "larger ones show no more"
+            )
+        return self.pixel_size * self.box_size / box_size
+
+    def read_images(self, index: slice | Tensor) -> Tensor:
+        """Read some images from disk.
+
+        Parameters
+        ----------
+        index
+            A slice, or (m,) row numbers counted from 0 in any order, or an (n,) mask.
+
+        Returns
+        -------
+        Tensor
+            (m, box_size, box_size) float32, grey values as stored, resampled where the set has a common frame.
+
+        Raises
+        ------
+        InputError
+            One of the images is constant, or holds NaN or infinite values; the message names its row.
+        """
+        images = self._opened_images()
+        rows = np.arange(len(self))[index if isinstance(index, slice) else index.cpu().numpy()]
+        if self.frame is None:
+            _ = self.box_size  # one for all
+            return self._read_alike(rows)
+        pixels = torch.empty(len(rows), self.frame.box_size, self.frame.box_size)
+        sampling = np.stack((images.box_sizes, np.asarray(self.pixel_sizes)), axis=1)[rows]
+        for box_and_pixel in np.unique(sampling, axis=0):
+            here = (sampling == box_and_pixel).all(axis=1)
+            pixels[torch.from_numpy(here)] = self.frame.bring(self._read_alike(rows[here]), float(box_and_pixel[1]))
+        return pixels
+
+    def _read_alike(self, rows: np.ndarray) -> Tensor:
+        """Return images (m, N, N) of one box size as they are stored."""
+        pixels = torch.from_numpy(self._opened_images().read(rows))
+        self._require_signal(pixels, rows)
+        return pixels
+
+    def distinct_images(self) -> tuple[Tensor, Tensor]:
+        """Return what is needed to read each image once, although several rows may show it.
+
+        Returns
+        -------
+        tuple
+            (m,) a row of each image, images in the order in which they are stored; (n,) which of these each row shows.
+        """
+        images = self._opened_images()
+        place = np.stack((images.stack_of, images.position))
+        _, rows, image_of = np.unique(place, axis=1, return_index=True, return_inverse=True)
+        return torch.from_numpy(rows), torch.from_numpy(image_of.reshape(-1))
+
+    def _opened_images(self) -> ImageLocations:
+        if self.images is None:
+            raise InputError(f"{self.path}: its images were not opened; read the file with them")
+        return self.images
+
+    def _require_signal(self, pixels: Tensor, rows: np.ndarray) -> None:
+        if not len(rows):
+            return
+        flat = pixels.flatten(1)
+        lowest, highest = flat.aminmax(dim=1)  # NaN if any pixel is
+        bad = ~(torch.isfinite(highest - lowest) & (highest > lowest))
+        if not bad.any():
+            return
+        first = int(bad.nonzero()[0])
+        finite = bool(torch.isfinite(flat[first]).all())
+        fault = "is constant" if finite else "holds NaN or infinite values"
+        row = int(rows[first])
+        name = self.table.text(PARTICLE_COLUMN)[row]
+        raise InputError(f"{self.path}: row {row + 1}: the image {name} {fault}; take the row out, or repair the image")
+
+    def require_poses(self) -> tuple[Tensor, Tensor]:
+        """Return rotations (n, 3, 3) and shifts (n, 2); no origins means no shifts, no angles are an error."""
+        if self.rotations is None:
+            raise InputError(
+                f"{self.path}: poses are needed, but rlnAngleRot, rlnAngleTilt or rlnAnglePsi is missing; "
+                "give a file with poses"
+            )
+        return self.rotations, self.rotations.new_zeros(len(self), 2) if self.shifts is None else self.shifts
+
+    def with_columns(self, columns: Mapping[str, Column]) -> ParticleSet:
+        """Return the particles with columns of the table replaced where they stand, or appended.
+
+        Numbers become text with 6 decimals, integers without. ``optics``, ``rotations`` and ``shifts`` are
+        read anew from the changed table.
+
+        Parameters
+        ----------
+        columns
+            Name without underscore -> one value a particle.
+        """
+        table = self.table.with_columns({name: format_cells(values) for name, values in columns.items()})
+        tables = {**self.tables, self.block: table}
+        metadata = join_tables(self.path, tables, needs_images=self.images is not None)
+        return replace(
+            self,
+            tables=tables,
+            optics=find_optics(metadata, self.dtype),
+            rotations=find_rotations(metadata, self.dtype),
+            shifts=find_shifts(metadata, self.pixel_sizes, self.dtype),
+        )
+
+    def with_poses(self, rotation: Tensor, shift: Tensor) -> ParticleSet:
+        """Return the particles with other poses: rotations A (n, 3, 3) and shifts (n, 2) in Å.
+
+        Where the file has RELION 3.0's origins in pixels, they are brought in line.
+        """
+        columns: dict[str, Column] = dict(pose_columns(rotation, shift))
+        for pixels, angstroms in zip(ORIGIN_PIXEL_COLUMNS, ORIGIN_COLUMNS, strict=True):
+            if pixels in self.table:
+                columns[pixels] = torch.as_tensor(columns[angstroms]) / self._pixels_of_origins()
+        return self.with_columns(columns)
+
+    def _pixels_of_origins(self) -> Tensor:
+        return torch.from_numpy(np.full(len(self), self.pixel_size) if self.pixel_sizes is None else self.pixel_sizes)
+
+
+def read_particles(
+    path: str | os.PathLike[str],
+    datadir: str | os.PathLike[str] | None = None,
+    *,
+    with_images: bool = True,
+    pixel_size: float | None = None,
+    dtype: torch.dtype = torch.float32,
+    strip_prefix: str | None = None,
+    allow_outside: bool = False,
+    passthrough: str | os.PathLike[str] | None = None,
+) -> ParticleSet:
+    """Read a particle file and check everything short of the pixels.
+
+    Parameters
+    ----------
+    path
+        A STAR file (RELION 3.0 to 5), a cryoSPARC ``.cs`` file, an image stack, or a folder in the published layout;
+        told by what is in it.
+    datadir
+        Folder that image names start from; by default the file's own folder or one above it.
+    with_images
+        Whether the image stacks must be there; without, only poses and optics are read.
+    pixel_size
+        Å per pixel, in place of what the file and the stacks say.
+    dtype
+        Of optics, rotations and shifts.
+    strip_prefix
+        Taken away from the front of image names that begin with it.
+    allow_outside
+        Whether image names may lead out of the folder that they start from.
+    passthrough
+        Of a ``.cs`` file: the one that has the fields it lacks [by default found beside it].
+
+    Returns
+    -------
+    ParticleSet
+        The particles; images are read when :meth:`ParticleSet.read_images` is called.
+
+    Raises
+    ------
+    InputError
+        The file is malformed; a stack is missing, truncated or too short; box or pixel sizes are missing or
+        contradict one another. The message names file and row.
+    """
+    path = Path(path)
+    source = read_source(path, None if passthrough is None else Path(passthrough))
+    metadata = join_tables(path, source.tables, needs_images=with_images)
+    stated = find_pixel_sizes(metadata) if pixel_size is None else np.full(len(metadata), float(pixel_size))
+    box_sizes = find_box_sizes(metadata)
+    images = None
+    if with_images:
+        folders = ImageFolders(
+            source=source.anchor,
+            datadir=None if datadir is None else Path(datadir),
+            strip_prefix=strip_prefix,
+            allow_outside=allow_outside,
+        )
+        images = locate_images(metadata.tables[metadata.block].text(PARTICLE_COLUMN), folders)
+        _require_agreement(path, images, box_sizes, stated, trusts_headers=pixel_size is not None)
+        box_sizes = images.box_sizes
+    particles = ParticleSet(
+        path=path,
+        tables=source.tables,
+        block=metadata.block,
+        groups=metadata.groups,
+        pixel_sizes=stated,
+        box_sizes=box_sizes,
+        records=source.records,
+        images=images,
+        optics=find_optics(metadata, dtype),
+        rotations=find_rotations(metadata, dtype),
+        shifts=find_shifts(metadata, stated, dtype),
+        dtype=dtype,
+    )
+    if with_images and stated is None:
+        _ = particles.pixel_size  # must be known, now rather than an hour later
+    return particles
+
+
+def write_particles(path: str | os.PathLike[str], particles: ParticleSet) -> None:
+    """Write the particles with every row and column they were read with, in their order.
+
+    A path that ends in ``.cs`` becomes cryoSPARC records; any other a STAR file, the particle table last.
+    """
+    path = Path(path)
+    if path.suffix == ".cs":
+        write_cs(path, particles)
+    else:
+        write_star(path, star_tables(particles))
+
+
+def check_images(particles: ParticleSet) -> None:
+    """Read every image once, and raise InputError at the first that is constant or not finite."""
+    for start in range(0, len(particles), _CHECK_BATCH):
+        particles.read_images(slice(start, start + _CHECK_BATCH))
+
+
+def _require_agreement(
+    path: Path,
+    images: ImageLocations,
+    box_sizes: np.ndarray | None,
+    pixel_sizes: np.ndarray | None,
+    *,
+    trusts_headers: bool,
+) -> None:
+    """Compare the box and pixel size that the file states of each image with those of its stack."""
+    stored = images.box_sizes
+    if box_sizes is not None and (box_sizes != stored).any():
+        row = int((box_sizes != stored).argmax())
+        raise InputError(
+            f"{path}: row {row + 1}: rlnImageSize says {box_sizes[row]} pixels, but the images of "
+            f"{images.stacks[images.stack_of[row]]} have {stored[row]}; correct rlnImageSize, or point to the "
+            "right stack"
+        )
+    if pixel_sizes is None or trusts_headers:
+        return
+    # 0 and 1 are what programs write when they do not know.
+    told = np.array([info.pixel_size if info.pixel_size not in (None, 1.0) else np.nan for info in images.infos])
+    headers = told[images.stack_of]
+    wrong = np.abs(headers - pixel_sizes) > _HEADER_TOLERANCE * pixel_sizes
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"{path}: the pixel size is {pixel_sizes[row]:g} Å there, but {headers[row]:g} Å in the header of "
+            f"{images.stacks[images.stack_of[row]]}; correct the wrong one, or give --pixel-size"
+        )

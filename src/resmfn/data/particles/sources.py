@@ -1,0 +1,140 @@
+"""What a particle file holds, told by its first bytes and not by its name, and read into tables.
+
+Read: STAR files, cryoSPARC's records, image stacks alone, folders in the published layout. Refused, and named: pickles
+(cryoDRGN's pose.pkl and ctf.pkl), which run code when they are loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from resmfn.core import InputError
+from resmfn.data.cryosparc.csdat import CSDAT_MAGIC
+from resmfn.data.cryosparc.records import read_records, tables_from_records
+from resmfn.data.mrc.header import read_header
+from resmfn.data.mrc.stacks import read_stack_info
+from resmfn.data.npy import NPY_MAGIC
+from resmfn.data.particles.published import POSES_FILE, STACK_FILE, VOLUME_FILE, read_published
+from resmfn.data.star.metadata import pose_columns
+from resmfn.data.star.tables import PARTICLE_COLUMN, Table, format_cells, quote, read_star
+
+_VERSION = "30001"  # of RELION's STAR files, 3.1 and later
+_PARTICLE_OPTICS = {
+    "rlnDefocusU": "defocus_u",
+    "rlnDefocusV": "defocus_v",
+    "rlnDefocusAngle": "defocus_angle",
+    "rlnPhaseShift": "phase_shift",
+}
+_GROUP_OPTICS = {
+    "rlnVoltage": "voltage",
+    "rlnSphericalAberration": "spherical_aberration",
+    "rlnAmplitudeContrast": "amplitude_contrast",
+}
+_STACK_SUFFIXES = {".mrc", ".mrcs", ".st", ".map"}
+_LONGEST_STAR = 4 * 2**30  # bytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """The tables of a particle file, and what they were made from."""
+
+    tables: dict[str, Table]
+    anchor: Path  #: the file whose folder image names start from
+    records: np.ndarray | None = None  #: (n,) cryoSPARC's, every field
+
+
+def read_source(path: Path, passthrough: Path | None = None) -> Source:
+    """Read a particle file of any kind into tables.
+
+    Parameters
+    ----------
+    path
+        A STAR file, a ``.cs`` file, an image stack, or a folder in the published layout.
+    passthrough
+        For a ``.cs`` file, the file that has the fields it lacks.
+    """
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise InputError(f"{path}: does not exist; check the name")
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.startswith((NPY_MAGIC, CSDAT_MAGIC)):
+        records = read_records(path, passthrough)
+        if not len(records):
+            raise InputError(f"{path}: the file has no particles")
+        return Source(tables_from_records(path, records), path, records)
+    if passthrough is not None:
+        raise InputError(f"{path}: --passthrough belongs to a cryoSPARC .cs file, which this is not")
+    if start.startswith(b"\x80") and not start.startswith(b"\x80\x00"):
+        raise InputError(
+            f"{path}: a Python pickle, which is never loaded, because it can run code; instead of cryoDRGN's pose.pkl "
+            "and ctf.pkl, give the STAR or .cs file they were made from, or make one with `cryodrgn_utils write_star`"
+        )
+    if b"\0" in start:
+        return _read_stack(path)
+    if path.stat().st_size > _LONGEST_STAR:
+        raise InputError(f"{path}: too long for a STAR file ({path.stat().st_size} bytes)")
+    return Source(read_star(path), path)
+
+
+def _read_stack(path: Path) -> Source:
+    """Return a table of the images of a stack, which says nothing else of them."""
+    try:
+        info = read_stack_info(path)
+    except InputError as error:
+        if path.suffix in _STACK_SUFFIXES:
+            raise
+        raise InputError(
+            f"{path}: not a particle file: neither STAR, nor cryoSPARC, nor an image stack; check the name"
+        ) from error
+    columns = {PARTICLE_COLUMN: [quote(f"{number:06d}@{path.name}") for number in range(1, info.n_images + 1)]}
+    if info.pixel_size not in (None, 1.0):  # 1 is what programs write when they do not know
+        columns["rlnImagePixelSize"] = [f"{info.pixel_size:.6f}"] * info.n_images
+    return Source({"particles": Table(columns, version=_VERSION)}, path)
+
+
+def _read_folder(folder: Path) -> Source:
+    """Return the tables that say what a folder in the published layout holds."""
+    if not (folder / STACK_FILE).is_file() or not (folder / POSES_FILE).is_file():
+        inside = next((name for name in ("particles.star",) if (folder / name).is_file()), None)
+        advice = f"give {folder / inside}" if inside else f"one in the published layout has {STACK_FILE}, {POSES_FILE}"
+        raise InputError(f"{folder}: a folder without particles that can be read; {advice}")
+    data = read_published(folder)
+    n = len(data.rotations)
+    columns = {PARTICLE_COLUMN: [f"{number:06d}@{STACK_FILE}" for number in range(1, n + 1)]}
+    columns |= {name: format_cells(cells) for name, cells in pose_columns(data.rotations, torch.zeros(n, 2)).items()}
+    pixel_size = _volume_pixel_size(folder)
+    shared: dict[str, np.ndarray] = {} if pixel_size is None else {"rlnImagePixelSize": np.full(n, pixel_size)}
+    if data.optics is not None:
+        columns |= {name: format_cells(getattr(data.optics, field)) for name, field in _PARTICLE_OPTICS.items()}
+        shared |= {name: getattr(data.optics, field).numpy() for name, field in _GROUP_OPTICS.items()}
+    optics, group = _group(shared, n)
+    optics |= {"rlnImageSize": [str(data.images.shape[-1])] * len(optics["rlnOpticsGroup"])}
+    optics |= {"rlnImageDimensionality": ["2"] * len(optics["rlnOpticsGroup"])}
+    columns["rlnOpticsGroup"] = group
+    tables = {"optics": Table(optics, version=_VERSION), "particles": Table(columns, version=_VERSION)}
+    return Source(tables, folder / STACK_FILE)
+
+
+def _group(shared: dict[str, np.ndarray], n: int) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the columns of an optics table of the distinct values, and the group of each of n particles."""
+    distinct, group = np.unique(np.stack([np.zeros(n), *shared.values()], axis=1), axis=0, return_inverse=True)
+    numbers = [str(number + 1) for number in range(len(distinct))]
+    columns = {"rlnOpticsGroup": numbers, "rlnOpticsGroupName": [f"opticsGroup{number}" for number in numbers]}
+    columns |= {name: [f"{value:.7g}" for value in distinct[:, i].tolist()] for i, name in enumerate(shared, start=1)}
+    return columns, [str(number + 1) for number in group.reshape(-1).tolist()]
+
+
+def _volume_pixel_size(folder: Path) -> float | None:
+    """Return Å per voxel of volume.mrc in the folder or beside it, or None."""
+    for place in (folder, folder.absolute().parent):
+        volume = place / VOLUME_FILE
+        if volume.is_file():
+            with volume.open("rb") as file:
+                return read_header(volume, file).voxel_size[0] or None
+    return None

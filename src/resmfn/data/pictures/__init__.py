@@ -1,0 +1,1 @@
+"""Photographs and other two-dimensional images, for fitting."""

@@ -1,0 +1,1 @@
+"""STAR files: tables of text, and what RELION's columns mean."""

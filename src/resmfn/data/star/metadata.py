@@ -1,0 +1,263 @@
+"""What the tables of a RELION particle file say: optics, poses, sampling.
+
+Both layouts are read: RELION 3.1 and later (a table ``data_optics``, joined by rlnOpticsGroup) and 3.0 (everything in
+the particle table; origins in pixels; the pixel size from magnification and detector).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resmfn.core import InputError
+from resmfn.data.star.kinds import describe_tables, require_single_particles
+from resmfn.data.star.tables import PARTICLE_COLUMN, Table, unquote
+from resmfn.physics.optics import Optics
+from resmfn.rotations.convert import euler_from_matrix, matrix_from_euler
+
+OPTICS_BLOCK = "optics"
+ANGLE_COLUMNS = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+ORIGIN_COLUMNS = ("rlnOriginXAngst", "rlnOriginYAngst")
+ORIGIN_PIXEL_COLUMNS = ("rlnOriginX", "rlnOriginY")
+_SAME = 1e-4  # relative difference that is rounding
+_LARGEST_BOX = 1_000_000
+
+#: Field of Optics -> its column, and its value where the column is absent (None: the column must be there).
+_OPTICS_COLUMNS: dict[str, tuple[str, float | None]] = {
+    "defocus_u": ("rlnDefocusU", None),
+    "defocus_v": ("rlnDefocusV", None),
+    "defocus_angle": ("rlnDefocusAngle", None),
+    "phase_shift": ("rlnPhaseShift", 0.0),
+    "b_factor": ("rlnCtfBfactor", 0.0),
+    "voltage": ("rlnVoltage", None),
+    "spherical_aberration": ("rlnSphericalAberration", None),
+    "amplitude_contrast": ("rlnAmplitudeContrast", None),
+}
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The particle table and the optics table of one file, read as one table."""
+
+    path: Path
+    tables: Mapping[str, Table]
+    block: str  #: which of the tables has the particles
+    groups: np.ndarray | None  #: (n,) row of the optics table for each particle, or None without such a table
+
+    def __len__(self) -> int:
+        return len(self.tables[self.block])
+
+    def __contains__(self, column: object) -> bool:
+        return self._table_with(column) is not None
+
+    def _table_with(self, column: object) -> Table | None:
+        optics = self.tables[OPTICS_BLOCK] if self.groups is not None else Table()
+        return next((table for table in (optics, self.tables[self.block]) if column in table), None)
+
+    def numbers(self, column: str) -> np.ndarray:
+        """Return (n,) float64, one finite number a particle, from whichever table has the column."""
+        table = self._table_with(column)
+        if table is None:
+            raise InputError(f"{self.path}: the column {column} is missing; add it to the file")
+        values = parse_numbers(table[column], column, self.path)
+        return values if table is self.tables[self.block] or self.groups is None else values[self.groups]
+
+
+def join_tables(path: Path, tables: Mapping[str, Table], *, needs_images: bool) -> Metadata:
+    """Find the particle table and, for each of its rows, the row of the optics table.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    tables
+        Its blocks.
+    needs_images
+        Whether the particle table must name images; if not, one with angles will do.
+    """
+    block = _find_particle_block(path, tables, needs_images=needs_images)
+    particles = tables[block]
+    if not len(particles):
+        raise InputError(f"{path}: the table data_{block} has no rows; nothing can be done without particles")
+    if not len(tables.get(OPTICS_BLOCK, ())) or block == OPTICS_BLOCK:
+        return Metadata(path, tables, block, None)
+    return Metadata(path, tables, block, _optics_rows(path, tables[OPTICS_BLOCK], particles))
+
+
+def _find_particle_block(path: Path, tables: Mapping[str, Table], *, needs_images: bool) -> str:
+    for columns in ((PARTICLE_COLUMN,),) if needs_images else ((PARTICLE_COLUMN,), ANGLE_COLUMNS):
+        found = [name for name, table in tables.items() if all(column in table for column in columns)]
+        if "particles" in found or len(found) == 1:
+            block = "particles" if "particles" in found else found[0]
+            require_single_particles(path, tables, block)
+            return block
+        if found:
+            names = ", ".join(f"data_{name}" for name in found)
+            raise InputError(f"{path}: several tables have the column {columns[0]} ({names}); keep one particle table")
+    wanted = PARTICLE_COLUMN if needs_images else f"{PARTICLE_COLUMN} or the three columns of angles"
+    raise InputError(f"{path}: not a particle file but {describe_tables(tables)}: no table has {wanted}")
+
+
+def _optics_rows(path: Path, optics: Table, particles: Table) -> np.ndarray:
+    column = "rlnOpticsGroup"
+    if column not in particles:
+        if len(optics) == 1:
+            return np.zeros(len(particles), dtype=np.int64)
+        raise InputError(f"{path}: {len(optics)} optics groups, but the particles have no column {column}; add it")
+    if column not in optics:
+        raise InputError(f"{path}: the table data_{OPTICS_BLOCK} has no column {column}; add it")
+    row_of = {_group_name(cell): row for row, cell in enumerate(optics[column])}
+    cells = [_group_name(cell) for cell in particles[column]]
+    for row, name in enumerate(cells):
+        if name not in row_of:
+            known = ", ".join(row_of)
+            raise InputError(f"{path}: particle {row + 1} is in optics group {name}, but data_optics has only {known}")
+    return np.array([row_of[name] for name in cells], dtype=np.int64)
+
+
+def _group_name(cell: str) -> str:
+    """Return the number of an optics group in one spelling: some programs write 1.000000."""
+    number = _number_or_nan(unquote(cell))
+    return str(int(number)) if number.is_integer() else unquote(cell)
+
+
+def parse_numbers(cells: Sequence[str], column: str, path: Path) -> np.ndarray:
+    """Return the cells of a column as float64; every one must be a finite number."""
+    try:
+        values = np.array(cells, dtype=np.str_).astype(np.float64)
+    except ValueError:
+        values = np.array([_number_or_nan(unquote(cell)) for cell in cells])
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        row = int(bad[0])
+        raise InputError(f"{path}: row {row + 1}: {column} must be a finite number, got {cells[row]!r}; correct it")
+    return values
+
+
+def _number_or_nan(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def find_pixel_sizes(metadata: Metadata) -> np.ndarray | None:
+    """Return the pixel size (n,) of each particle's image in Å, or None where the file does not say it."""
+    column = next((name for name in ("rlnImagePixelSize", "rlnPixelSize") if name in metadata), None)
+    if column is not None:
+        sizes = metadata.numbers(column)
+    elif "rlnDetectorPixelSize" in metadata and "rlnMagnification" in metadata:
+        column = "rlnDetectorPixelSize / rlnMagnification"
+        # The detector's pixels are in µm (1 µm = 10,000 Å); six digits undo the rounding of the magnification.
+        magnification = metadata.numbers("rlnMagnification")
+        ratio = 1e4 * metadata.numbers("rlnDetectorPixelSize") / np.where(magnification == 0, np.inf, magnification)
+        found, places = np.unique(ratio, return_inverse=True)
+        sizes = np.array([float(f"{value:.6g}") for value in found])[places]
+    else:
+        return None
+    if (sizes <= 0).any():
+        raise InputError(
+            f"{metadata.path}: the pixel size ({column}) must be positive, got {sizes.min():g}; correct it"
+        )
+    return sizes
+
+
+def find_box_sizes(metadata: Metadata) -> np.ndarray | None:
+    """Return the side (n,) of each particle's image in pixels, or None where the file does not say it."""
+    if "rlnImageSize" not in metadata:
+        return None
+    sizes = metadata.numbers("rlnImageSize")
+    if (sizes < 1).any() or (sizes > _LARGEST_BOX).any():
+        raise InputError(f"{metadata.path}: rlnImageSize must be a number of pixels, got {sizes.min():g}; correct it")
+    return np.rint(sizes).astype(np.int64)
+
+
+def shared_value(path: Path, name: str, values: np.ndarray) -> float:
+    """Return the value that all particles have.
+
+    Raises
+    ------
+    InputError
+        They differ; the message names the values.
+    """
+    if np.ptp(values) > _SAME * np.abs(values).max():
+        found = ", ".join(f"{value:g}" for value in np.unique(values)[:5])
+        raise InputError(
+            f"{path}: all particles must have the same {name}, but there are {found}; "
+            "split the file, or rescale the images as reconstruct does by itself"
+        )
+    return float(values[0])
+
+
+def find_optics(metadata: Metadata, dtype: torch.dtype) -> Optics | None:
+    """Return the optics of each particle, or None where no column speaks of defocus: images without CTF."""
+    if not any(column in metadata for column in ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")):
+        return None
+    columns = {}
+    for name, (column, default) in _OPTICS_COLUMNS.items():
+        if default is not None and column not in metadata:
+            values = np.full(len(metadata), default)
+        else:
+            values = metadata.numbers(column)
+        columns[name] = torch.from_numpy(values).to(dtype)
+    if (columns["voltage"] <= 0).any():
+        raise InputError(f"{metadata.path}: rlnVoltage must be positive; give it in kV")
+    contrast = columns["amplitude_contrast"]
+    if ((contrast < 0) | (contrast > 1)).any():
+        raise InputError(f"{metadata.path}: rlnAmplitudeContrast must lie between 0 and 1; correct it")
+    return Optics(**columns)
+
+
+def find_rotations(metadata: Metadata, dtype: torch.dtype) -> Tensor | None:
+    """Return the rotation matrices A (n, 3, 3), or None where an angle is missing (2-D classes have only psi)."""
+    if not all(column in metadata for column in ANGLE_COLUMNS):
+        return None
+    angles = np.stack([metadata.numbers(column) for column in ANGLE_COLUMNS], axis=1)
+    return matrix_from_euler(torch.from_numpy(angles)).to(dtype)
+
+
+def find_shifts(metadata: Metadata, pixel_sizes: np.ndarray | None, dtype: torch.dtype) -> Tensor | None:
+    """Return rlnOriginX/YAngst (n, 2) in Å, or None where the file has no origins.
+
+    RELION 3.0's rlnOriginX/Y are in pixels and need ``pixel_sizes`` (n,).
+    """
+    if any(column in metadata for column in ORIGIN_COLUMNS):
+        columns, unit = ORIGIN_COLUMNS, np.ones(len(metadata))
+    elif any(column in metadata for column in ORIGIN_PIXEL_COLUMNS):
+        if pixel_sizes is None:
+            raise InputError(f"{metadata.path}: rlnOriginX/Y are in pixels, but the pixel size is missing; give it")
+        columns, unit = ORIGIN_PIXEL_COLUMNS, pixel_sizes
+    else:
+        return None
+    origins = np.stack([metadata.numbers(column) for column in columns], axis=1)
+    return torch.from_numpy(origins * unit[:, None]).to(dtype)
+
+
+def defocus_columns(optics: Optics) -> dict[str, Tensor]:
+    """Return the four columns of the optics that RELION keeps for each particle: defocus, its axis, phase shift."""
+    return {
+        "rlnDefocusU": optics.defocus_u,
+        "rlnDefocusV": optics.defocus_v,
+        "rlnDefocusAngle": optics.defocus_angle,
+        "rlnPhaseShift": optics.phase_shift,
+    }
+
+
+def pose_columns(rotation: Tensor, shift: Tensor) -> dict[str, Tensor]:
+    """Return the five columns of a pose: three angles in degrees, two origins in Å.
+
+    Parameters
+    ----------
+    rotation
+        (n, 3, 3) matrices A.
+    shift
+        (n, 2) in Å.
+    """
+    angles = euler_from_matrix(rotation.detach().cpu().double())
+    values = torch.cat([angles, shift.detach().cpu().double()], dim=1)
+    return dict(zip((*ANGLE_COLUMNS, *ORIGIN_COLUMNS), values.unbind(1), strict=True))

@@ -1,0 +1,1 @@
+"""Maps and poses brought onto one another, and what remains between them."""

@@ -1,0 +1,1 @@
+"""Inverse problems with a quadratic objective: operators, normal equations and their solvers."""

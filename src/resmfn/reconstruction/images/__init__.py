@@ -1,0 +1,1 @@
+"""Particle images as the reconstruction sees them: read once, whitened, judged."""

@@ -1,0 +1,252 @@
+"""The images as the reconstruction sees them: whitened Fourier pixels of a half plane, and their CTF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resmfn.core.chunked_work import ChunkedWork, Found
+from resmfn.core.errors import InputError
+from resmfn.core.processes import Team
+from resmfn.data import ParticleSet
+from resmfn.fourier import half_plane_from_images, half_plane_pixels, radius_grid, shell_average, soft_sphere
+from resmfn.fourier.transforms import fft2_centered
+from resmfn.physics import compute_ctf
+from resmfn.reconstruction.images.image_chunks import read_once
+
+_CTF_BATCH = 1000
+_NOISE_SAMPLE = 1000
+_LEAST_CORNER = 0.05
+"""Share of an image that must lie outside the mask for its noise to be measured there."""
+
+
+class Observations:
+    """Fourier pixels of all images, scaled so that each complex pixel's noise has variance 1.
+
+    An image's noise level comes from its corners, the shape of the spectrum from all images together
+    (:meth:`set_noise_power`). A pixel's log-likelihood is ``-|Y - C S|^2`` with S the slice of the map.
+
+    Parameters
+    ----------
+    values, ctf
+        Complex and real ``(n, P)``, pixels by growing radius.
+    pixels
+        int64 ``(P, 2)``: (kx, ky).
+    box_size, pixel_size
+        Pixels; Å per pixel.
+    noise_level
+        ``(n,)``: standard deviation of each image's noise in grey values, divided out of ``values``.
+    team
+        The processes that share the images; ``values`` and ``ctf`` then hold this one's block of them only. Indices
+        mean the images of all.
+    """
+
+    def __init__(
+        self,
+        values: Tensor,
+        ctf: Tensor,
+        pixels: Tensor,
+        *,
+        box_size: int,
+        pixel_size: float,
+        noise_level: Tensor,
+        team: Team | None = None,
+    ) -> None:
+        self._values = values
+        self._ctf = ctf
+        self.pixels = pixels
+        self.box_size = box_size
+        self.pixel_size = pixel_size
+        self.noise_level = noise_level
+        self.team = team or Team()
+        self._block = self.team.share_of(len(noise_level))
+        self.radius = pixels.double().norm(dim=1)
+        self.shell = self.radius.round().long()
+        self.noise_power = torch.ones(box_size // 2 + 1, device=values.device)
+        self.gain = torch.ones(len(noise_level), device=values.device)
+        self.chunked_work = ChunkedWork()
+
+    def __len__(self) -> int:
+        return len(self.noise_level)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pixels are."""
+        return self._values.device
+
+    @property
+    def grey(self) -> float:
+        """Factor from maps in the scale of these pixels to the images' grey values."""
+        return float(self.noise_level.median())
+
+    @property
+    def radius_max(self) -> float:
+        """Largest frequency held, in Fourier pixels."""
+        return float(self.radius[-1])
+
+    def in_chunks(
+        self,
+        what: str,
+        index: Tensor,
+        size: int,
+        work: Callable[[Tensor], Found],
+        *,
+        order: Tensor | None = None,
+    ) -> Iterator[tuple[Tensor, Found]]:
+        """Yield the positions in ``index`` (n,) of the images that this process holds, and what work made of them.
+
+        ``size`` at a time, or fewer where memory runs out: :class:`ChunkedWork`. One after the other, or in an order of
+        the positions (n,).
+        """
+        held = (index >= self._block.start) & (index < self._block.stop)
+        positions = held.nonzero()[:, 0] if order is None else order[held[order]]
+        return self.chunked_work(what, positions, size, work)
+
+    def n_pixels(self, radius: float) -> int:
+        """How many pixels lie within a radius: they come first."""
+        return int((self.radius <= radius + 1e-6).sum())
+
+    def set_noise_power(self, power: Tensor) -> None:
+        """Set the noise variance of a complex pixel in each shell ``(box_size // 2 + 1,)``."""
+        self.noise_power = power.to(self.noise_power)
+
+    def set_gain(self, gain: Tensor) -> None:
+        """Set how strong the signal of each image is (n,), 1 in the mean; it multiplies the CTF."""
+        self.gain = gain.to(self.gain)
+
+    def invert(self) -> None:
+        """Turn black into white, in all images."""
+        self._values.neg_()
+
+    def batch(self, index: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
+        """Return whitened values and CTF ``(m, n_pixels)`` of some images that this process holds."""
+        held = index - self._block.start
+        whiten = self.noise_power[self.shell[:n_pixels]].rsqrt()
+        values, ctf = self._values[held, :n_pixels] * whiten, self._ctf[held, :n_pixels] * whiten
+        return values, ctf * self.gain[index, None]
+
+
+def observe(
+    particles: ParticleSet,
+    *,
+    mask_radius: float,
+    device: torch.device,
+    box_size: int | None = None,
+    team: Team | None = None,
+) -> Observations:
+    """Read every image once, crop it to the working box, and keep its Fourier pixels up to Nyquist.
+
+    Parameters
+    ----------
+    particles
+        Images and optics. Rows that show one image share its reading.
+    mask_radius
+        Pixels of the working box; what is outside is taken for noise.
+    device
+        Where to keep them: 12 bytes a pixel of the half plane, 18 kB an image of 64^2.
+    box_size
+        Side of the working box in pixels, at most that of the images; by default theirs.
+    team
+        The processes that share the images: each reads and keeps its own block.
+    """
+    team = team or Team()
+    size = box_size or particles.box_size
+    pixel_size = particles.pixel_size * particles.box_size / size
+    # Frequency 0 is left out: the mean of the corners was taken off each image.
+    pixels = half_plane_pixels((size - 1) // 2, radius_min=0.5)
+    with team.refusing_together():
+        read = _read(particles, team.share_of(len(particles)), pixels, size, mask_radius, device)
+    team.sum_(read.noise_level, read.noise_power, read.n_sampled)
+    observations = Observations(
+        read.values,
+        _contrast_transfer(particles, team.share_of(len(particles)), pixels.float() / (size * pixel_size), device),
+        pixels.to(device),
+        box_size=size,
+        pixel_size=pixel_size,
+        noise_level=read.noise_level.to(device),
+        team=team,
+    )
+    observations.set_noise_power(read.noise_power / read.n_sampled)
+    return observations
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One process's block of the images, with what its team adds up."""
+
+    values: Tensor
+    """(block, P)."""
+    noise_level: Tensor
+    """(n,): of all images, 0 for those of other processes."""
+    noise_power: Tensor
+    """(shells,): sum over the images sampled."""
+    n_sampled: Tensor
+    """(): how many they are."""
+
+
+def _read(
+    particles: ParticleSet, block: range, pixels: Tensor, size: int, mask_radius: float, device: torch.device
+) -> _Reading:
+    outside = _outside(size, mask_radius)
+    values = torch.empty(len(block), len(pixels), dtype=torch.complex64, device=device)
+    level = torch.zeros(len(particles), device=device)
+    power, n_sampled = torch.zeros(size // 2 + 1, device=device), torch.zeros((), device=device)
+    for chunk in read_once(particles, size, block):
+        noise = chunk.images[:, outside]
+        deviation = noise.std(dim=1)
+        _require_noise(particles, chunk.row, deviation)
+        images = (chunk.images - noise.mean(dim=1)[:, None, None]) / deviation[:, None, None]
+        if n_sampled < _NOISE_SAMPLE:
+            power += len(images) * _corner_spectrum(images, mask_radius).to(device)
+            n_sampled += len(images)
+        shown = chunk.shown_by.to(device)
+        values[shown - block.start] = (half_plane_from_images(images, pixels) / size).to(device)[chunk.image]
+        level[shown] = deviation.to(device)[chunk.image]
+    return _Reading(values, level, power, n_sampled)
+
+
+def _require_noise(particles: ParticleSet, rows: Tensor, deviation: Tensor) -> None:
+    if not bool((deviation > 0).all()):
+        row = int(rows[deviation <= 0].min()) + 1
+        raise InputError(
+            f"{particles.path}: row {row}: the image has no noise outside the mask, so its noise cannot be measured; "
+            "images must not be masked: give them as they were extracted, or a smaller --mask-diameter"
+        )
+
+
+def _contrast_transfer(particles: ParticleSet, block: range, frequencies: Tensor, device: torch.device) -> Tensor:
+    """Return the CTF of each row of a block (m, P); 1 where there are no optics."""
+    if particles.optics is None:
+        return torch.ones(len(block), len(frequencies), device=device)
+    ctf = torch.empty(len(block), len(frequencies), device=device)
+    for start in range(0, len(block), _CTF_BATCH):
+        rows = slice(start, min(start + _CTF_BATCH, len(block)))
+        optics = particles.optics.select(slice(block.start + rows.start, block.start + rows.stop))
+        ctf[rows] = compute_ctf(optics, frequencies).to(device)
+    return ctf
+
+
+def _outside(box_size: int, mask_radius: float) -> Tensor:
+    radius = radius_grid(box_size, 2)
+    outside = radius > min(mask_radius, box_size / 2)
+    if float(outside.float().mean()) < _LEAST_CORNER:
+        outside = radius > 0.9 * box_size / 2
+    return outside
+
+
+def _corner_spectrum(images: Tensor, mask_radius: float) -> Tensor:
+    """Return the mean power of the noise around the particles in each shell, 1 for white noise of variance 1."""
+    box_size = images.shape[-1]
+    edge = 0.05 * box_size
+    window = 1 - soft_sphere(box_size, min(mask_radius, box_size / 2 - edge), edge, ndim=2)
+    power = fft2_centered(images * window).abs().square().mean(dim=0) / window.square().sum()
+    shells = shell_average(power, box_size)
+    shells[:2] = shells[2]  # the mean that was taken off each image empties the first, and the window the next
+    # The window smears neighboring shells anyway; averaging them steadies the estimate.
+    smooth = torch.nn.functional.avg_pool1d(
+        torch.nn.functional.pad(shells[None, None], (2, 2), mode="replicate"), 5, stride=1
+    )
+    return smooth[0, 0].clamp_min(1e-3)

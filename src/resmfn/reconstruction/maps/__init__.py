@@ -1,0 +1,1 @@
+"""Maps: their grids, priors, masks and symmetry, and the network that holds one."""

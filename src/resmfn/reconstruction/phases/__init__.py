@@ -1,0 +1,1 @@
+"""The phases of a reconstruction, in the order that ``table.py`` states."""

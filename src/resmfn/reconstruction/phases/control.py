@@ -1,0 +1,189 @@
+"""Is there anything in these images? A map is put before images that had no part in it.
+
+Aligned to one reference, pure noise averages to that reference ("Einstein from noise"), and what shares images or a
+start may agree for no other reason. But a map that was made without an image says nothing of that image's noise: the
+likelihood of such an image, averaged over all poses, is then below that of noise alone in the mean (Jensen), however
+the map came about. Images of a particle it explains better by many nats.
+
+A noise level that is off would lift any map. Decoys, random maps of the same power in every shell, are lifted alike:
+the map must beat them too.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from resmfn.core.processes import Team
+from resmfn.core.random import spawn
+from resmfn.evaluation import align_maps, apply_alignment
+from resmfn.fourier import resize_map, shell_average, shell_index
+from resmfn.fourier.transforms import fftn_centered, ifftn_centered
+from resmfn.inverse.normal_equations import MapGrid
+from resmfn.reconstruction.phases.annealing import (
+    START_STAGES,
+    SearchTask,
+    first_offsets,
+    random_start,
+    sphere_on,
+    stage_radius,
+)
+from resmfn.reconstruction.phases.focus import N_SEARCH, coarse_map_of, search_index
+from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
+from resmfn.reconstruction.run.context import RunContext, required
+from resmfn.rotations import random_rotations, super_fibonacci
+
+N_HELD_OUT = 500
+"""Images that are asked at most; the evidence of more would only be surer."""
+LEAST_HELD_OUT = 100
+"""With fewer left over by the search, a start of its own leaves half of the images out."""
+N_DECOYS = 4
+FRESH_STARTS = 2
+"""Starts of the control's own that may fail before it is said that nothing is there."""
+LEAST_GAIN_ERRORS, LEAST_LEAD_ERRORS = 5.0, 3.0
+"""Standard errors by which images must prefer the map to noise, and to its decoys. Pure noise, white or colored, stays
+within 2.5; particles at SNR 0.03 reach 20 and more (docs/validation.md)."""
+
+
+@dataclass(frozen=True)
+class NoiseControl:
+    """What held-out images say of a map."""
+
+    n_images: int
+    gain: float
+    """Mean log marginal likelihood of an image under the map, over that of noise alone, nat."""
+    gain_error: float
+    """Its standard error."""
+    lead: float
+    """Mean of the same over the mean of the decoys, nat."""
+    lead_error: float
+
+    @property
+    def is_structure(self) -> bool:
+        """Whether the images hold something that noise does not."""
+        return self.gain > LEAST_GAIN_ERRORS * self.gain_error and self.lead > LEAST_LEAD_ERRORS * self.lead_error
+
+
+def control_step(run: RunContext) -> None:
+    """Ask images that had no part in the coarse map for it; note whether there is any structure, and go on."""
+    state = run.state
+    control = _first_control(run)
+    for number in range(FRESH_STARTS):
+        if control is not None and control.is_structure:
+            break
+        fresh = _fresh_control(run, number)
+        control = fresh if control is None or fresh.is_structure else control
+    found = required(control)
+    state.control = {**asdict(found), "is_structure": found.is_structure}
+    state.start_agreement = start_agreement(run)
+    message = f"images left out prefer the map to noise by {found.gain:.2f} ± {found.gain_error:.2f} nat"
+    if not found.is_structure:
+        message += ": no structure found so far; what follows may be made of noise"
+    run.tell("control", message, 0.2, {"gain": found.gain, "gain_error": found.gain_error})
+    state.phase, state.step = "focus", 0
+
+
+def held_out_control(run: RunContext, volume: Tensor, index: Tensor) -> NoiseControl:
+    """Compare a map with noise and with decoys on images that it does not depend on.
+
+    Parameters
+    ----------
+    run
+        Whose images.
+    volume
+        (M, M, M): the map, in the scale of the whitened images.
+    index
+        int64 (n,): the images.
+    """
+    observations = run.observations
+    stage = START_STAGES[0]
+    radius = stage_radius(stage, observations, run.space)
+    grid = MapGrid.for_radius(run.box_size, radius)
+    mask = sphere_on(grid, run.space, run.device)
+    volume = resize_map(volume, grid.size) * mask
+    turn = random_rotations(1, generator=spawn(run.config.seed, "control", "turn"))[0].to(run.device)
+    rotations = super_fibonacci(stage.n_rotations, device=run.device) @ turn
+    poses = PoseGrid(rotations, first_offsets(observations, radius, run.space), precision=run.space.precision)
+    pixels = observations.pixels[: observations.n_pixels(radius)]
+    center = torch.zeros(len(index), 2, device=run.device)
+    generator = spawn(run.config.seed, "control", "decoys")
+    evidence = []
+    for candidate in (volume, *(decoy(volume, mask, generator=generator) for _ in range(N_DECOYS))):
+        slices = grid.slices(grid.transform(candidate), rotations, pixels)
+        evidence.append(grid_posterior(observations, index, slices, poses, center).log_evidence.double())
+    gain, lead = evidence[0], evidence[0] - torch.stack(evidence[1:]).mean(dim=0)
+    errors = [float(values.std()) / math.sqrt(len(values)) for values in (gain, lead)]
+    return NoiseControl(len(index), float(gain.mean()), errors[0], float(lead.mean()), errors[1])
+
+
+def decoy(volume: Tensor, mask: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Return a random map (M, M, M) that fills the mask and has a map's power in every shell."""
+    size = volume.shape[0]
+    noise = torch.randn(volume.shape, generator=generator).to(volume) * mask
+    transform = fftn_centered(noise)
+    wanted = shell_average(fftn_centered(volume).abs().square(), size)
+    there = shell_average(transform.abs().square(), size)
+    gain = (wanted / there.clamp_min(1e-12 * there.max())).sqrt()
+    shell = shell_index(size, 3, volume.device)
+    factor = torch.where(shell < len(gain), gain[shell.clamp(max=len(gain) - 1)], torch.zeros_like(gain[0]))
+    return ifftn_centered(transform * factor).real
+
+
+def start_agreement(run: RunContext) -> list[float]:
+    """Return how well the coarse map of each start correlates with the best one's, after alignment; best has 1.
+
+    Starts share images, but neither poses nor maps. Hands are not told apart: at this resolution both fit alike.
+    """
+    maps, likelihoods = run.state.start_maps, run.state.log_likelihoods
+    if len(maps) < 2:
+        return []
+    best = max(range(len(maps)), key=likelihoods.__getitem__)
+    reference = maps[best].cpu()
+    pixel_size = run.box_size * run.pixel_size / reference.shape[0]
+    others = [number for number in range(len(maps)) if number != best]
+    found = run.observations.team.divide([partial(_agreement, maps[i].cpu(), reference, pixel_size) for i in others])
+    return [found[others.index(number)] if number != best else 1.0 for number in range(len(maps))]
+
+
+def _agreement(volume: Tensor, reference: Tensor, pixel_size: float, _: Team) -> float:
+    """Return the correlation of a map with another after alignment; 0 if either is empty."""
+    if not (bool(volume.any()) and bool(reference.any())):
+        return 0.0
+    moved = apply_alignment(volume, align_maps(volume, reference, pixel_size))
+    return float(torch.corrcoef(torch.stack((moved.flatten(), reference.flatten())))[0, 1])
+
+
+def _first_control(run: RunContext) -> NoiseControl | None:
+    """Ask for the map that the run begins with, if it leaves images out; None if it does not."""
+    state, config = run.state, run.config
+    if config.poses != "unknown":
+        first, second = run.half_index
+        return held_out_control(run, coarse_map_of(run, first), _thinned(run, second))
+    if config.reference is not None:
+        return held_out_control(run, required(state.coarse), _thinned(run, run.index))
+    others = run.index[~torch.isin(run.index, search_index(run))]
+    if len(others) < LEAST_HELD_OUT:
+        return None
+    return held_out_control(run, required(state.coarse), _thinned(run, others))
+
+
+def _fresh_control(run: RunContext, number: int) -> NoiseControl:
+    """Run a start on half of the images and ask the other half."""
+    order = torch.randperm(len(run.index), generator=spawn(run.config.seed, "control", number)).to(run.device)
+    n_used = min(len(order) // 2, N_SEARCH)
+    result = random_start(
+        SearchTask(run.observations, order[:n_used].sort().values, run.space),
+        seed=run.config.seed,
+        start=-1 - number,
+        progress=lambda what, value: run.tell("control", f"a start without half of the images, {what}: {value:.2f}"),
+    )
+    return held_out_control(run, result.volume, _thinned(run, order[n_used:]))
+
+
+def _thinned(run: RunContext, index: Tensor) -> Tensor:
+    order = torch.randperm(len(index), generator=spawn(run.config.seed, "control", "held out"))
+    return index[order[:N_HELD_OUT].to(index.device)].sort().values

@@ -1,0 +1,62 @@
+"""A few distinct poses of each image from an exhaustive pass, each refined, the likeliest kept."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from resmfn.reconstruction.images.observations import Observations
+from resmfn.reconstruction.phases.annealing import SearchResult
+from resmfn.reconstruction.poses.pose_refinement import PoseModel, Poses, refine_poses
+
+N_LISTED = 16
+"""Grid points listed for each image; neighbors of one peak are among them."""
+N_KEPT = 3
+"""Peaks kept of those."""
+_LEAST_APART = math.radians(20.0)
+
+
+def distinct_candidates(result: SearchResult) -> tuple[Tensor, Tensor]:
+    """Return rotations (n, K, 3, 3) and shifts (n, K, 2) of the best grid points that lie well apart.
+
+    Where an image has fewer peaks than K, its best one is listed again.
+    """
+    rotation = result.rotations[result.posterior.top_rotation]
+    shift = result.posterior.top_shift
+    cosine = (torch.einsum("nij,nkij->nk", rotation[:, 0], rotation) - 1) / 2
+    threshold = math.cos(_LEAST_APART)
+    chosen = [torch.zeros(len(rotation), dtype=torch.long, device=rotation.device)]
+    far = cosine < threshold
+    for _ in range(N_KEPT - 1):
+        pick = torch.where(far.any(dim=1), far.float().argmax(dim=1), torch.zeros_like(chosen[0]))
+        chosen.append(pick)
+        picked = rotation.gather(1, pick[:, None, None, None].expand(-1, 1, 3, 3))
+        far &= (torch.einsum("nkij,nmij->nm", picked, rotation) - 1) / 2 < threshold
+    index = torch.stack(chosen, dim=1)
+    return (
+        rotation.gather(1, index[:, :, None, None].expand(-1, -1, 3, 3)),
+        shift.gather(1, index[:, :, None].expand(-1, -1, 2)),
+    )
+
+
+def best_of(
+    observations: Observations, index: Tensor, rotation: Tensor, shift: Tensor, model: PoseModel, iterations: int
+) -> Poses:
+    """Refine every candidate of every image and return the likeliest.
+
+    Parameters
+    ----------
+    observations, index
+        The images, and which of them (n,).
+    rotation, shift
+        Candidates (n, K, 3, 3) and (n, K, 2).
+    model, iterations
+        As for :func:`refine_poses`.
+    """
+    n, k = rotation.shape[:2]
+    poses = Poses(rotation.reshape(-1, 3, 3), shift.reshape(-1, 2))
+    fit = refine_poses(observations, index.repeat_interleave(k), poses, model, iterations)
+    best = fit.log_likelihood.view(n, k).argmax(dim=1)
+    return fit.poses.select(torch.arange(n, device=best.device) * k + best)

@@ -1,0 +1,267 @@
+"""Poses moved to the peak of their likelihood, by Gauss-Newton steps through the central slices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resmfn.inverse.normal_equations import PADDING, MapGrid
+from resmfn.physics.projection import slice_order, slice_points
+from resmfn.physics.shift import phase_shift
+from resmfn.physics.trilinear import gather_trilinear_with_slopes, points_at_a_time
+from resmfn.reconstruction.images.image_quality import ImageFits
+from resmfn.reconstruction.images.observations import Observations
+from resmfn.rotations import exp_so3
+
+_LEAST_CHUNK = 500_000
+"""Pixels of images whose poses are stepped together; their slices are taken a cacheful at a time."""
+_LARGEST_TURN = 0.12
+"""Radians a step."""
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Rotations and shifts of some images."""
+
+    rotation: Tensor
+    """(n, 3, 3)."""
+    shift: Tensor
+    """(n, 2), Å."""
+
+    def select(self, index: Tensor | slice) -> Poses:
+        """Return the poses of some images."""
+        return Poses(self.rotation[index], self.shift[index])
+
+    def __len__(self) -> int:
+        return len(self.rotation)
+
+
+@dataclass(frozen=True)
+class PoseModel:
+    """The map that poses are measured against, and what may move."""
+
+    grid: MapGrid
+    transform: Tensor
+    """Complex (2M, 2M, 2M) from :meth:`MapGrid.transform`."""
+    radius: float
+    """Frequencies up to here count, in Fourier pixels."""
+    moves_shift: bool
+    shift_spread: float | None = None
+    """Standard deviation of the shifts' prior along an axis, Å."""
+
+
+@dataclass(frozen=True)
+class PoseFit:
+    """Result of :func:`refine_poses`."""
+
+    poses: Poses
+    log_likelihood: Tensor
+    """(n,): over that of pure noise, the shift's prior included."""
+    residual_power: Tensor
+    """(shells,): mean of |Y - C S|^2 over the images, at the poses found, by the images' weights."""
+    images: ImageFits
+    """What the fits say of the images, for the gains that they have."""
+
+
+def refine_poses(
+    observations: Observations,
+    index: Tensor,
+    poses: Poses,
+    model: PoseModel,
+    iterations: int = 3,
+    weight: Tensor | None = None,
+) -> PoseFit:
+    """Climb to the nearest peak of each image's likelihood: Levenberg-Marquardt on rotation and shift.
+
+    Parameters
+    ----------
+    observations
+        The images.
+    index
+        int64 (n,): which of them, one for each pose; an image may stand there several times.
+    poses
+        Where to start.
+    model
+        What to compare with.
+    iterations
+        Steps; each costs one gather of slices.
+    weight
+        (n,): how much each image counts in the residual power; by default all alike.
+    """
+    n_pixels = observations.n_pixels(model.radius)
+    budget = max(_LEAST_CHUNK, points_at_a_time(model.transform.device))
+    shells = observations.shell[:n_pixels]
+    residual = torch.zeros(int(shells.max()) + 1, device=shells.device)
+    weight = torch.ones(len(index), device=shells.device) if weight is None else weight
+    rotation, shift = torch.zeros_like(poses.rotation), torch.zeros_like(poses.shift)
+    log_likelihood = torch.zeros(len(index), device=shells.device)
+    fits = torch.zeros(3, len(index), device=shells.device)
+
+    def climbed(rows: Tensor) -> tuple[Poses, Tensor, Tensor, Tensor]:
+        values, ctf = observations.batch(index[rows], n_pixels)
+        climb = _Climb(observations, values, ctf, model)
+        best = climb.run(poses.select(rows), iterations)
+        return best.poses, best.log_likelihood, weight[rows] @ climb.residual_power(best), climb.image_fits(best)
+
+    for rows, (found, likelihood, power, fit) in observations.in_chunks(
+        "refining poses", index, max(1, budget // n_pixels), climbed, order=slice_order(poses.rotation)
+    ):
+        residual.index_add_(0, shells, power)
+        rotation[rows], shift[rows] = found.rotation, found.shift
+        log_likelihood[rows], fits[:, rows] = likelihood, fit
+    observations.team.sum_(rotation, shift, log_likelihood, residual, fits)
+    counts = torch.bincount(shells, minlength=len(residual)).clamp_min(1) * weight.sum()
+    return PoseFit(Poses(rotation, shift), log_likelihood, residual / counts, ImageFits(*fits))
+
+
+@dataclass
+class _Point:
+    """A pose of each image of a chunk, with the likelihood there and its slope and curvature."""
+
+    poses: Poses
+    centered: Tensor
+    """C S as real numbers (n, 2 P): the model of an image with its shift taken out."""
+    overlap: Tensor
+    """Re <C S, Y>."""
+    power: Tensor
+    """<C S, C S>."""
+    log_likelihood: Tensor
+    gradient: Tensor
+    curvature: Tensor
+
+    def update(self, other: _Point, where: Tensor) -> None:
+        """Take the other point for the images where it is better."""
+        mine, its = self.poses, other.poses
+        self.poses = Poses(_choose(where, its.rotation, mine.rotation), _choose(where, its.shift, mine.shift))
+        for name in ("centered", "overlap", "power", "log_likelihood", "gradient", "curvature"):
+            setattr(self, name, _choose(where, getattr(other, name), getattr(self, name)))
+
+
+def _choose(where: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(where.view(-1, *[1] * (yes.ndim - 1)), yes, no)
+
+
+class _Climb:
+    """One chunk of images on the way to their peaks.
+
+    An image's shift is a phase of each pixel, which changes no length: it is taken out of the image, so that the slices
+    and their slopes need only the CTF, which is real.
+    """
+
+    def __init__(self, observations: Observations, values: Tensor, ctf: Tensor, model: PoseModel) -> None:
+        self.values, self.ctf, self.model = values, ctf, model
+        self.pixels = observations.pixels[: values.shape[1]]
+        self.pixel_size, self.box_size = observations.pixel_size, observations.box_size
+        self.k = self.pixels.to(ctf).T.repeat_interleave(2, dim=1)
+        """(2, 2 P): kx and ky, for real and imaginary parts."""
+
+    def run(self, poses: Poses, iterations: int) -> _Point:
+        best = self._look(poses)
+        damping = torch.full_like(best.log_likelihood, 0.02)
+        for _ in range(iterations):
+            trial = self._look(self._step(best, damping))
+            better = trial.log_likelihood >= best.log_likelihood
+            best.update(trial, better)
+            damping = torch.where(better, damping * 0.3, damping * 8)
+        return best
+
+    def model_values(self, point: _Point) -> Tensor:
+        """Return the model of each image, complex (n, P)."""
+        centered = torch.view_as_complex(point.centered.unflatten(1, (-1, 2)))
+        return centered * self._phase(point.poses.shift) if self.model.moves_shift else centered
+
+    def residual_power(self, point: _Point) -> Tensor:
+        return (self.values - self.model_values(point)).abs().square()
+
+    def image_fits(self, point: _Point) -> Tensor:
+        """Return overlap, power and log share of :class:`ImageFits`; (3, n).
+
+        The integral of the likelihood around a peak is ``(pi^d / det H)^(1/2)`` times its height, where it falls off
+        as ``exp(-x H x)``; turns have 8 pi^2 of room, shifts that of their prior.
+        """
+        n_free = point.curvature.shape[1]
+        steady = point.curvature + 1e-3 * torch.eye(n_free, device=point.power.device)
+        room = math.log(8 * math.pi**2)
+        spread = self.model.shift_spread
+        log_share = 0.5 * (n_free * math.log(math.pi) - torch.linalg.slogdet(steady)[1])
+        if self.model.moves_shift and spread is not None:
+            room += math.log(2 * math.pi * spread**2)
+            log_share = log_share - 0.5 * point.poses.shift.square().sum(dim=1) / spread**2
+        return torch.stack((point.overlap, point.power, (log_share - room).clamp_max(0.0)))
+
+    def _step(self, point: _Point, damping: Tensor) -> Poses:
+        diagonal = point.curvature.diagonal(dim1=1, dim2=2)
+        damped = point.curvature + torch.diag_embed(diagonal * damping[:, None] + 1e-6)
+        step = torch.linalg.solve(damped, point.gradient)
+        turn = step[:, :3]
+        turn = turn * (_LARGEST_TURN / turn.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
+        shift = point.poses.shift
+        if self.model.moves_shift:
+            shift = shift + step[:, 3:].clamp(-self.pixel_size, self.pixel_size)
+        return Poses(exp_so3(turn) @ point.poses.rotation, shift)
+
+    def _look(self, poses: Poses) -> _Point:
+        """Slice the map at these poses; all that a step needs are a few products of pixels for each image."""
+        n, n_free = len(poses), 5 if self.model.moves_shift else 3
+        centered = self.ctf.new_empty(n, self.k.shape[1])
+        products = self.ctf.new_empty(n, n_free + 2, n_free + 2)
+        step = max(1, points_at_a_time(centered.device) // len(self.pixels))
+        for start in range(0, n, step):
+            part = slice(start, start + step)
+            rows = self._rows(poses.select(part), part, n_free)
+            products[part] = rows @ rows.mT
+            centered[part] = rows[:, -2]
+        overlap, power = products[:, -2, -1], products[:, -2, -2]
+        gradient = products[:, :n_free, -1] - products[:, :n_free, -2]
+        curvature = products[:, :n_free, :n_free].clone()
+        log_likelihood = 2 * overlap - power
+        if self.model.moves_shift and self.model.shift_spread is not None:
+            # The likelihood is exp(-|r|^2): its quadratic has no factor 1/2, so neither has the prior's here.
+            precision = 0.5 / self.model.shift_spread**2
+            log_likelihood = log_likelihood - precision * poses.shift.square().sum(dim=1)
+            gradient[:, 3:] -= precision * poses.shift
+            curvature[:, 3:, 3:] += precision * torch.eye(2, device=curvature.device)
+        return _Point(poses, centered, overlap, power, log_likelihood, gradient, curvature)
+
+    def _phase(self, shift: Tensor) -> Tensor:
+        return phase_shift(self.pixels, shift, self.pixel_size, self.box_size)
+
+    def _rows(self, poses: Poses, part: slice, n_free: int) -> Tensor:
+        """Return slopes of the model along the turns and shifts, the model C S, and the image; (m, n_free + 2, 2 P).
+
+        A turn by w moves the point that pixel k reads by ``A^T (k x w)``; in the image's frame the map's gradient G
+        gives ``dS/dw = -(k x G) = (-ky Gz, kx Gz, ky Gx - kx Gy)``.
+        """
+        m, n_pixels = len(poses), len(self.pixels)
+        rows = self.ctf.new_empty(m, n_free + 2, 2 * n_pixels)
+        ctf = self.ctf[part]
+        transform, rotation = self.model.transform, poses.rotation
+        values, slopes = gather_trilinear_with_slopes(
+            transform, slice_points(rotation, self.pixels, PADDING, transform.shape[0])
+        )
+        ctf = torch.view_as_real(torch.complex(ctf, ctf)).flatten(1)
+        model = torch.mul(torch.view_as_real(values).view(m, -1), ctf, out=rows[:, -2])
+        in_map = torch.view_as_real(slopes).view(3, m, -1)
+        gx, gy, gz = (_along(rotation[:, axis], in_map).mul_(ctf) for axis in range(3))
+        kx, ky = PADDING * self.k
+        torch.mul(gz, -ky, out=rows[:, 0])
+        torch.mul(gz, kx, out=rows[:, 1])
+        torch.addcmul(gx.mul_(ky), gy, kx, value=-1, out=rows[:, 2])
+        image = torch.view_as_complex(rows[:, -1].unflatten(1, (-1, 2)))
+        if not self.model.moves_shift:
+            image.copy_(self.values[part])
+            return rows
+        torch.mul(self.values[part], self._phase(poses.shift).conj(), out=image)
+        turned = torch.view_as_real(torch.view_as_complex(model.unflatten(1, (-1, 2))) * 1j).view(m, -1)
+        per_angstrom = 2 * math.pi / (self.box_size * self.pixel_size)
+        torch.mul(turned[:, None], self.k * per_angstrom, out=rows[:, 3:5])
+        return rows
+
+
+def _along(direction: Tensor, in_map: Tensor) -> Tensor:
+    """Return the component along a direction (n, 3) of each image's gradients (3, n, P)."""
+    x, y, z = direction[:, :, None].unbind(dim=1)
+    return (x * in_map[0]).addcmul_(y, in_map[1]).addcmul_(z, in_map[2])

@@ -1,0 +1,29 @@
+"""The other hand: projections cannot tell a molecule from its mirror image, so a person chooses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from resmfn.reconstruction.run.context import RunContext, required
+
+
+def flip_hand(run: RunContext) -> None:
+    """Replace the solution by its mirror image, in place: maps, mask and poses.
+
+    The map is inverted through its origin and every image turned by half a turn in its plane, after which the images
+    fit as they did. Point groups stay as they are: inversion commutes with turns.
+    """
+    state = run.state
+    state.references = {name: inverted(volume) for name, volume in state.references.items()}
+    state.unmasked = {name: inverted(volume) for name, volume in state.unmasked.items()}
+    half_turn = torch.tensor([-1.0, -1.0, 1.0], device=run.device)
+    state.rotation = half_turn[:, None] * required(state.rotation)
+    if run.user_mask is not None:
+        run.user_mask = inverted(run.user_mask)
+
+
+def inverted(volume: Tensor) -> Tensor:
+    """Return a map (N, N, N) with V(-r) in place of V(r); the plane of an even box that has no mate stays."""
+    flipped = volume.flip((0, 1, 2))
+    return flipped if volume.shape[0] % 2 else flipped.roll((1, 1, 1), (0, 1, 2))

@@ -1,0 +1,176 @@
+"""The files that a finished run leaves."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from resmfn.core.random import spawn
+from resmfn.data import write_fsc_xml, write_map, write_particles
+from resmfn.data.runs.run_folder import RunFolder
+from resmfn.evaluation import HalfMapResult, half_map_resolution
+from resmfn.fourier import low_pass
+from resmfn.reconstruction.results.examples import write_examples
+from resmfn.reconstruction.results.hand import flip_hand, inverted
+from resmfn.reconstruction.results.validation_files import write_validation
+from resmfn.reconstruction.run.context import HALVES, RunContext, required
+from resmfn.reconstruction.run.progress_files import PREVIEW
+
+AGREEMENT = 1.0
+"""Starts whose log-likelihood is within this of the best are said to agree with it."""
+SAME_MAP = 0.8
+"""Correlation of two coarse maps from which on they show the same thing."""
+
+
+def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
+    """Write maps, poses, curves and summary; return the summary."""
+    if run.config.flip_hand:
+        flip_hand(run)
+    state, full = run.state, run.full
+    mask = run.mask_on(full).cpu()
+    grey = run.observations.grey
+    maps = {name: state.references[name].cpu() * grey for name in (*HALVES, "joint")}
+    halves = half_map_resolution(
+        maps["half1"], maps["half2"], mask, run.pixel_size, generator=spawn(run.config.seed, "phases")
+    )
+    for name in HALVES:
+        write_map(folder.path / f"{name}.mrc", maps[name], run.pixel_size)
+    write_map(folder.path / "map.mrc", maps["joint"], run.pixel_size)
+    write_map(folder.path / "map_filtered.mrc", _filtered(run, maps["joint"], halves), run.pixel_size)
+    network = run.network("joint")
+    for scale in range(1, network.n_scales + 1):
+        with torch.no_grad():
+            bare = network.decode(full, scale).cpu() * grey
+        bare = inverted(bare) if run.config.flip_hand else bare
+        write_map(folder.path / f"map_scale{scale}.mrc", bare, run.pixel_size)
+    _write_poses(folder, run)
+    _write_bad_images(folder, run)
+    write_examples(folder, run, maps["joint"], halves)
+    corrected = halves.curves.corrected
+    write_fsc_xml(
+        folder.path / "fsc.xml",
+        corrected.frequency.tolist(),
+        corrected.correlation.tolist(),
+        "half maps, masked, corrected by phase randomization",
+    )
+    run.tell("validation", "curves, local and directional resolution, sharpening of the half maps", 0.99)
+    write_validation(folder, run, maps, mask, halves)
+    summary = _summary(run, halves)
+    folder.write_json("summary.json", summary)
+    (folder.path / PREVIEW).unlink(missing_ok=True)
+    return summary
+
+
+def _filtered(run: RunContext, volume: Tensor, halves: HalfMapResult) -> Tensor:
+    side = run.box_size * run.pixel_size
+    cutoff = min(side / halves.resolution, run.box_size / 2)
+    return low_pass(volume, cutoff, 2.0)
+
+
+def _write_poses(folder: RunFolder, run: RunContext) -> None:
+    state = run.state
+    particles = run.particles
+    if run.moves_poses or run.config.flip_hand:
+        poses = run.poses()
+        particles = particles.with_poses(poses.rotation.double().cpu(), poses.shift.double().cpu())
+    subset = torch.ones(len(particles), dtype=torch.int64)
+    subset[run.half_index[1].cpu()] = 2
+    columns = {
+        "rlnRandomSubset": subset,
+        "rlnMaxValueProbDistribution": required(state.max_probability).double().cpu(),
+        "rlnPoseEntropy": required(state.pose_entropy).double().cpu(),
+        "rlnParticleFigureOfMerit": good_images(run).double(),
+    }
+    write_particles(folder.path / "particles.star", particles.with_columns(columns))
+
+
+def good_images(run: RunContext) -> Tensor:
+    """Return the probability (n,) of each image to show the molecule; 1 where poses were fixed."""
+    good = run.state.good
+    return torch.ones(len(run.particles)) if good is None else good.cpu()
+
+
+def _write_bad_images(folder: RunFolder, run: RunContext) -> None:
+    """List the images that look like noise: row in the STAR file, counted from 1, name, probability to be good."""
+    good, names = good_images(run), run.particles.table.text("rlnImageName")
+    lines = [f"{row + 1} {names[row]} {float(good[row]):.6f}\n" for row in (good < 0.5).nonzero()[:, 0].tolist()]
+    folder.write_text("bad_particles.txt", "".join(lines))
+
+
+def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
+    state = run.state
+    split = run.box_size * run.pixel_size / state.split_radius
+    summary: dict[str, object] = {
+        "resolution_half_0143": round(halves.resolution, 4),
+        "resolution_split": round(split, 4),
+        "n_particles": len(run.particles),
+        "n_bad": int((good_images(run) < 0.5).sum()),
+        "gain_spread": round(float(run.observations.gain[good_images(run).to(run.device) >= 0.5].std()), 4),
+        "seconds": round(state.seconds, 2),
+        "cpu_seconds": round(state.cpu_seconds, 2),
+        "peak_memory": state.peak_memory,
+        "peak_gpu_memory": state.peak_gpu_memory,
+        "log_likelihood": [round(value, 4) for value in state.log_likelihoods],
+        "device": run.device.type,
+        "processes": run.observations.team.size,
+        "box_size": run.box_size,
+        "pixel_size": run.pixel_size,
+        "symmetry": run.config.symmetry,
+        "flipped": run.config.flip_hand,
+        "image_box_size": run.particles.box_size,
+        "image_pixel_size": run.particles.pixel_size,
+    }
+    if run.vote is not None:
+        summary["contrast"] = run.vote.contrast
+        summary["share_white"] = round(run.vote.share_white, 4)
+    summary["structure_found"] = bool(state.control["is_structure"])
+    summary["noise_control"] = {
+        name: value if name == "n_images" else round(value, 4)
+        for name, value in state.control.items()
+        if name != "is_structure"
+    }
+    summary["start_agreement"] = [round(value, 3) for value in state.start_agreement]
+    summary["warnings"] = _warnings(run)
+    summary["verdict"] = _verdict(run, halves.resolution, split)
+    return summary
+
+
+def _warnings(run: RunContext) -> list[str]:
+    """Say in plain words what a referee would ask about."""
+    found = []
+    others = sorted(run.state.start_agreement)[:-1]
+    apart = sum(value < SAME_MAP for value in others)
+    if apart:
+        found.append(
+            f"{apart} of {len(others)} other starts ended in another coarse map than the likeliest one (correlation "
+            f"below {SAME_MAP:g}, the lowest {others[0]:.2f}): run again with another --seed and compare the maps"
+        )
+    return found
+
+
+def _verdict(run: RunContext, resolution: float, split: float) -> str:
+    """Say in a line what the figures say, and what to do if they say little."""
+    starts, control = run.state.log_likelihoods, run.state.control
+    if not control["is_structure"]:
+        return (
+            f"no structure found: {control['n_images']} images that the coarse map was made without prefer it to pure "
+            f"noise by {control['gain']:.2g} ± {control['gain_error']:.2g} nat, no more than noise would; the maps are "
+            "noise fitted to itself. Check that these are particles, their contrast and their CTF, or give more images"
+        )
+    text = f"half maps agree to {resolution:.2f} Å"
+    if not resolution < split:
+        return (
+            f"not resolved: half maps agree to {resolution:.1f} Å, no finer than the {split:.1f} Å that they share; "
+            "try more starts, more images, or another mask diameter"
+        )
+    if len(starts) > 1:
+        agree = sum(value > max(starts) - AGREEMENT for value in starts)
+        text += f"; {agree} of {len(starts)} starts found the best likelihood"
+        if agree == 1:
+            text += ", so run again with another --seed to be sure"
+    n_bad = int((good_images(run) < 0.5).sum())
+    if n_bad:
+        text += f"; {n_bad} of {len(run.particles)} images look like noise (bad_particles.txt)"
+    if resolution <= 2.02 * run.pixel_size:
+        text += "; that is Nyquist: finer pixels may show more"
+    return text

@@ -1,0 +1,1 @@
+"""One run: its settings and state, its accounts, and what it writes while it goes on."""

@@ -1,0 +1,80 @@
+"""What every run keeps account of: progress in its files, and the time and memory that it took."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from typing import Any, Protocol
+
+from resmfn.core.device import peak_gpu_memory
+from resmfn.core.progress import Listener, ProgressEvent
+from resmfn.data.runs.run_folder import RunFolder
+
+
+class CostedState(Protocol):
+    """A state that knows what the run has cost up to it."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_memory: int
+    peak_gpu_memory: int
+    n_metrics: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint stores."""
+
+
+class Clock:
+    """Wall clock and CPU time since the last look."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    def lap(self) -> tuple[float, float]:
+        """Return the seconds, wall and CPU, since the last lap."""
+        wall, cpu = time.monotonic(), time.process_time()
+        passed = (wall - self._wall, cpu - self._cpu)
+        self._wall, self._cpu = wall, cpu
+        return passed
+
+
+class Teller:
+    """Passes progress on to the run's files and to whoever listens.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    *listeners
+        Told in their order, after the log; None is nobody.
+    """
+
+    def __init__(self, folder: RunFolder, *listeners: Listener | None) -> None:
+        self._folder = folder
+        self._listeners = [listener for listener in listeners if listener is not None]
+
+    def __call__(self, event: ProgressEvent) -> None:
+        """Log an event, record its figures, pass it on."""
+        self._folder.log(f"{event.stage}: {event.message}")
+        if event.values:
+            self._folder.record(stage=event.stage, **event.values)
+        for listener in self._listeners:
+            listener(event)
+
+
+def save(folder: RunFolder, state: CostedState, clock: Clock) -> None:
+    """Add what was spent since the last time to a state, and store it whole."""
+    seconds, cpu_seconds = clock.lap()
+    state.seconds += seconds
+    state.cpu_seconds += cpu_seconds
+    state.peak_memory = max(state.peak_memory, peak_memory())
+    state.peak_gpu_memory = max(state.peak_gpu_memory, peak_gpu_memory())
+    state.n_metrics = folder.count_metrics()
+    folder.save(state.to_dict())
+
+
+def peak_memory() -> int:
+    """Return the largest resident size of this process so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,238 @@
+"""What all phases of a reconstruction share: settings, images, state, masks, poses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from resmfn.core.errors import InputError
+from resmfn.core.processes import Team
+from resmfn.core.progress import Listener, ProgressEvent
+from resmfn.core.random import spawn
+from resmfn.data import ParticleSet, read_stored_map
+from resmfn.evaluation import FscCurve
+from resmfn.inverse.normal_equations import MapGrid
+from resmfn.reconstruction.config import ReconstructionConfig
+from resmfn.reconstruction.images.contrast import ContrastVote
+from resmfn.reconstruction.images.image_quality import ImageFits, judge_images
+from resmfn.reconstruction.images.observations import Observations
+from resmfn.reconstruction.images.working_box import WorkingBox
+from resmfn.reconstruction.maps.masks import shape_mask
+from resmfn.reconstruction.maps.network_map import NetworkMap, default_width
+from resmfn.reconstruction.maps.symmetrize import symmetrized
+from resmfn.reconstruction.phases.annealing import SearchSpace, sphere_on
+from resmfn.reconstruction.phases.refinement import Branch, resized
+from resmfn.reconstruction.poses.pose_refinement import Poses
+from resmfn.reconstruction.run.state import RunState
+
+HALVES = ("half1", "half2")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network after a fit, as plain values that one process can send to another."""
+
+    network: dict[str, object]
+    """From :meth:`NetworkMap.state`."""
+    reference: Tensor
+    """(N, N, N): its masked map on the full grid."""
+    reached: float
+    """From :meth:`NetworkMap.fit`."""
+
+    @classmethod
+    def of(cls, network: NetworkMap, grid: MapGrid, scale: int, mask: Tensor, reached: float) -> FittedNetwork:
+        """Decode a scale on the grid that it was fitted on."""
+        with torch.no_grad():
+            volume = symmetrized(network.decode(grid, scale) * mask, grid.group)
+            reference = resized(volume, grid.box_size)
+        return cls(network.state(), reference.cpu(), reached)
+
+
+class RunContext:
+    """One reconstruction: its settings, its images and its state.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    particles, observations
+        The images as files, and as whitened Fourier pixels.
+    state
+        Where to go on from; the phases change it.
+    listener
+        Told of progress.
+    vote
+        How the images' contrast was settled; None where they were taken as they are.
+    """
+
+    def __init__(
+        self,
+        config: ReconstructionConfig,
+        particles: ParticleSet,
+        observations: Observations,
+        state: RunState,
+        listener: Listener,
+        vote: ContrastVote | None = None,
+    ) -> None:
+        self.config, self.particles, self.observations, self.state = config, particles, observations, state
+        self.listener, self.vote = listener, vote
+        self.box_size, self.pixel_size = observations.box_size, observations.pixel_size
+        self.device = observations.device
+        self.space = SearchSpace(
+            WorkingBox.of(config, particles).mask_radius(config.mask_diameter),
+            config.shift_range,
+            config.symmetry,
+            config.score_precision_on(self.device),
+        )
+        self.full = MapGrid(self.box_size, self.box_size, config.symmetry)
+        self.sphere = sphere_on(self.full, self.space, self.device)
+        self.user_mask = None if config.mask is None else self._read_mask()
+        self.index = torch.arange(len(particles), device=self.device)
+        self.half_index = self._split()
+        if state.noise_power is not None:
+            observations.set_noise_power(state.noise_power)
+        if state.gain is not None:
+            observations.set_gain(state.gain)
+
+    @property
+    def moves_poses(self) -> bool:
+        """Whether poses are estimated at all."""
+        return self.config.poses != "fixed"
+
+    @property
+    def moves_shift(self) -> bool:
+        """Whether shifts are estimated."""
+        return self.moves_poses and self.config.shift_range > 0
+
+    def poses(self) -> Poses:
+        """Return the poses of all images."""
+        return Poses(required(self.state.rotation), required(self.state.shift))
+
+    def half(self, name: str) -> Branch:
+        """Return one half of the images with their poses."""
+        index = self.half_index[HALVES.index(name)]
+        return self.branch(index)
+
+    def branch(self, index: Tensor) -> Branch:
+        """Return some images with their poses and qualities."""
+        good = self.state.good
+        return Branch(index, self.poses().select(index), None if good is None else good[index])
+
+    def judge(self, branch: Branch, fits: ImageFits) -> None:
+        """Learn the gain of a branch's images, and which of them are good, from how they fit."""
+        state, index = self.state, branch.index
+        before = self.observations.gain[index]
+        quality = judge_images(ImageFits(fits.overlap / before, fits.power / before.square(), fits.log_share))
+        ones = torch.ones(len(self.index), device=self.device)
+        state.gain = ones.clone() if state.gain is None else state.gain.clone()
+        state.good = ones if state.good is None else state.good.clone()
+        state.gain[index], state.good[index] = quality.gain, quality.good
+        branch.good = quality.good
+        self.observations.set_gain(state.gain)
+
+    def keep_poses(self, branches: list[Branch]) -> None:
+        """Take over the poses of some images."""
+        rotation, shift = required(self.state.rotation).clone(), required(self.state.shift).clone()
+        for branch in branches:
+            rotation[branch.index] = branch.poses.rotation
+            shift[branch.index] = branch.poses.shift
+        self.state.rotation, self.state.shift = rotation, shift
+
+    def network(self, name: str) -> NetworkMap:
+        """Return a network as the state holds it, or a fresh one drawn for this name."""
+        if name in self.state.networks:
+            return NetworkMap.from_state(self.state.networks[name], device=self.device)
+        generator = spawn(self.config.seed, "network", name)
+        width = self.config.hidden_dim or default_width(self.box_size)
+        return NetworkMap.draw(self.box_size, width, generator=generator, device=self.device)
+
+    def fit_networks(self, tasks: Mapping[str, Callable[[Team], FittedNetwork]]) -> list[float]:
+        """Fit networks, each by the processes that it is given, and keep them with their maps, the next references.
+
+        Returns
+        -------
+        list[float]
+            How well each was fitted, as :meth:`NetworkMap.fit` says it.
+        """
+        fitted = self.observations.team.divide(list(tasks.values()))
+        for name, found in zip(tasks, fitted, strict=True):
+            self.state.references[name] = found.reference.to(self.device)
+            self.state.networks[name] = found.network
+        return [found.reached for found in fitted]
+
+    def grid(self, radius: float) -> MapGrid:
+        """Return the grid that a map of some radius in Fourier pixels needs."""
+        return MapGrid.for_radius(self.box_size, radius, self.config.symmetry)
+
+    def mask_on(self, grid: MapGrid) -> Tensor:
+        """Return the mask on a grid: the user's, or the shape of the halves' mean map at low resolution."""
+        mask = self.user_mask
+        if mask is None:
+            mean = sum(self.state.references[name] for name in HALVES) / len(HALVES)
+            mask = symmetrized(shape_mask(torch.as_tensor(mean), self.sphere, self.pixel_size), self.full.group)
+        return resized(mask, grid.size).clamp(0, 1)
+
+    def resolution(self, radius: float) -> float:
+        """Return the resolution in Å of a radius in Fourier pixels."""
+        return self.box_size * self.pixel_size / radius
+
+    def fsc_resolution(self, fsc: Tensor) -> float:
+        """Return where a half-map correlation falls below 0.143, in Å."""
+        frequency = torch.arange(len(fsc), device=fsc.device) / (self.box_size * self.pixel_size)
+        return FscCurve(frequency, fsc).resolution_at(0.143)
+
+    def tell(self, stage: str, message: str, done: float | None = None, values: dict[str, float] | None = None) -> None:
+        """Report progress."""
+        self.listener(ProgressEvent(stage, message, done, values))
+
+    def read_own_map(self, flag: str, path: object) -> Tensor:
+        """Read a map that must have the box and pixel size of the images, or of the maps; return it in the latter.
+
+        One that does not say its voxel size is taken to have that of the frame whose box it has.
+        """
+        frames = {self.particles.box_size: self.particles.pixel_size, self.box_size: self.pixel_size}
+        stored = read_stored_map(str(path))
+        found = stored.cube(None if stored.voxel_size else frames.get(stored.data.shape[-1]))
+        expected = frames.get(found.box_size)
+        if expected is None or abs(found.pixel_size - expected) > 0.01 * expected:
+            wanted = " or ".join(f"{size} pixels of {pixel:g} Å" for size, pixel in frames.items())
+            raise InputError(
+                f"{flag} {path} must have the images' box of {wanted}, got {found.box_size} of "
+                f"{found.pixel_size:g} Å; resample it"
+            )
+        return resized(found.data, self.box_size).to(self.device)
+
+    def _read_mask(self) -> Tensor:
+        path = self.config.mask
+        mask = self.read_own_map("--mask", path)
+        low, high = float(mask.min()), float(mask.max())
+        slack = 1e-3 if self.box_size == self.particles.box_size else 0.1  # edges ring a little when they are cropped
+        if low < -slack or high > 1 + slack or high <= 0:
+            raise InputError(
+                f"--mask {path} must lie between 0 and 1, got {low:g} to {high:g}; threshold the map and soften its "
+                "edge first"
+            )
+        return mask.clamp(0, 1)
+
+    def _split(self) -> tuple[Tensor, Tensor]:
+        """Split the images: as rlnRandomSubset says where it is there, otherwise by chance."""
+        table = self.particles.table
+        if "rlnRandomSubset" in table:
+            subset = torch.tensor([int(float(cell)) for cell in table.text("rlnRandomSubset")])
+            if set(subset.tolist()) == {1, 2}:
+                return (subset == 1).nonzero()[:, 0].to(self.device), (subset == 2).nonzero()[:, 0].to(self.device)
+        order = torch.randperm(len(self.particles), generator=spawn(self.config.seed, "halves"))
+        middle = len(order) // 2
+        return order[:middle].sort().values.to(self.device), order[middle:].sort().values.to(self.device)
+
+
+def required(value: Value | None) -> Value:
+    """Return a thing that an earlier phase has set."""
+    if value is None:
+        raise RuntimeError("a phase ran before the one it builds on")
+    return value

@@ -1,0 +1,1 @@
+"""Tables and reports of fitted images and maps."""
