@@ -18,12 +18,13 @@ from records import append, spread, stamp
 
 from resmfn.core import make_generator
 from resmfn.fourier import half_plane_pixels
-from resmfn.inverse.normal_equations import PADDING, MapGrid, NormalEquations
 from resmfn.reconstruction.images.observations import Observations
+from resmfn.reconstruction.maps.map_grid import PADDING, MapGrid
 from resmfn.reconstruction.maps.network_map import NetworkMap, default_width
-from resmfn.reconstruction.phases.refinement import Branch, insert_images
+from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
-from resmfn.reconstruction.poses.pose_refinement import PoseModel, Poses, refine_poses
+from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
+from resmfn.reconstruction.poses.posed_images import PosedImages, Poses, insert_images
 from resmfn.rotations import random_rotations, super_fibonacci
 
 COMPLEX, REAL = 8, 4
@@ -103,10 +104,10 @@ def insertion(n: int, box_size: int, device: torch.device) -> tuple[Callable[[],
     seen = observations(n, box_size, device)
     grid = MapGrid.for_radius(box_size, seen.radius_max)
     poses = Poses(random_rotations(n, generator=make_generator(5)).to(device), torch.zeros(n, 2, device=device))
-    branch = Branch(torch.arange(n, device=device), poses)
+    posed = PosedImages(torch.arange(n, device=device), poses)
     # A pixel's value and weight are read, and added to eight neighbors (read and written).
     moved = n * len(seen.pixels) * (COMPLEX + REAL) * (1 + 2 * 8)
-    return lambda: insert_images(seen, branch, grid, seen.radius_max), 0.0, moved
+    return lambda: insert_images(seen, posed, grid, seen.radius_max), 0.0, moved
 
 
 def network_step(box_size: int, device: torch.device) -> tuple[Callable[[], object], float, float]:
@@ -117,7 +118,7 @@ def network_step(box_size: int, device: torch.device) -> tuple[Callable[[], obje
     seen = observations(50, box_size, device)
     poses = Poses(random_rotations(50, generator=make_generator(7)).to(device), torch.zeros(50, 2, device=device))
     grid = MapGrid.for_radius(box_size, seen.radius_max)
-    equations = NormalEquations(insert_images(seen, Branch(torch.arange(50, device=device), poses), grid, 1e9))
+    equations = MapEquations(insert_images(seen, PosedImages(torch.arange(50, device=device), poses), grid, 1e9))
 
     def step() -> None:
         equations.objective(network.decode(grid)).backward()

@@ -67,6 +67,7 @@ _SUBPACKAGES = (
     "evaluation",
     "fitting",
     "fourier",
+    "inverse",
     "networks",
     "physics",
     "reconstruction",

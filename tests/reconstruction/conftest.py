@@ -14,7 +14,7 @@ from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction import ReconstructionConfig
 from resmfn.reconstruction.images.observations import observe
 from resmfn.reconstruction.images.working_box import WorkingBox
-from resmfn.reconstruction.poses.pose_refinement import Poses
+from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.run.context import RunContext
 from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations

@@ -17,16 +17,14 @@ import torch
 from resmfn.core import atomic
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
-from resmfn.reconstruction.phases import annealing as search
-from resmfn.reconstruction.phases import focus as coarse
-from resmfn.reconstruction.phases import refinement, rounds
+from resmfn.reconstruction.phases import annealing, focus, halves, rounds, starts
 from resmfn.reconstruction.results import outputs
 
 # For all runs that are compared: how good they are is not the question here.
-rounds.MOST_ROUNDS, coarse.COARSE_STEPS = 4, 20
-coarse.FOCUS_STAGE = replace(search.FOCUS_STAGE, n_rotations=2000)
-search.START_STAGES = coarse.START_STAGES = tuple(
-    replace(s, n_rotations=s.n_rotations // 4) for s in search.START_STAGES
+halves.MOST_ROUNDS, focus.COARSE_STEPS = 4, 20
+focus.FOCUS_STAGE = replace(annealing.FOCUS_STAGE, n_rotations=2000)
+annealing.START_STAGES = starts.START_STAGES = focus.START_STAGES = tuple(
+    replace(s, n_rotations=s.n_rotations // 4) for s in annealing.START_STAGES
 )
 
 
@@ -74,9 +72,9 @@ def arm(what: str, number: int) -> None:
         case "after save":
             on_call(RunFolder, "save", number, after=die)
         case "search":
-            on_call(search, "grid_posterior", number, before=die)
+            on_call(annealing, "grid_posterior", number, before=die)
         case "poses":
-            on_call(refinement, "refine_poses", number, before=die)
+            on_call(rounds, "refine_poses", number, before=die)
         case "map":
             on_call(outputs, "write_map", number, before=die)
         case "star":

@@ -15,7 +15,7 @@ from resmfn.data.star.tables import format_cells
 from resmfn.fourier import half_plane_pixels
 from resmfn.physics import GaussianBlobs, Optics, compute_ctf, phase_shift
 from resmfn.reconstruction.images.observations import Observations
-from resmfn.reconstruction.poses.pose_refinement import Poses
+from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.rotations import exp_so3, random_rotations
 
 PIXEL_SIZE = 3.0

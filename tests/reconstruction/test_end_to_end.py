@@ -21,7 +21,7 @@ from resmfn.evaluation import Evaluation, fourier_shell_correlation
 from resmfn.fourier import fftn_centered, radius_grid, shell_average
 from resmfn.reconstruction import ProgressEvent, ReconstructionConfig, ReconstructionResult
 from resmfn.reconstruction.maps.network_map import n_scales_for
-from resmfn.reconstruction.poses.pose_refinement import Poses
+from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.run.bookkeeping import Clock
 from resmfn.reports.postprocess import postprocess
 from resmfn.rotations import geodesic_degrees

@@ -16,7 +16,7 @@ from resmfn.evaluation import fourier_shell_correlation
 from resmfn.fourier import soft_sphere
 from resmfn.physics import FourierSliceProjector, ImageFormation
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
-from resmfn.reconstruction.poses.pose_refinement import Poses
+from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.rotations import geodesic_degrees, random_rotations
 
 BOX, N = 32, 300

@@ -5,7 +5,8 @@ from resmfn.data.mrc.maps import DensityMap, StoredMap, is_map_file, read_map, r
 from resmfn.data.mrc.stacks import ImageStackWriter, StackInfo, read_stack_images, read_stack_info
 from resmfn.data.particles.conversion import convert_particles
 from resmfn.data.particles.inspection import Inspection, inspect_particles
-from resmfn.data.particles.particle_set import ParticleSet, check_images, read_particles, write_particles
+from resmfn.data.particles.particle_set import ParticleSet, check_images, read_particles
+from resmfn.data.particles.particle_writer import write_particles
 from resmfn.data.runs.fsc_xml import write_fsc_xml
 from resmfn.data.star.tables import Table, read_star, write_star
 

@@ -12,11 +12,12 @@ from resmfn.rotations import point_group
 if TYPE_CHECKING:
     import torch
 
-    from resmfn.reconstruction.poses.score_products import ScorePrecision
 
 PoseSource = Literal["unknown", "from-input", "fixed"]
 Contrast = Literal["auto", "white", "black"]
 Device = Literal["auto", "cpu", "cuda"]
+ScorePrecision = Literal["full", "tf32"]
+"""Of the scores that rank poses."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,24 +24,13 @@ from resmfn.reconstruction.images.contrast import settle_contrast
 from resmfn.reconstruction.images.observations import observe
 from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.maps.network_map import default_width
-from resmfn.reconstruction.phases.control import control_step
-from resmfn.reconstruction.phases.focus import enter_first_phase, focus_step, search_step
-from resmfn.reconstruction.phases.rounds import halves_step, joint_step, validate_step
+from resmfn.reconstruction.phases.table import enter_first_phase, take_step
 from resmfn.reconstruction.results.outputs import write_results
 from resmfn.reconstruction.run.bookkeeping import Clock, Teller, save
 from resmfn.reconstruction.run.context import RunContext
 from resmfn.reconstruction.run.progress_files import write_preview, write_provenance
 from resmfn.reconstruction.run.state import RunState
 
-STEPS: dict[str, Callable[[RunContext], None]] = {
-    "search": search_step,
-    "control": control_step,
-    "focus": focus_step,
-    "halves": halves_step,
-    "validate": validate_step,
-    "joint": joint_step,
-}
-"""What each phase does; between two steps the state is whole and is saved."""
 LEAST_PARTICLES = 50
 """Fewer cannot be split into halves that say anything."""
 
@@ -150,7 +139,7 @@ def _reconstruct(
             folder.keep_metrics(state.n_metrics)
             teller(ProgressEvent("resume", f"from phase {state.phase}, step {state.step}"))
         while state.phase != "done":
-            STEPS[state.phase](run)
+            take_step(run)
             if team.leads:  # the others have the same state
                 save(folder, state, started)
                 write_preview(folder, run)

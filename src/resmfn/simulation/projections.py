@@ -8,7 +8,8 @@ from pathlib import Path
 from resmfn.core import InputError
 from resmfn.data.mrc.maps import DensityMap, read_map
 from resmfn.data.mrc.stacks import ImageStackWriter
-from resmfn.data.particles.particle_set import ParticleSet, read_particles, write_particles
+from resmfn.data.particles.particle_set import ParticleSet, read_particles
+from resmfn.data.particles.particle_writer import write_particles
 from resmfn.data.star.tables import PARTICLE_COLUMN
 from resmfn.simulation.images import Progress, clean_images, is_constant
 

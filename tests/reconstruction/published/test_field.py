@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from resmfn.core import make_generator
-from resmfn.inverse.normal_equations import MapGrid, NormalEquations, SliceSums
 from resmfn.networks import VARIANTS
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
 from resmfn.reconstruction.published.config import PublishedSettings
 from resmfn.reconstruction.published.field import PublishedField
 from resmfn.rotations import random_rotations
@@ -29,7 +30,7 @@ def test_density_is_the_sum_of_the_heads_that_the_variant_adds_up(name, heads):
         torch.testing.assert_close(field.decode(MapGrid(BOX, BOX), SCALES), expected, atol=1e-5, rtol=1e-4)
 
 
-def equations() -> NormalEquations:
+def equations() -> MapEquations:
     from resmfn.fourier import half_plane_pixels
 
     generator = make_generator(8)
@@ -38,7 +39,7 @@ def equations() -> NormalEquations:
     values = torch.randn(9, len(pixels), 2, generator=generator)
     rotation = random_rotations(9, generator=generator)
     sums.add(torch.view_as_complex(values), torch.ones(9, len(pixels)), rotation, pixels)
-    return NormalEquations(sums)
+    return MapEquations(sums)
 
 
 @pytest.mark.parametrize(

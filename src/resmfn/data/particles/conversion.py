@@ -13,7 +13,8 @@ from torch import Tensor
 from resmfn.core import InputError
 from resmfn.data.mrc.stacks import ImageStackWriter
 from resmfn.data.npy import NPY_MAGIC
-from resmfn.data.particles.particle_set import ParticleSet, read_particles, write_particles
+from resmfn.data.particles.particle_set import ParticleSet, read_particles
+from resmfn.data.particles.particle_writer import write_particles
 from resmfn.data.particles.published import write_published
 from resmfn.data.star.tables import PARTICLE_COLUMN, Table, quote
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from resmfn.core import InputError
 from resmfn.data.cryosparc.records import stated_sign
 from resmfn.data.particles.common_frame import CommonFrame
-from resmfn.data.particles.cryosparc_writer import star_tables, write_cs
 from resmfn.data.particles.image_folders import ImageFolders
 from resmfn.data.particles.locations import ImageLocations, locate_images
 from resmfn.data.particles.sources import read_source
@@ -30,10 +29,12 @@ from resmfn.data.star.metadata import (
     pose_columns,
     shared_value,
 )
-from resmfn.data.star.tables import PARTICLE_COLUMN, Column, Table, format_cells, write_star
+from resmfn.data.star.tables import PARTICLE_COLUMN, Column, Table, format_cells
 from resmfn.physics.optics import Optics
 
 _CHECK_BATCH = 1000
+
+
 _HEADER_TOLERANCE = 0.01  # relative; headers are often rounded
 
 
@@ -316,18 +317,6 @@ def read_particles(
     if with_images and stated is None:
         _ = particles.pixel_size  # must be known, now rather than an hour later
     return particles
-
-
-def write_particles(path: str | os.PathLike[str], particles: ParticleSet) -> None:
-    """Write the particles with every row and column they were read with, in their order.
-
-    A path that ends in ``.cs`` becomes cryoSPARC records; any other a STAR file, the particle table last.
-    """
-    path = Path(path)
-    if path.suffix == ".cs":
-        write_cs(path, particles)
-    else:
-        write_star(path, star_tables(particles))
 
 
 def check_images(particles: ParticleSet) -> None:

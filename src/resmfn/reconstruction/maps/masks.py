@@ -6,7 +6,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from resmfn.fourier import low_pass, soft_mask_from_support
+from resmfn.fourier import low_pass, soft_mask_from_support, soft_sphere
+from resmfn.reconstruction.maps.map_grid import MapGrid
 
 SHAPE_RESOLUTION = 10.0
 """Å: the shape is that of the map at this resolution, so that it says nothing about finer shells."""
@@ -45,3 +46,10 @@ def shape_mask(volume: Tensor, sphere: Tensor, pixel_size: float) -> Tensor:
     dilation, edge = max(DILATION, 1.5 * pixel_size), max(EDGE, 2 * pixel_size)
     mask = soft_mask_from_support(kept.to(volume.device), dilation / pixel_size, edge / pixel_size)
     return mask * (sphere > 0)
+
+
+def sphere_on(grid: MapGrid, radius: float, device: torch.device) -> Tensor:
+    """Return the spherical mask of a radius in pixels of the box on a coarse grid."""
+    ratio = grid.size / grid.box_size
+    edge = 0.06 * grid.size
+    return soft_sphere(grid.size, radius * ratio, edge, device=device)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from resmfn.core.captured_step import CapturedStep
-from resmfn.core.processes import Team
-from resmfn.inverse.normal_equations import MapGrid, NormalEquations
+from resmfn.inverse.crew import Crew
 from resmfn.networks import (
     MultiplicativeFilterNetwork,
     NetworkConfig,
@@ -19,6 +19,9 @@ from resmfn.networks import (
     sample_series,
 )
 from resmfn.networks.adam import Adam
+from resmfn.reconstruction.maps.map_grid import MapGrid, resized
+from resmfn.reconstruction.maps.slice_sums import MapEquations
+from resmfn.reconstruction.maps.symmetrize import symmetrized
 
 COARSEST_BAND = 2.5
 """The first scale reaches at least this far, in Fourier pixels: below, there is nothing to tell poses by."""
@@ -74,14 +77,14 @@ class NetworkMap:
         return sample_series(series, grid.size, dim=3) * (self.amplitude or 1.0)
 
     def fit(
-        self, equations: NormalEquations, mask: Tensor, prior: Tensor, *, scale: int | None = None, steps: int
+        self, equations: MapEquations, mask: Tensor, prior: Tensor, *, scale: int | None = None, steps: int
     ) -> float:
         """Minimize the penalized quadratic by Adam, rate rising for a tenth of the steps and then falling.
 
         Parameters
         ----------
         equations
-            Of the images at their poses. The processes of their team fit together, each step's work divided among
+            Of the images at their poses. The processes of their crew fit together, each step's work divided among
             them and its gradient added up; all end with the same network.
         mask
             ``(M, M, M)``; the map is mask * network.
@@ -97,7 +100,7 @@ class NetworkMap:
         float
             Share of the explicit solution's gain that the network reaches: 1 is all of it.
         """
-        team, kernel = equations.team, equations.penalized(prior)
+        crew, kernel = equations.crew, equations.penalized(prior)
         solution = equations.solve(mask, prior)
         gain = -float(equations.objective(solution, kernel))
         if self.amplitude is None:
@@ -105,8 +108,8 @@ class NetworkMap:
         inside = mask[equations.window]
 
         def objective() -> Tensor:
-            volume = self.decode(equations.grid, scale, (team.rank, team.size))[equations.window]
-            return equations.objective_inside(_Summed.apply(volume, team) * inside, kernel)
+            volume = self.decode(equations.grid, scale, (crew.rank, crew.size))[equations.window]
+            return equations.objective_inside(_Summed.apply(volume, crew) * inside, kernel)
 
         parameters = self.network.active_parameters(scale)
         optimizer = Adam(parameters)
@@ -116,11 +119,11 @@ class NetworkMap:
             (objective() / gain).backward()
 
         # On a GPU its hundreds of small kernels start as one; what waits for other processes is not captured.
-        alone = mask.is_cuda and team.size == 1
+        alone = mask.is_cuda and crew.size == 1
         find = CapturedStep(find_gradients) if alone and steps >= LEAST_CAPTURED else find_gradients
         for step in range(steps):
             find()
-            _add_gradients(parameters, team)
+            _add_gradients(parameters, crew)
             optimizer.step(LEARNING_RATE * _rate(step, steps))
         with torch.no_grad():
             return -float(objective()) / gain
@@ -159,9 +162,9 @@ class _Summed(torch.autograd.Function):
     """Sum over processes. Its gradient goes back unsummed: each process follows its own part alone."""
 
     @staticmethod
-    def forward(ctx: Any, part: Tensor, team: Team) -> Tensor:  # noqa: ARG004 - nothing is kept for the way back
+    def forward(ctx: Any, part: Tensor, crew: Crew) -> Tensor:  # noqa: ARG004 - nothing is kept for the way back
         whole = part.clone(memory_format=torch.contiguous_format)
-        team.sum_(whole)
+        crew.sum_(whole)
         return whole
 
     @staticmethod
@@ -169,12 +172,12 @@ class _Summed(torch.autograd.Function):
         return gradients[0], None
 
 
-def _add_gradients(parameters: list[nn.Parameter], team: Team) -> None:
+def _add_gradients(parameters: list[nn.Parameter], crew: Crew) -> None:
     """Replace gradients by their sum over the processes, all in one message."""
-    if team.size == 1:
+    if crew.size == 1:
         return
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
-    team.sum_(flat)
+    crew.sum_(flat)
     for parameter, summed in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = summed.view_as(parameter)
 
@@ -185,3 +188,23 @@ def _rate(step: int, steps: int) -> float:
     if done <= _WARM_UP:
         return done / _WARM_UP
     return max(_LAST_RATE, 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP))))
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network after a fit, as plain values that one process can send to another."""
+
+    network: dict[str, object]
+    """From :meth:`NetworkMap.state`."""
+    reference: Tensor
+    """(N, N, N): its masked map on the full grid."""
+    reached: float
+    """From :meth:`NetworkMap.fit`."""
+
+    @classmethod
+    def of(cls, network: NetworkMap, grid: MapGrid, scale: int, mask: Tensor, reached: float) -> FittedNetwork:
+        """Decode a scale on the grid that it was fitted on."""
+        with torch.no_grad():
+            volume = symmetrized(network.decode(grid, scale) * mask, grid.group)
+            reference = resized(volume, grid.box_size)
+        return cls(network.state(), reference.cpu(), reached)

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from resmfn.core.processes import Team
 from resmfn.core.random import spawn
-from resmfn.fourier import radius_grid, resize_map, shell_average, soft_sphere
-from resmfn.fourier.transforms import fftn_centered
-from resmfn.inverse.normal_equations import MapGrid, NormalEquations, SliceSums
+from resmfn.fourier import resize_map
 from resmfn.reconstruction.images.observations import Observations
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.masks import sphere_on
+from resmfn.reconstruction.maps.priors import limited_prior, power_prior
+from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
 from resmfn.reconstruction.poses.grid_posterior import GridPosterior, PoseGrid, grid_posterior
-from resmfn.reconstruction.poses.score_products import ScorePrecision
+from resmfn.reconstruction.poses.search_space import SearchSpace, first_offsets, neighbor_offsets, shift_spread
 from resmfn.rotations import asymmetric_unit, random_rotations, super_fibonacci
 
 
@@ -48,25 +50,13 @@ START_STAGES = (
     SearchStage(3.4, 2304, 8.0, 0.82, 2.0, (8, 14)),
     SearchStage(5.1, 4608, 4.0, 0.76, 1.0, (8, 16)),
 )
+
+
 FOCUS_STAGE = SearchStage(7.6, 9216, 1.0, 1.0, 1.0, (2, 5))
+
+
 SETTLED = 0.15
 """A stage has settled when a step raises the mean log-likelihood of an image by less than this."""
-STEP_SHARE = 0.19
-"""Spacing of the shift grid, as a share of the shortest wavelength in the band."""
-
-
-@dataclass(frozen=True)
-class SearchSpace:
-    """What is searched, beside rotations."""
-
-    mask_radius: float
-    """Pixels."""
-    shift_range: float
-    """Å; 0 keeps images centered."""
-    symmetry: str = "C1"
-    """Point group of the map."""
-    precision: ScorePrecision = "full"
-    """Of the scores that rank poses."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +107,7 @@ def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress)
     stage = START_STAGES[0]
     radius = stage_radius(stage, observations, space)
     grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
-    mask = sphere_on(grid, space, observations.device)
+    mask = sphere_on(grid, space.mask_radius, observations.device)
     sums = SliceSums(grid, observations.device)
     rotation = random_rotations(len(index), generator=generator).to(observations.device)
     n_pixels = observations.n_pixels(radius)
@@ -129,7 +119,7 @@ def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress)
     for _, part in observations.in_chunks("inserting images", index, len(index), inserted):
         sums += part
     observations.team.sum_(sums.values, sums.weights)
-    equations = NormalEquations(sums)
+    equations = MapEquations(sums)
     prior = 3 * equations.shell_weights()[: int(radius) + 1]
     still = torch.zeros(len(index), 2, device=observations.device)
     result = SearchResult.from_map(equations.solve(mask, prior, iterations=4), radius, still)
@@ -171,7 +161,7 @@ def run_stage(
     observations, index, space = task.observations, task.index, task.space
     radius = stage_radius(stage, observations, space)
     grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
-    mask = sphere_on(grid, space, observations.device)
+    mask = sphere_on(grid, space.mask_radius, observations.device)
     pixels = observations.pixels[: observations.n_pixels(radius)]
     base = super_fibonacci(stage.n_rotations, device=observations.device)
     if offsets is None:
@@ -184,13 +174,13 @@ def run_stage(
         rotations = base @ turn
         rotations = rotations[asymmetric_unit(rotations, grid.group)]
         slices = grid.slices(grid.transform(result.volume), rotations, pixels)
-        poses = PoseGrid(rotations, offsets, _shift_spread(result.shift, space), space.precision)
+        poses = PoseGrid(rotations, offsets, shift_spread(result.shift, space), space.precision)
         posterior = grid_posterior(
             observations, index, slices, poses, result.shift, temperature=temperature, n_top=n_top
         )
         log_evidence = float(posterior.log_evidence.mean())
         equations = equations_of(posterior, rotations, pixels, grid, observations.team)
-        prior = equations.limited_prior(power_prior(result.volume, mask, int(radius) + 1))
+        prior = limited_prior(equations, power_prior(result.volume, mask, int(radius) + 1))
         volume = equations.solve(mask, prior, start=result.volume, iterations=4)
         result = SearchResult(volume, radius, posterior, rotations, posterior.shift, log_evidence)
         progress(f"radius {radius:.1f}", log_evidence)
@@ -203,62 +193,13 @@ def run_stage(
 
 def equations_of(
     posterior: GridPosterior, rotations: Tensor, pixels: Tensor, grid: MapGrid, team: Team
-) -> NormalEquations:
+) -> MapEquations:
     """Return the normal equations of softly assigned images; each process inserts its share of the rotations."""
     share = team.share_of(len(rotations))
     rows = slice(share.start, share.stop)
     sums = SliceSums.of(grid, posterior.values[rows], posterior.weights[rows], rotations[rows], pixels)
     team.sum_(sums.values, sums.weights)
-    return NormalEquations(sums)
-
-
-def power_prior(volume: Tensor, mask: Tensor, n_shells: int) -> Tensor:
-    """Return the penalty of each shell that a map's own power implies.
-
-    Voxels inside the mask of a map with power p in a shell have variance ``s^2 = p / (share of the mask * M^3)``
-    there; the penalty is ``1 / (2 s^2)``.
-    """
-    size = volume.shape[0]
-    power = shell_average(fftn_centered(volume).abs().square(), size)
-    share = float(mask.square().mean())
-    penalty = share * size**3 / (2 * power.clamp_min(1e-9 * power.max()))
-    return penalty[:n_shells]
-
-
-def sphere_on(grid: MapGrid, space: SearchSpace, device: torch.device) -> Tensor:
-    """Return the spherical mask on a coarse grid."""
-    ratio = grid.size / grid.box_size
-    edge = 0.06 * grid.size
-    return soft_sphere(grid.size, space.mask_radius * ratio, edge, device=device)
-
-
-def first_offsets(observations: Observations, radius: float, space: SearchSpace) -> Tensor:
-    """Return the shifts (T, 2) in Å that fill the range at the spacing that a radius needs."""
-    return _disc(space.shift_range, _shift_step(observations, radius), observations.device)
-
-
-def neighbor_offsets(observations: Observations, radius: float, space: SearchSpace) -> Tensor:
-    """Return 0 and its four neighbors on the shift grid of a radius, in Å; 0 alone if images are centered."""
-    step = _shift_step(observations, radius)
-    return _disc(step if space.shift_range > 0 else 0.0, step, observations.device)
-
-
-def _shift_step(observations: Observations, radius: float) -> float:
-    return STEP_SHARE * observations.box_size * observations.pixel_size / radius
-
-
-def _disc(reach: float, step: float, device: torch.device) -> Tensor:
-    n = int(reach / step)
-    side = 2 * n + 1
-    points = (radius_grid(side, 2, device) <= reach / step + 1e-6).nonzero() - n
-    return points.flip(1).float() * step
-
-
-def _shift_spread(shift: Tensor, space: SearchSpace) -> float | None:
-    """Return the spread of the shifts found so far, never narrower than a tenth of the range; None at first."""
-    if space.shift_range == 0 or not bool(shift.any()):
-        return None
-    return max(float(shift.square().mean().sqrt()), 0.1 * space.shift_range)
+    return MapEquations(sums)
 
 
 _EMPTY = GridPosterior(*(torch.empty(0) for _ in range(8)))

@@ -23,17 +23,13 @@ from resmfn.core.random import spawn
 from resmfn.evaluation import align_maps, apply_alignment
 from resmfn.fourier import resize_map, shell_average, shell_index
 from resmfn.fourier.transforms import fftn_centered, ifftn_centered
-from resmfn.inverse.normal_equations import MapGrid
-from resmfn.reconstruction.phases.annealing import (
-    START_STAGES,
-    SearchTask,
-    first_offsets,
-    random_start,
-    sphere_on,
-    stage_radius,
-)
-from resmfn.reconstruction.phases.focus import N_SEARCH, coarse_map_of, search_index
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.masks import sphere_on
+from resmfn.reconstruction.phases.annealing import START_STAGES, SearchTask, random_start, stage_radius
+from resmfn.reconstruction.phases.coarse_maps import coarse_map_of
+from resmfn.reconstruction.phases.starts import N_SEARCH, search_index
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
+from resmfn.reconstruction.poses.search_space import first_offsets
 from resmfn.reconstruction.run.context import RunContext, required
 from resmfn.rotations import random_rotations, super_fibonacci
 
@@ -68,7 +64,7 @@ class NoiseControl:
         return self.gain > LEAST_GAIN_ERRORS * self.gain_error and self.lead > LEAST_LEAD_ERRORS * self.lead_error
 
 
-def control_step(run: RunContext) -> None:
+def control_step(run: RunContext) -> bool:
     """Ask images that had no part in the coarse map for it; note whether there is any structure, and go on."""
     state = run.state
     control = _first_control(run)
@@ -84,7 +80,7 @@ def control_step(run: RunContext) -> None:
     if not found.is_structure:
         message += ": no structure found so far; what follows may be made of noise"
     run.tell("control", message, 0.2, {"gain": found.gain, "gain_error": found.gain_error})
-    state.phase, state.step = "focus", 0
+    return True
 
 
 def held_out_control(run: RunContext, volume: Tensor, index: Tensor) -> NoiseControl:
@@ -103,7 +99,7 @@ def held_out_control(run: RunContext, volume: Tensor, index: Tensor) -> NoiseCon
     stage = START_STAGES[0]
     radius = stage_radius(stage, observations, run.space)
     grid = MapGrid.for_radius(run.box_size, radius)
-    mask = sphere_on(grid, run.space, run.device)
+    mask = sphere_on(grid, run.space.mask_radius, run.device)
     volume = resize_map(volume, grid.size) * mask
     turn = random_rotations(1, generator=spawn(run.config.seed, "control", "turn"))[0].to(run.device)
     rotations = super_fibonacci(stage.n_rotations, device=run.device) @ turn

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from resmfn.core.processes import Team
 from resmfn.reconstruction.images.observations import Observations
-from resmfn.reconstruction.phases.annealing import SearchSpace, SearchTask
+from resmfn.reconstruction.phases.annealing import SearchTask
+from resmfn.reconstruction.poses.search_space import SearchSpace
 
 
 def gather_search(

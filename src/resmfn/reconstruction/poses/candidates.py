@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from resmfn.reconstruction.images.observations import Observations
-from resmfn.reconstruction.phases.annealing import SearchResult
-from resmfn.reconstruction.poses.pose_refinement import PoseModel, Poses, refine_poses
+from resmfn.reconstruction.poses.grid_posterior import GridPosterior
+from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
+from resmfn.reconstruction.poses.posed_images import Poses
 
 N_LISTED = 16
 """Grid points listed for each image; neighbors of one peak are among them."""
@@ -18,13 +19,13 @@ N_KEPT = 3
 _LEAST_APART = math.radians(20.0)
 
 
-def distinct_candidates(result: SearchResult) -> tuple[Tensor, Tensor]:
+def distinct_candidates(posterior: GridPosterior, rotations: Tensor) -> tuple[Tensor, Tensor]:
     """Return rotations (n, K, 3, 3) and shifts (n, K, 2) of the best grid points that lie well apart.
 
-    Where an image has fewer peaks than K, its best one is listed again.
+    ``rotations`` (G, 3, 3) are those that the posterior's indices mean. Where an image has fewer peaks than K, its best
+    one is listed again.
     """
-    rotation = result.rotations[result.posterior.top_rotation]
-    shift = result.posterior.top_shift
+    rotation, shift = rotations[posterior.top_rotation], posterior.top_shift
     cosine = (torch.einsum("nij,nkij->nk", rotation[:, 0], rotation) - 1) / 2
     threshold = math.cos(_LEAST_APART)
     chosen = [torch.zeros(len(rotation), dtype=torch.long, device=rotation.device)]

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from resmfn.physics.shift import phase_shift
+from resmfn.reconstruction.config import ScorePrecision
 from resmfn.reconstruction.images.observations import Observations
-from resmfn.reconstruction.poses.score_products import RESCORED, ScorePrecision, SliceProducts
+from resmfn.reconstruction.poses.score_products import RESCORED, SliceProducts
 
 _CPU_BUDGET = 12_000_000
 _GPU_BUDGET = 100_000_000

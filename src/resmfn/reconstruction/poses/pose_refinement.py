@@ -8,35 +8,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resmfn.inverse.normal_equations import PADDING, MapGrid
 from resmfn.physics.projection import slice_order, slice_points
 from resmfn.physics.shift import phase_shift
 from resmfn.physics.trilinear import gather_trilinear_with_slopes, points_at_a_time
 from resmfn.reconstruction.images.image_quality import ImageFits
 from resmfn.reconstruction.images.observations import Observations
+from resmfn.reconstruction.maps.map_grid import PADDING, MapGrid
+from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.rotations import exp_so3
 
 _LEAST_CHUNK = 500_000
 """Pixels of images whose poses are stepped together; their slices are taken a cacheful at a time."""
+
+
 _LARGEST_TURN = 0.12
 """Radians a step."""
-
-
-@dataclass(frozen=True)
-class Poses:
-    """Rotations and shifts of some images."""
-
-    rotation: Tensor
-    """(n, 3, 3)."""
-    shift: Tensor
-    """(n, 2), Å."""
-
-    def select(self, index: Tensor | slice) -> Poses:
-        """Return the poses of some images."""
-        return Poses(self.rotation[index], self.shift[index])
-
-    def __len__(self) -> int:
-        return len(self.rotation)
 
 
 @dataclass(frozen=True)

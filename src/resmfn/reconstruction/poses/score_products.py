@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from resmfn.core.errors import ShapeError
+from resmfn.reconstruction.config import ScorePrecision
 
-ScorePrecision = Literal["full", "tf32"]
 RESCORED = 16
 """Best poses of each image, beyond those that are listed, that are scored again in full precision."""
 _LOST_BITS = 13

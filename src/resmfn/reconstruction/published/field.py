@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resmfn.inverse.normal_equations import MapGrid, NormalEquations
 from resmfn.networks import (
     MultiplicativeFilterNetwork,
     NetworkConfig,
@@ -18,6 +17,8 @@ from resmfn.networks import (
 )
 from resmfn.networks.factories import Variant, build_network, variant
 from resmfn.networks.series import pad_centered
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.published.config import PublishedSettings
 
 HEAD_SCALE = 0.02
@@ -75,7 +76,7 @@ class PublishedField:
         heads = [sample_series(series, grid.size, dim=3).relu() for series in self._head_series(scale)]
         return torch.stack(heads).sum(dim=0) * (self.amplitude or 1.0)
 
-    def fit_step(self, equations: NormalEquations, scale: int, optimizer: torch.optim.Optimizer) -> float:
+    def fit_step(self, equations: MapEquations, scale: int, optimizer: torch.optim.Optimizer) -> float:
         """Take one step of the optimizer on the scales that the variant's loss counts; return the finest one's loss."""
         optimizer.zero_grad()
         below = range(1, scale) if self.kind.loss == "all" else ()
@@ -88,7 +89,7 @@ class PublishedField:
         optimizer.step()
         return float(loss.detach())
 
-    def set_amplitude(self, equations: NormalEquations) -> None:
+    def set_amplitude(self, equations: MapEquations) -> None:
         """Let outputs near 1 stand for the density that the data ask for."""
         whole = torch.ones_like(equations.rhs)
         prior = 0.1 * equations.shell_weights()

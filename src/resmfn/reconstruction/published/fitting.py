@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from resmfn.core.random import spawn
-from resmfn.inverse.normal_equations import MapGrid, NormalEquations, SliceSums
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
 from resmfn.reconstruction.published.config import PublishedConfig
 from resmfn.reconstruction.published.field import PublishedField
 from resmfn.reconstruction.published.images import ImageView, PublishedImages
@@ -129,7 +130,7 @@ class PublishedFit:
         self.sums.values *= 1 - share
         self.sums.weights *= 1 - share
         self.sums.add(ctf * values, ctf.square(), rotation, self.stage.pixels)
-        equations = NormalEquations(self.sums)
+        equations = MapEquations(self.sums)
         if self.field.amplitude is None:
             self.field.set_amplitude(equations)
         for _ in range(n_steps):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resmfn.inverse.normal_equations import PADDING
 from resmfn.physics.trilinear import Points, gather_trilinear_with_slopes
+from resmfn.reconstruction.maps.map_grid import PADDING
 from resmfn.rotations import exp_so3
 
 _CPU_CHUNK = 60_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from resmfn.inverse.normal_equations import PADDING
 from resmfn.physics import extract_slices
+from resmfn.reconstruction.maps.map_grid import PADDING
 from resmfn.reconstruction.poses.score_products import SliceProducts
 from resmfn.reconstruction.published.images import ImageView
 from resmfn.reconstruction.published.poses import Slices

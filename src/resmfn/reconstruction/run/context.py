@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -15,42 +14,23 @@ from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.core.random import spawn
 from resmfn.data import ParticleSet, read_stored_map
 from resmfn.evaluation import FscCurve
-from resmfn.inverse.normal_equations import MapGrid
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.contrast import ContrastVote
 from resmfn.reconstruction.images.image_quality import ImageFits, judge_images
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.images.working_box import WorkingBox
-from resmfn.reconstruction.maps.masks import shape_mask
-from resmfn.reconstruction.maps.network_map import NetworkMap, default_width
+from resmfn.reconstruction.maps.map_grid import MapGrid, resized
+from resmfn.reconstruction.maps.masks import shape_mask, sphere_on
+from resmfn.reconstruction.maps.network_map import FittedNetwork, NetworkMap, default_width
 from resmfn.reconstruction.maps.symmetrize import symmetrized
-from resmfn.reconstruction.phases.annealing import SearchSpace, sphere_on
-from resmfn.reconstruction.phases.refinement import Branch, resized
-from resmfn.reconstruction.poses.pose_refinement import Poses
+from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
+from resmfn.reconstruction.poses.search_space import SearchSpace
 from resmfn.reconstruction.run.state import RunState
 
 HALVES = ("half1", "half2")
+
+
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class FittedNetwork:
-    """A network after a fit, as plain values that one process can send to another."""
-
-    network: dict[str, object]
-    """From :meth:`NetworkMap.state`."""
-    reference: Tensor
-    """(N, N, N): its masked map on the full grid."""
-    reached: float
-    """From :meth:`NetworkMap.fit`."""
-
-    @classmethod
-    def of(cls, network: NetworkMap, grid: MapGrid, scale: int, mask: Tensor, reached: float) -> FittedNetwork:
-        """Decode a scale on the grid that it was fitted on."""
-        with torch.no_grad():
-            volume = symmetrized(network.decode(grid, scale) * mask, grid.group)
-            reference = resized(volume, grid.box_size)
-        return cls(network.state(), reference.cpu(), reached)
 
 
 class RunContext:
@@ -90,7 +70,7 @@ class RunContext:
             config.score_precision_on(self.device),
         )
         self.full = MapGrid(self.box_size, self.box_size, config.symmetry)
-        self.sphere = sphere_on(self.full, self.space, self.device)
+        self.sphere = sphere_on(self.full, self.space.mask_radius, self.device)
         self.user_mask = None if config.mask is None else self._read_mask()
         self.index = torch.arange(len(particles), device=self.device)
         self.half_index = self._split()
@@ -113,34 +93,34 @@ class RunContext:
         """Return the poses of all images."""
         return Poses(required(self.state.rotation), required(self.state.shift))
 
-    def half(self, name: str) -> Branch:
+    def half(self, name: str) -> PosedImages:
         """Return one half of the images with their poses."""
         index = self.half_index[HALVES.index(name)]
-        return self.branch(index)
+        return self.posed(index)
 
-    def branch(self, index: Tensor) -> Branch:
+    def posed(self, index: Tensor) -> PosedImages:
         """Return some images with their poses and qualities."""
         good = self.state.good
-        return Branch(index, self.poses().select(index), None if good is None else good[index])
+        return PosedImages(index, self.poses().select(index), None if good is None else good[index])
 
-    def judge(self, branch: Branch, fits: ImageFits) -> None:
-        """Learn the gain of a branch's images, and which of them are good, from how they fit."""
-        state, index = self.state, branch.index
+    def judge(self, posed: PosedImages, fits: ImageFits) -> None:
+        """Learn the gain of a posed's images, and which of them are good, from how they fit."""
+        state, index = self.state, posed.index
         before = self.observations.gain[index]
         quality = judge_images(ImageFits(fits.overlap / before, fits.power / before.square(), fits.log_share))
         ones = torch.ones(len(self.index), device=self.device)
         state.gain = ones.clone() if state.gain is None else state.gain.clone()
         state.good = ones if state.good is None else state.good.clone()
         state.gain[index], state.good[index] = quality.gain, quality.good
-        branch.good = quality.good
+        posed.good = quality.good
         self.observations.set_gain(state.gain)
 
-    def keep_poses(self, branches: list[Branch]) -> None:
+    def keep_poses(self, halves: list[PosedImages]) -> None:
         """Take over the poses of some images."""
         rotation, shift = required(self.state.rotation).clone(), required(self.state.shift).clone()
-        for branch in branches:
-            rotation[branch.index] = branch.poses.rotation
-            shift[branch.index] = branch.poses.shift
+        for posed in halves:
+            rotation[posed.index] = posed.poses.rotation
+            shift[posed.index] = posed.poses.shift
         self.state.rotation, self.state.shift = rotation, shift
 
     def network(self, name: str) -> NetworkMap:

@@ -8,9 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PHASES = ("search", "control", "focus", "halves", "validate", "joint", "done")
-"""In their order."""
-
 
 @dataclass
 class RunState:

@@ -14,11 +14,11 @@ from functools import partial
 import torch
 
 from reconstruction.killed_run import die, on_call  # its import shortens runs
-from reconstruction.test_network_map import draw, problem
+from reconstruction.maps.test_network_map import draw, problem
 from resmfn.cli.main import main
 from resmfn.core import InputError
 from resmfn.core.processes import Team, team_of_environment
-from resmfn.reconstruction.phases import rounds
+from resmfn.reconstruction.phases import halves
 
 
 def check(_: dict) -> int:
@@ -111,7 +111,7 @@ def _check_refusals(team: Team) -> None:
 
 def command(arguments: dict) -> int:
     if arguments.get("victim") == int(os.environ["RANK"]):
-        on_call(rounds, "insert_images", 2, before=die)
+        on_call(halves, "insert_images", 2, before=die)
     return main(arguments["tokens"])
 
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconstruction import team_run
+from core import team_run
 from reconstruction.scenes import PIXEL_SIZE, stored_images, write_particle_files
 from reconstruction.test_resume import ENVIRONMENT
 from resmfn.core import make_generator

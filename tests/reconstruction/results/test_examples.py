@@ -7,7 +7,7 @@ from reconstruction.conftest import SMALL_BOX, small_blobs
 from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import make_generator
 from resmfn.physics import FourierSliceProjector, ImageFormation, Optics
-from resmfn.reconstruction.poses.pose_refinement import Poses
+from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.results.examples import DETAILS, N_EXAMPLES, draw_examples
 from resmfn.rotations import random_rotations
 

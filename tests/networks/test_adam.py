@@ -32,7 +32,7 @@ def test_steps_are_those_of_torch() -> None:
 def test_a_network_is_drawn_and_fitted_without_the_compiler() -> None:
     program = (
         "import sys, torch\n"
-        "from reconstruction.test_network_map import draw, problem\n"
+        "from reconstruction.maps.test_network_map import draw, problem\n"
         "draw(8).fit(*problem(), steps=1)\n"
         "sys.exit('torch._dynamo' in sys.modules)\n"
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from reconstruction.scenes import draw_blobs, make_scene
-from resmfn.inverse.normal_equations import MapGrid
+from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.results.hand import flip_hand, inverted
 
 

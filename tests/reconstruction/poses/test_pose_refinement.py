@@ -7,11 +7,12 @@ import torch
 
 from reconstruction.scenes import PIXEL_SIZE, Scene, make_scene, turned
 from resmfn.core import make_generator
-from resmfn.inverse.normal_equations import MapGrid
 from resmfn.physics import phase_shift, trilinear
 from resmfn.reconstruction.images.observations import Observations
+from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.poses import pose_refinement as module
-from resmfn.reconstruction.poses.pose_refinement import PoseModel, Poses, refine_poses
+from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
+from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
 
 DOUBLE = torch.float64

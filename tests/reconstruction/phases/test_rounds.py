@@ -8,19 +8,12 @@ from hypothesis import strategies as st
 from reconstruction.scenes import make_scene, relative_error, turned
 from resmfn.core import make_generator
 from resmfn.fourier import low_pass, resize_map
-from resmfn.inverse.normal_equations import MapGrid, NormalEquations
-from resmfn.reconstruction.phases.refinement import (
-    LEAST_SSNR,
-    Branch,
-    RoundPlan,
-    fsc_prior,
-    half_map_fsc,
-    insert_images,
-    move_poses,
-    next_radius,
-    resized,
-)
-from resmfn.reconstruction.poses.pose_refinement import Poses
+from resmfn.reconstruction.maps.agreement import half_map_fsc, next_radius
+from resmfn.reconstruction.maps.map_grid import MapGrid, resized
+from resmfn.reconstruction.maps.priors import LEAST_SSNR, fsc_prior
+from resmfn.reconstruction.maps.slice_sums import MapEquations
+from resmfn.reconstruction.phases.rounds import RoundPlan, move_poses
+from resmfn.reconstruction.poses.posed_images import PosedImages, Poses, insert_images
 from resmfn.rotations import geodesic_degrees
 
 BOX = 24
@@ -73,9 +66,9 @@ def test_the_first_shell_that_disagrees_counts_not_a_later_one() -> None:
 
 
 @pytest.fixture(scope="module")
-def equations() -> NormalEquations:
+def equations() -> MapEquations:
     scene = make_scene(100, noise=1.0)
-    return NormalEquations(insert_images(scene.observations, Branch(scene.index, scene.poses), MapGrid(BOX, 20), 8))
+    return MapEquations(insert_images(scene.observations, PosedImages(scene.index, scene.poses), MapGrid(BOX, 20), 8))
 
 
 def test_the_better_the_halves_agree_the_weaker_the_prior(equations) -> None:
@@ -120,10 +113,10 @@ def test_shifted_images_are_inserted_where_centered_ones_are() -> None:
     shifted = make_scene(30, shift=4.0)
     grid = MapGrid(BOX, 20)
     poses = Poses(shifted.rotation, shifted.shift)
-    sums = insert_images(shifted.observations, Branch(shifted.index, poses), grid, 8)
+    sums = insert_images(shifted.observations, PosedImages(shifted.index, poses), grid, 8)
     # The two scenes draw the same rotations: their shifts come after.
     assert torch.equal(centered.rotation, shifted.rotation)
-    expected = insert_images(centered.observations, Branch(centered.index, centered.poses), grid, 8)
+    expected = insert_images(centered.observations, PosedImages(centered.index, centered.poses), grid, 8)
     assert relative_error(sums.values, expected.values) < 1e-4
     torch.testing.assert_close(sums.weights, expected.weights)
 
@@ -131,7 +124,7 @@ def test_shifted_images_are_inserted_where_centered_ones_are() -> None:
 def test_only_pixels_within_the_radius_are_inserted() -> None:
     scene = make_scene(30)
     wide, narrow = (
-        insert_images(scene.observations, Branch(scene.index, scene.poses), MapGrid(BOX, BOX), r) for r in (10, 5)
+        insert_images(scene.observations, PosedImages(scene.index, scene.poses), MapGrid(BOX, BOX), r) for r in (10, 5)
     )
     center = torch.arange(2 * BOX) - BOX
     radius = torch.stack(torch.meshgrid(center, center, center, indexing="ij")).float().norm(dim=0) / 2
@@ -142,16 +135,14 @@ def test_only_pixels_within_the_radius_are_inserted() -> None:
 def test_poses_of_a_branch_move_in_place_and_the_report_says_how_far() -> None:
     scene = make_scene(30, amplitude=3.0, noise=1.0, shift=2.0)
     start = Poses(turned(scene.rotation, 3.0), scene.shift + 1.0)
-    branch = Branch(scene.index, start)
-    report = move_poses(scene.observations, branch, scene.volume, RoundPlan(8.0, 5, 0, moves_shift=True))
-    after = geodesic_degrees(branch.poses.rotation, scene.rotation)
+    posed = PosedImages(scene.index, start)
+    report = move_poses(scene.observations, posed, scene.volume, RoundPlan(8.0, 5, 0, moves_shift=True))
+    after = geodesic_degrees(posed.poses.rotation, scene.rotation)
     assert float(after.median()) < 1.5
     assert report.pose_change == pytest.approx(
-        float(geodesic_degrees(branch.poses.rotation, start.rotation).median()), abs=1e-3
+        float(geodesic_degrees(posed.poses.rotation, start.rotation).median()), abs=1e-3
     )
-    assert report.shift_change == pytest.approx(
-        float((branch.poses.shift - start.shift).norm(dim=1).median()), abs=1e-4
-    )
+    assert report.shift_change == pytest.approx(float((posed.poses.shift - start.shift).norm(dim=1).median()), abs=1e-4)
     assert report.log_likelihood > 0
     assert float(report.residual_power[1:].mean()) == pytest.approx(1.0, abs=0.1)
 

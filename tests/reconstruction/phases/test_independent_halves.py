@@ -11,12 +11,11 @@ from reconstruction.scenes import PIXEL_SIZE, stored_images, turned, write_parti
 from resmfn.core import make_generator
 from resmfn.data import read_particles, write_map, write_particles
 from resmfn.fourier import soft_sphere
-from resmfn.reconstruction.phases import focus as coarse
-from resmfn.reconstruction.phases import rounds
-from resmfn.reconstruction.phases.focus import enter_first_phase
-from resmfn.reconstruction.phases.rounds import RECHECK_ROUND, halves_step, validate_step
-from resmfn.reconstruction.poses.pose_refinement import Poses
-from resmfn.reconstruction.reconstruct import STEPS
+from resmfn.reconstruction.phases import focus, halves
+from resmfn.reconstruction.phases.halves import halves_step, validate_step
+from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
+from resmfn.reconstruction.phases.table import enter_first_phase, take_step
+from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.run.context import HALVES
 from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations
@@ -27,8 +26,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def short_fits(monkeypatch) -> None:
     """Fit networks in a few steps: what is asked here does not depend on how well they fit."""
-    monkeypatch.setattr(coarse, "COARSE_STEPS", 20)
-    monkeypatch.setattr(rounds, "ROUND_STEPS", 12)
+    monkeypatch.setattr(focus, "COARSE_STEPS", 20)
+    monkeypatch.setattr(halves, "ROUND_STEPS", 12)
 
 
 def clone(state: RunState) -> RunState:
@@ -55,8 +54,9 @@ def split_once(small_files: Path, tmp_path_factory: pytest.TempPathFactory) -> R
     enter_first_phase(run)
     run.state.rotation = turned(run.state.rotation, 6.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coarse, "COARSE_STEPS", 20)
-        STEPS["focus"](run)
+        patch.setattr(focus, "COARSE_STEPS", 20)
+        run.state.phase = "focus"
+        take_step(run)
     state = run.state
     others = random_rotations(2 * len(state.rotation), generator=make_generator(4)).view(-1, 2, 3, 3)
     state.candidate_rotation = torch.cat((state.rotation[:, None], others), dim=1)
@@ -100,7 +100,7 @@ def half_1(state: RunState) -> list[torch.Tensor]:
 @pytest.mark.parametrize("step", [0, 1, RECHECK_ROUND])
 def test_a_round_of_half_1_does_not_see_half_2(split, spoiled_files, context, tmp_path, monkeypatch, step: int) -> None:
     """Same noise spectrum, mask and FSC; images, poses, networks and maps of all but half 1 are others."""
-    monkeypatch.setattr(rounds, "_update_noise", lambda run, reports: None)  # the spectrum is shared, and would differ
+    monkeypatch.setattr(halves, "_update_noise", lambda run, reports: None)  # the spectrum is shared, and would differ
     split.step = step
     split.fsc = torch.linspace(1.0, 0.4, int(split.radius) + 1)
     other = clone(split)
@@ -146,7 +146,7 @@ def test_joint_rounds_leave_the_halves_maps_alone(split, context, tmp_path) -> N
     split.phase, split.step = "joint", 1
     run = context(state=split, mask=user_mask(tmp_path), network_steps=3)
     before = clone(split)
-    STEPS["joint"](run)
+    take_step(run)
     assert not torch.equal(split.rotation, before.rotation)
     assert not torch.equal(split.references["joint"], before.references["joint"])
     assert all(torch.equal(split.references[name], before.references[name]) for name in HALVES)
@@ -166,7 +166,7 @@ def test_halves_of_pure_noise_do_not_agree_beyond_the_split(context, tmp_path) -
     enter_first_phase(run)
     beyond = []
     while run.state.phase != "joint":
-        STEPS[run.state.phase](run)
+        take_step(run)
         if run.state.fsc is not None:
             beyond.append(run.state.fsc[int(run.state.split_radius) + 2 :])
     assert run.state.split_radius < run.observations.radius_max - 2  # there are shells to look at

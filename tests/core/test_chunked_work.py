@@ -10,14 +10,14 @@ from resmfn.core import InputError, make_generator
 from resmfn.core.chunked_work import ChunkedWork
 from resmfn.core.progress import ProgressEvent
 from resmfn.inverse import normal_equations
-from resmfn.inverse.normal_equations import MapGrid
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
-from resmfn.reconstruction.phases import rounds
-from resmfn.reconstruction.phases.refinement import Branch, insert_images
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.phases import halves
 from resmfn.reconstruction.poses import grid_posterior, pose_refinement
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid
-from resmfn.reconstruction.poses.pose_refinement import PoseModel, Poses, refine_poses
+from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
+from resmfn.reconstruction.poses.posed_images import PosedImages, Poses, insert_images
 from resmfn.rotations import random_rotations, super_fibonacci
 
 N = 30
@@ -140,8 +140,8 @@ def test_poses_are_the_same_in_smaller_chunks(scene, monkeypatch) -> None:
 def test_images_are_inserted_once_in_smaller_chunks(scene, monkeypatch, symmetry) -> None:
     """What was inserted already of a chunk that fails then must not count."""
     grid = MapGrid(scene.box_size, scene.box_size, symmetry)
-    branch = Branch(scene.index, Poses(random_rotations(N, generator=make_generator(3)), scene.shift))
-    expected, told = insert_images(scene.observations, branch, grid, 8.0), told_by(scene.observations)
+    posed = PosedImages(scene.index, Poses(random_rotations(N, generator=make_generator(3)), scene.shift))
+    expected, told = insert_images(scene.observations, posed, grid, 8.0), told_by(scene.observations)
     insert = normal_equations.add_slices
 
     def insert_and_fail(*arguments: object) -> None:
@@ -150,7 +150,7 @@ def test_images_are_inserted_once_in_smaller_chunks(scene, monkeypatch, symmetry
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(normal_equations, "add_slices", insert_and_fail)
-    found = insert_images(scene.observations, branch, grid, 8.0)
+    found = insert_images(scene.observations, posed, grid, 8.0)
     torch.testing.assert_close(found.values, expected.values, **ROUNDING)
     torch.testing.assert_close(found.weights, expected.weights, **ROUNDING)
     assert told == [
@@ -176,7 +176,7 @@ def run_settings(tmp_path):
 
 def test_a_run_that_meets_a_full_device_says_so_and_gives_the_same_map(run_settings, tmp_path, monkeypatch) -> None:
     """First where nothing can be cut smaller: a line, and the run can go on; then where it can."""
-    monkeypatch.setattr(rounds, "MOST_ROUNDS", 2)
+    monkeypatch.setattr(halves, "MOST_ROUNDS", 2)
     events: list[ProgressEvent] = []
     expected = reconstruct(ReconstructionConfig(**run_settings, out=tmp_path / "a")).summary
     with monkeypatch.context() as patch:

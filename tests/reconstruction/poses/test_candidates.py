@@ -8,8 +8,7 @@ import torch
 
 from reconstruction.scenes import make_scene, turned
 from resmfn.core import make_generator
-from resmfn.inverse.normal_equations import MapGrid
-from resmfn.reconstruction.phases.annealing import SearchResult
+from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.poses.candidates import N_KEPT, best_of, distinct_candidates
 from resmfn.reconstruction.poses.grid_posterior import GridPosterior
 from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
@@ -18,12 +17,12 @@ from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
 APART = 20.0
 
 
-def result_of(rotations: torch.Tensor, top_rotation: torch.Tensor, top_shift: torch.Tensor) -> SearchResult:
+def posterior_of(top_rotation: torch.Tensor, top_shift: torch.Tensor) -> GridPosterior:
     """Return a search result of which only the listed best points matter."""
     nothing = torch.empty(0)
     fields = {field.name: nothing for field in dataclasses.fields(GridPosterior)}
     posterior = GridPosterior(**(fields | {"top_rotation": top_rotation, "top_shift": top_shift}))
-    return SearchResult(nothing, 0.0, posterior, rotations, nothing, 0.0)
+    return posterior
 
 
 def distances(rotation: torch.Tensor) -> torch.Tensor:
@@ -34,7 +33,7 @@ def test_candidates_lie_apart_and_the_best_comes_first() -> None:
     rotations = random_rotations(300, generator=make_generator(1))
     top = torch.randint(300, (50, 16), generator=make_generator(2))
     shift = torch.randn(50, 16, 2, generator=make_generator(3))
-    found, found_shift = distinct_candidates(result_of(rotations, top, shift))
+    found, found_shift = distinct_candidates(posterior_of(top, shift), rotations)
     assert found.shape == (50, N_KEPT, 3, 3)
     assert found_shift.shape == (50, N_KEPT, 2)
     assert torch.equal(found[:, 0], rotations[top[:, 0]])
@@ -48,7 +47,7 @@ def test_each_candidate_is_the_best_that_is_left() -> None:
     rotations = random_rotations(300, generator=make_generator(1))
     top = torch.randint(300, (50, 16), generator=make_generator(2))
     shift = torch.randn(50, 16, 2, generator=make_generator(3))
-    found, found_shift = distinct_candidates(result_of(rotations, top, shift))
+    found, found_shift = distinct_candidates(posterior_of(top, shift), rotations)
     for image in range(50):
         listed, chosen = rotations[top[image]], [0]
         for k in range(16):
@@ -64,7 +63,7 @@ def test_neighbors_of_one_peak_count_once() -> None:
     offsets = 0.05 * torch.randn(16, 3, generator=make_generator(2))
     rotations = exp_so3(offsets) @ best
     shift = torch.arange(32.0).view(1, 16, 2)
-    found, found_shift = distinct_candidates(result_of(rotations, torch.arange(16)[None], shift))
+    found, found_shift = distinct_candidates(posterior_of(torch.arange(16)[None], shift), rotations)
     assert torch.equal(found[0], rotations[:1].expand(N_KEPT, 3, 3))
     assert torch.equal(found_shift[0], shift[0, :1].expand(N_KEPT, 2))
 
@@ -72,7 +71,7 @@ def test_neighbors_of_one_peak_count_once() -> None:
 @pytest.mark.parametrize("degrees", [APART - 1, APART + 1])
 def test_the_border_between_one_peak_and_two(degrees: float) -> None:
     rotations = torch.stack((torch.eye(3), exp_so3(torch.tensor([math.radians(degrees), 0.0, 0.0]))))
-    found, _ = distinct_candidates(result_of(rotations, torch.tensor([[0, 1, 1]]), torch.zeros(1, 3, 2)))
+    found, _ = distinct_candidates(posterior_of(torch.tensor([[0, 1, 1]]), torch.zeros(1, 3, 2)), rotations)
     assert torch.equal(found[0, 1], rotations[int(degrees > APART)])
 
 

@@ -5,10 +5,10 @@ import torch
 
 from reconstruction.scenes import make_scene, turned
 from resmfn.core import make_generator
-from resmfn.inverse.normal_equations import MapGrid
 from resmfn.reconstruction.images.image_quality import ImageFits, judge_images, probably_good
-from resmfn.reconstruction.phases.refinement import Branch, insert_images
-from resmfn.reconstruction.poses.pose_refinement import PoseModel, Poses, refine_poses
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
+from resmfn.reconstruction.poses.posed_images import PosedImages, Poses, insert_images
 from resmfn.rotations import exp_so3
 
 
@@ -89,9 +89,9 @@ def test_bad_images_do_not_count() -> None:
     grid = MapGrid(scene.box_size, 16)
     good = torch.ones(20)
     good[10:] = 0
-    weighted = insert_images(scene.observations, Branch(scene.index, scene.poses, good), grid, 5.0)
+    weighted = insert_images(scene.observations, PosedImages(scene.index, scene.poses, good), grid, 5.0)
     half = scene.index[:10]
-    alone = insert_images(scene.observations, Branch(half, scene.poses.select(half)), grid, 5.0)
+    alone = insert_images(scene.observations, PosedImages(half, scene.poses.select(half)), grid, 5.0)
     torch.testing.assert_close(weighted.values, alone.values)
     torch.testing.assert_close(weighted.weights, alone.weights)
 

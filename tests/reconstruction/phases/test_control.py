@@ -17,8 +17,8 @@ from resmfn.fourier.transforms import fft2_centered, fftn_centered, ifft2_center
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction.phases import control
 from resmfn.reconstruction.phases.control import NoiseControl, control_step, decoy, start_agreement
-from resmfn.reconstruction.phases.focus import enter_first_phase
-from resmfn.reconstruction.poses.pose_refinement import Poses
+from resmfn.reconstruction.phases.table import enter_first_phase
+from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.rotations import matrix_from_euler, random_rotations
 
 N = 160
@@ -99,7 +99,7 @@ def test_a_bad_reference_does_not_make_noise_of_particles(context, small_files, 
 
 
 def test_images_that_the_search_left_out_are_asked_where_there_are_enough(context, monkeypatch) -> None:
-    monkeypatch.setattr("resmfn.reconstruction.phases.focus.N_SEARCH", 60)
+    monkeypatch.setattr("resmfn.reconstruction.phases.starts.N_SEARCH", 60)
     monkeypatch.setattr(control, "LEAST_HELD_OUT", 50)
     monkeypatch.setattr(control, "FRESH_STARTS", 0)
     run = context()

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from reconstruction.scenes import make_scene, relative_error
 from resmfn.core import make_generator
 from resmfn.fourier import resize_map, soft_sphere
-from resmfn.inverse.normal_equations import MapGrid, NormalEquations
 from resmfn.networks import BandSchedule
+from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.network_map import COARSEST_BAND, NetworkMap, n_scales_for
-from resmfn.reconstruction.phases.refinement import Branch, insert_images
+from resmfn.reconstruction.maps.slice_sums import MapEquations
+from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
 
 BOX = 18
 CPU = torch.device("cpu")
@@ -21,12 +22,12 @@ def draw(hidden_dim: int = 24, seed: int = 1, box_size: int = BOX) -> NetworkMap
     return NetworkMap.draw(box_size, hidden_dim, generator=make_generator(seed), device=CPU)
 
 
-def problem(size: int = BOX) -> tuple[NormalEquations, torch.Tensor, torch.Tensor]:
+def problem(size: int = BOX) -> tuple[MapEquations, torch.Tensor, torch.Tensor]:
     """Return normal equations, mask and prior of noisy images at known poses."""
     scene = make_scene(200, box_size=BOX, amplitude=1.0, noise=1.0)
     radius = size / 2 - 2
-    equations = NormalEquations(
-        insert_images(scene.observations, Branch(scene.index, scene.poses), MapGrid(BOX, size), radius)
+    equations = MapEquations(
+        insert_images(scene.observations, PosedImages(scene.index, scene.poses), MapGrid(BOX, size), radius)
     )
     mask = soft_sphere(size, 0.38 * size, 0.06 * size)
     return equations, mask, 0.1 * equations.shell_weights()[: int(radius) + 1]

@@ -10,21 +10,19 @@ from reconstruction.scenes import PIXEL_SIZE, Scene, make_scene
 from resmfn.core import make_generator
 from resmfn.evaluation import align_poses
 from resmfn.fourier import low_pass, resize_map, soft_sphere
-from resmfn.inverse.normal_equations import MapGrid
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.masks import sphere_on
+from resmfn.reconstruction.maps.priors import power_prior
 from resmfn.reconstruction.phases import annealing as module
 from resmfn.reconstruction.phases.annealing import (
     SearchResult,
-    SearchSpace,
     SearchStage,
     SearchTask,
-    first_offsets,
-    neighbor_offsets,
-    power_prior,
     random_start,
     run_stage,
-    sphere_on,
     stage_radius,
 )
+from resmfn.reconstruction.poses.search_space import SearchSpace, first_offsets, neighbor_offsets
 from resmfn.rotations import geodesic_degrees
 
 BOX = 24

@@ -5,11 +5,11 @@ import torch
 
 from reconstruction.scenes import draw_blobs, make_scene, relative_error
 from resmfn.core import make_generator
-from resmfn.inverse.normal_equations import MapGrid, NormalEquations
 from resmfn.physics import GaussianBlobs
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.maps.symmetrize import symmetrized
-from resmfn.reconstruction.phases.refinement import Branch, insert_images
-from resmfn.reconstruction.poses.pose_refinement import Poses
+from resmfn.reconstruction.poses.posed_images import PosedImages, Poses, insert_images
 from resmfn.rotations import point_group, random_rotations
 
 
@@ -48,9 +48,9 @@ def test_images_of_one_view_show_all_views_of_a_symmetric_map() -> None:
     observations._values[:] = slices.repeat(4, 1)
     alike = (rotation @ group[:, None]).reshape(-1, 3, 3)
     index = torch.arange(24)
-    one = Branch(index[:6], Poses(rotation, torch.zeros(6, 2)))
-    every = Branch(index, Poses(alike, torch.zeros(24, 2)))
-    with_group = NormalEquations(insert_images(observations, one, MapGrid(24, 24, "D2"), 9.0))
-    without = NormalEquations(insert_images(observations, every, MapGrid(24, 24), 9.0))
+    one = PosedImages(index[:6], Poses(rotation, torch.zeros(6, 2)))
+    every = PosedImages(index, Poses(alike, torch.zeros(24, 2)))
+    with_group = MapEquations(insert_images(observations, one, MapGrid(24, 24, "D2"), 9.0))
+    without = MapEquations(insert_images(observations, every, MapGrid(24, 24), 9.0))
     torch.testing.assert_close(with_group.rhs, without.rhs, rtol=1e-3, atol=1e-3 * float(without.rhs.abs().max()))
     torch.testing.assert_close(with_group.kernel, without.kernel, rtol=1e-3, atol=1e-3 * float(without.kernel.max()))

@@ -15,12 +15,10 @@ from resmfn.evaluation import align_poses
 from resmfn.fourier import fftn_centered, low_pass, resize_map, shell_average
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
 from resmfn.reconstruction.maps.network_map import NetworkMap
-from resmfn.reconstruction.phases import focus as coarse
-from resmfn.reconstruction.phases import rounds
+from resmfn.reconstruction.phases import halves, rounds, starts
 from resmfn.reconstruction.phases.annealing import SearchResult
-from resmfn.reconstruction.phases.focus import enter_first_phase
-from resmfn.reconstruction.phases.refinement import RoundReport
-from resmfn.reconstruction.reconstruct import STEPS
+from resmfn.reconstruction.phases.rounds import RoundReport
+from resmfn.reconstruction.phases.table import enter_first_phase, take_step
 
 # --- where a run begins, and how it goes on ----------------------------------------------------------
 
@@ -64,11 +62,11 @@ def test_the_likeliest_start_goes_on(context, monkeypatch) -> None:
         result = SearchResult.from_map(volume, 2.0 + start, torch.zeros(1, 2))
         return dataclasses.replace(result, log_evidence=evidence[start])
 
-    monkeypatch.setattr(coarse, "random_start", start)
+    monkeypatch.setattr(starts, "random_start", start)
     run = context(n_starts=3)
     for _ in evidence:
         assert run.state.phase == "search"
-        STEPS["search"](run)
+        take_step(run)
     assert run.state.phase == "control"
     assert run.state.log_likelihoods == evidence
     assert float(run.state.coarse.mean()) == 1.0
@@ -76,13 +74,13 @@ def test_the_likeliest_start_goes_on(context, monkeypatch) -> None:
 
 
 def test_the_search_takes_a_sample_of_many_images_always_the_same(context, monkeypatch) -> None:
-    monkeypatch.setattr(coarse, "N_SEARCH", 50)
-    index = coarse.search_index(context())
+    monkeypatch.setattr(starts, "N_SEARCH", 50)
+    index = starts.search_index(context())
     assert len(index) == 50 == len(index.unique())
-    assert torch.equal(index, coarse.search_index(context()))
-    assert not torch.equal(index, coarse.search_index(context(seed=1)))
-    monkeypatch.setattr(coarse, "N_SEARCH", 160)
-    assert torch.equal(coarse.search_index(context()), torch.arange(160))
+    assert torch.equal(index, starts.search_index(context()))
+    assert not torch.equal(index, starts.search_index(context(seed=1)))
+    monkeypatch.setattr(starts, "N_SEARCH", 160)
+    assert torch.equal(starts.search_index(context()), torch.arange(160))
 
 
 def test_halves_end_when_poses_rest_at_the_radius_that_they_have(context) -> None:
@@ -95,14 +93,14 @@ def test_halves_end_when_poses_rest_at_the_radius_that_they_have(context) -> Non
         run.state.step, run.state.rounds_at_rest = 0, 0
         while True:
             run.state.step += 1
-            if rounds._halves_are_done(run, turn):
+            if halves._halves_are_done(run, turn):
                 return run.state.step
 
-    assert rounds_until_done(5.0) == rounds.MOST_ROUNDS
-    assert rounds_until_done(0.0) < rounds.MOST_ROUNDS
+    assert rounds_until_done(5.0) == halves.MOST_ROUNDS
+    assert rounds_until_done(0.0) < halves.MOST_ROUNDS
     run.state.radius = 0.7 * radius_max  # there is more to come
     run.state.fsc = torch.ones(int(run.state.radius) + 1)
-    assert rounds_until_done(0.0) == rounds.MOST_ROUNDS
+    assert rounds_until_done(0.0) == halves.MOST_ROUNDS
 
 
 def test_halves_do_not_end_before_every_image_was_compared_with_all_views_again(context) -> None:
@@ -111,17 +109,17 @@ def test_halves_do_not_end_before_every_image_was_compared_with_all_views_again(
     run.state.fsc = torch.ones(int(run.state.radius) + 1)
     for done in range(1, rounds.RECHECK_ROUND + 1):  # the round of that number comes after as many
         run.state.step = done
-        assert not rounds._halves_are_done(run, 0.0)
+        assert not halves._halves_are_done(run, 0.0)
 
 
 def test_known_poses_need_few_rounds_at_all_frequencies(context) -> None:
     run = context(poses="fixed")
     run.state.radius = 3.0
-    assert rounds._round_radius(run) == run.observations.radius_max
-    run.state.step = rounds.FIXED_ROUNDS - 1
-    assert not rounds._halves_are_done(run, 0.0)
-    run.state.step = rounds.FIXED_ROUNDS
-    assert rounds._halves_are_done(run, 0.0)
+    assert halves._round_radius(run) == run.observations.radius_max
+    run.state.step = halves.FIXED_ROUNDS - 1
+    assert not halves._halves_are_done(run, 0.0)
+    run.state.step = halves.FIXED_ROUNDS
+    assert halves._halves_are_done(run, 0.0)
 
 
 def test_what_maps_leave_unexplained_is_noise_where_they_explain_anything(context) -> None:
@@ -130,7 +128,7 @@ def test_what_maps_leave_unexplained_is_noise_where_they_explain_anything(contex
     before = run.observations.noise_power.clone()
     residual = torch.tensor([0.0, 1.2, 0.9, 1.1, 9.0, 9.0, 9.0])
     report = RoundReport(0.0, 0.0, 0.0, residual)
-    rounds._update_noise(run, [report, report])
+    halves._update_noise(run, [report, report])
     factor = run.observations.noise_power / before
     torch.testing.assert_close(factor[:5], torch.tensor([1.0, 1.2, 0.9, 1.1, 2.0]))  # no more than twice at once
     torch.testing.assert_close(factor[5:], torch.ones(len(factor) - 5))
@@ -153,7 +151,7 @@ def test_every_network_holds_most_of_the_common_map(context, monkeypatch, hidden
     run = context(n_starts=1, hidden_dim=hidden_dim)
     for phase in ("search", "control", "focus"):
         assert run.state.phase == phase
-        STEPS[phase](run)
+        take_step(run)
     assert align_poses(run.state.rotation, run.particles.rotations).summary().median < 30  # the search did its part
     finest = reached[-1::-2]  # each network's last fit; 1 is the explicit solution, hardly more is possible
     assert min(finest) > 0.75

@@ -9,8 +9,10 @@ from reconstruction.scenes import Scene, draw_blobs, make_scene, relative_error
 from resmfn.core import make_generator
 from resmfn.evaluation import fourier_shell_correlation
 from resmfn.fourier import half_plane_pixels, low_pass, resize_map, soft_sphere
-from resmfn.inverse.normal_equations import MapGrid, NormalEquations, SliceSums
-from resmfn.reconstruction.phases.refinement import Branch, fsc_prior, insert_images
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.priors import fsc_prior
+from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
+from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
 from resmfn.rotations import random_rotations, super_fibonacci
 
 SLICE_ERROR = 0.025
@@ -19,8 +21,8 @@ KERNEL_EXCESS = 0.06
 """Of the quadratic term, for 300 images: the kernel is cut off at 0 where gridding would make it negative."""
 
 
-def equations_of(scene: Scene, grid: MapGrid, radius: float = 99.0) -> NormalEquations:
-    return NormalEquations(insert_images(scene.observations, Branch(scene.index, scene.poses), grid, radius))
+def equations_of(scene: Scene, grid: MapGrid, radius: float = 99.0) -> MapEquations:
+    return MapEquations(insert_images(scene.observations, PosedImages(scene.index, scene.poses), grid, radius))
 
 
 def random_sums(grid: MapGrid, n: int = 30, seed: int = 3) -> SliceSums:
@@ -84,8 +86,8 @@ def test_the_objective_is_the_squared_residual_less_that_of_an_empty_map(size: i
     other = mask * resize_map(draw_blobs(24, amplitude=0.7, seed=99).volume(24), size)
     slices = grid.slices(grid.transform(other), scene.rotation, scene.observations.pixels[:n_pixels])
     residual = (values - ctf * slices).abs().square().sum() - values.abs().square().sum()
-    sums = insert_images(scene.observations, Branch(scene.index, scene.poses), grid, size / 2 - 2)
-    excess = NormalEquations(sums, mask if masked else None).objective(other) - residual
+    sums = insert_images(scene.observations, PosedImages(scene.index, scene.poses), grid, size / 2 - 2)
+    excess = MapEquations(sums, mask if masked else None).objective(other) - residual
     model_power = float((ctf * slices).abs().square().sum())
     assert -0.01 * model_power < float(excess) < KERNEL_EXCESS * model_power
     assert abs(float(residual)) > 3 * KERNEL_EXCESS * model_power  # so that the comparison means something
@@ -95,7 +97,7 @@ def test_a_mask_makes_the_convolution_smaller_and_changes_nothing_inside_it(gene
     sums = random_sums(MapGrid(24, 20), n=600)
     mask = torch.zeros(20, 20, 20)
     mask[4:13, 7:15, 9:17] = 1.0  # off center, 9 voxels long at most
-    full, compact = NormalEquations(sums), NormalEquations(sums, mask)
+    full, compact = MapEquations(sums), MapEquations(sums, mask)
     assert compact.side < full.side
     first, second = mask * torch.randn(2, 20, 20, 20, generator=generator)
     # Cutting the kernel off at 0 is not quite the same on both grids.
@@ -112,7 +114,7 @@ def test_the_convolution_is_that_of_the_whole_cube_at_once(generator: torch.Gene
     """Planes of frequencies one after the other, and only where something is: against one transform of all."""
     mask = torch.zeros(72, 72, 72)
     mask[3:70, 7:52, 9:17] = 1.0
-    equations = NormalEquations(random_sums(MapGrid(80, 72)), mask)
+    equations = MapEquations(random_sums(MapGrid(80, 72)), mask)
     assert equations.side**2 * (equations.side // 2 + 1) * 8 > 2**20  # more than one slab
     volume = mask * torch.randn(72, 72, 72, generator=generator)
     sides = (equations.side,) * 3
@@ -133,7 +135,7 @@ def test_the_slope_at_the_empty_map_is_the_exact_adjoint() -> None:
 
 
 def test_the_kernel_is_positive_and_symmetric(generator: torch.Generator) -> None:
-    equations = NormalEquations(random_sums(MapGrid(24, 16)))
+    equations = MapEquations(random_sums(MapGrid(24, 16)))
     assert bool((equations.kernel >= 0).all())
     assert bool(equations.kernel.max() > 0)
     first, second = torch.randn(2, 16, 16, 16, generator=generator)
@@ -143,7 +145,7 @@ def test_the_kernel_is_positive_and_symmetric(generator: torch.Generator) -> Non
 
 
 def test_the_objective_is_what_its_gradient_says(generator: torch.Generator) -> None:
-    equations = NormalEquations(random_sums(MapGrid(24, 12)))
+    equations = MapEquations(random_sums(MapGrid(24, 12)))
     kernel = equations.penalized(torch.linspace(1, 5, 7))
     volume = torch.randn(12, 12, 12, generator=generator, requires_grad=True)
     equations.objective(volume, kernel).backward()
@@ -152,7 +154,7 @@ def test_the_objective_is_what_its_gradient_says(generator: torch.Generator) -> 
 
 
 def test_a_prior_is_spread_by_shell_and_goes_on_tenfold() -> None:
-    equations = NormalEquations(random_sums(MapGrid(24, 16)))
+    equations = MapEquations(random_sums(MapGrid(24, 16)))
     shells = torch.tensor([1.0, 2.0, 3.0, 4.0])
     kernel = equations.penalized(shells)
     for shell in range(4):
@@ -163,7 +165,7 @@ def test_a_prior_is_spread_by_shell_and_goes_on_tenfold() -> None:
 
 
 def test_shell_weights_are_the_means_of_the_kernel() -> None:
-    equations = NormalEquations(random_sums(MapGrid(24, 12)))
+    equations = MapEquations(random_sums(MapGrid(24, 12)))
     weights = equations.shell_weights()
     assert weights.shape == (equations.n_shells,)
     for shell in (0, 1, 5):
@@ -175,8 +177,8 @@ def test_every_shell_has_a_weight_however_compact_the_mask(radius: float) -> Non
     """Frequency 0 is in no image, and its kernel may be cut off at 0; the solution must not blow up for that."""
     scene = make_scene(200, noise=1.0)
     mask = soft_sphere(24, radius, 1.5)
-    equations = NormalEquations(
-        insert_images(scene.observations, Branch(scene.index, scene.poses), MapGrid(24, 24), 10.0), mask
+    equations = MapEquations(
+        insert_images(scene.observations, PosedImages(scene.index, scene.poses), MapGrid(24, 24), 10.0), mask
     )
     assert bool((equations.shell_weights() > 0).all())
     prior = fsc_prior(equations, torch.full((11,), 0.5), 11, halves_in=1)
@@ -192,17 +194,17 @@ def test_sums_of_parts_are_the_sum_of_all() -> None:
     scene = make_scene(24, noise=0.3)
     grid = MapGrid(24, 16)
     parts = [
-        insert_images(scene.observations, Branch(rows, scene.poses.select(rows)), grid, 6)
+        insert_images(scene.observations, PosedImages(rows, scene.poses.select(rows)), grid, 6)
         for rows in (torch.arange(0, 9), torch.arange(9, 24))
     ]
     before = [part.values.clone() for part in parts]
-    whole = insert_images(scene.observations, Branch(scene.index, scene.poses), grid, 6)
+    whole = insert_images(scene.observations, PosedImages(scene.index, scene.poses), grid, 6)
     total = parts[0] + parts[1]
     torch.testing.assert_close(total.values, whole.values, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(total.weights, whole.weights, rtol=1e-4, atol=1e-4)
     assert all(torch.equal(part.values, kept) for part, kept in zip(parts, before, strict=True))
-    both = NormalEquations(parts[0]).rhs + NormalEquations(parts[1]).rhs
-    torch.testing.assert_close(NormalEquations(total).rhs, both, rtol=1e-3, atol=1e-3)
+    both = MapEquations(parts[0]).rhs + MapEquations(parts[1]).rhs
+    torch.testing.assert_close(MapEquations(total).rhs, both, rtol=1e-3, atol=1e-3)
 
 
 def test_adding_twice_doubles() -> None:
@@ -210,7 +212,7 @@ def test_adding_twice_doubles() -> None:
     once = random_sums(MapGrid(24, 16))
     twice = once + once
     torch.testing.assert_close(twice.values, 2 * once.values)
-    torch.testing.assert_close(NormalEquations(twice).kernel, 2 * NormalEquations(once).kernel, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(MapEquations(twice).kernel, 2 * MapEquations(once).kernel, rtol=1e-3, atol=1e-5)
     assert len(scene.index) == 6
 
 
@@ -251,7 +253,7 @@ def test_a_coarse_grid_gives_the_low_frequencies_of_the_fine_one() -> None:
 def test_solving_finds_the_minimum_of_a_dense_quadratic(radius: float) -> None:
     """All columns of mask (K + prior) mask written out and solved directly, in double precision."""
     size = 6
-    equations = NormalEquations(random_sums(MapGrid(16, size), n=12))
+    equations = MapEquations(random_sums(MapGrid(16, size), n=12))
     shells = torch.linspace(5, 50, 3)
     kernel = equations.penalized(shells)
     mask = soft_sphere(size, radius, 0.0)
@@ -291,7 +293,7 @@ def test_even_views_weigh_all_directions_alike() -> None:
     views = super_fibonacci(3000)
     sums = SliceSums(MapGrid(24, 20), torch.device("cpu"))
     sums.add(torch.zeros(3000, len(pixels), dtype=torch.complex64), torch.ones(3000, len(pixels)), views, pixels)
-    equations = NormalEquations(sums)
+    equations = MapEquations(sums)
     weights = equations.shell_weights()
     torch.testing.assert_close(weights[3:7] * torch.arange(3.0, 7.0), (3 * weights[3]).expand(4), rtol=0.1, atol=0.0)
     assert float(weights[9:].max()) < 0.05 * float(weights[7])

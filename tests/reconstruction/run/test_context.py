@@ -7,11 +7,12 @@ from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import InputError, make_generator
 from resmfn.data import write_map
 from resmfn.fourier import resize_map, soft_sphere
-from resmfn.inverse.normal_equations import MapGrid
-from resmfn.reconstruction.phases.refinement import Branch
-from resmfn.reconstruction.poses.pose_refinement import Poses
-from resmfn.reconstruction.run.context import HALVES, FittedNetwork, required
-from resmfn.reconstruction.run.state import PHASES, RunState
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.network_map import FittedNetwork
+from resmfn.reconstruction.phases.table import PHASES
+from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
+from resmfn.reconstruction.run.context import HALVES, required
+from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations
 
 BOX = 20
@@ -114,7 +115,7 @@ def test_poses_of_branches_come_back_to_their_images(context) -> None:
     assert torch.equal(run.state.rotation, rotation)
     assert torch.equal(run.state.shift[:, 0], torch.arange(160.0))
     assert torch.equal(before, torch.eye(3).repeat(160, 1, 1))  # a saved state does not change under the hand
-    run.keep_poses([Branch(torch.tensor([5]), Poses(torch.eye(3)[None], torch.zeros(1, 2)))])
+    run.keep_poses([PosedImages(torch.tensor([5]), Poses(torch.eye(3)[None], torch.zeros(1, 2)))])
     assert torch.equal(run.state.rotation[5], torch.eye(3))
     assert torch.equal(run.state.rotation[6], rotation[6])
 

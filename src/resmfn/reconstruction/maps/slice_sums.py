@@ -1,0 +1,93 @@
+"""What images inserted at their poses say of a map: sums in Fourier space, and the normal equations that they make."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from resmfn.fourier import centered_indices, ifftn_centered
+from resmfn.fourier.transforms import fftn_centered
+from resmfn.inverse.crew import Crew
+from resmfn.inverse.normal_equations import NormalEquations, convolution_side, half_spectrum, mask_window
+from resmfn.physics.projection import add_slices, padded_transform_adjoint
+from resmfn.reconstruction.maps.map_grid import PADDING, MapGrid
+
+
+class SliceSums:
+    """Weighted sums of images inserted into Fourier space at their poses; sums of parts may be added.
+
+    Where the map has a symmetry, every image is inserted at all the poses that it may as well have. Hermitian mates are
+    left out: only the real parts of the sums' inverse transforms are ever used, which mates do not change.
+    """
+
+    def __init__(self, grid: MapGrid, device: torch.device) -> None:
+        side = PADDING * grid.size
+        self.grid = grid
+        self.values = torch.zeros(side, side, side, dtype=torch.complex64, device=device)
+        self.weights = torch.zeros(side, side, side, device=device)
+
+    @classmethod
+    def of(cls, grid: MapGrid, values: Tensor, weights: Tensor, rotation: Tensor, pixels: Tensor) -> SliceSums:
+        """Return sums of what :meth:`add` takes."""
+        sums = cls(grid, values.device)
+        sums.add(values, weights, rotation, pixels)
+        return sums
+
+    def add(self, values: Tensor, weights: Tensor, rotation: Tensor, pixels: Tensor) -> None:
+        """Insert ``C Y`` (complex) and ``C^2`` (real), both ``(n, P)``, at poses ``(n, 3, 3)``, in place."""
+        for turn in self.grid.group.to(rotation):
+            add_slices((self.values, self.weights), values, weights, rotation @ turn, pixels, PADDING)
+
+    def __iadd__(self, other: SliceSums) -> Self:
+        self.values += other.values
+        self.weights += other.weights
+        return self
+
+    def __add__(self, other: SliceSums) -> SliceSums:
+        total = SliceSums(self.grid, self.values.device)
+        total.values = self.values + other.values
+        total.weights = self.weights + other.weights
+        return total
+
+
+class MapEquations(NormalEquations):
+    """Everything that images at given poses say about a map, in a size that does not grow with their number.
+
+    With noise of variance 1 the negative log-likelihood of a map v is ``<v, K v> - 2 <b, v>`` plus a constant: b is the
+    adjoint of all slices applied to the images, K the convolution with the point spread function of all slices, exact
+    but for gridding. Networks and explicit maps are both fitted to this.
+
+    Parameters
+    ----------
+    sums
+        Of the images.
+    mask
+        ``(M, M, M)``: where maps that are asked about may differ from 0. K acts between voxels of its extent only, so
+        a compact mask makes smaller transforms do; None is the whole grid.
+    crew
+        As for :class:`NormalEquations`.
+    """
+
+    def __init__(self, sums: SliceSums, mask: Tensor | None = None, crew: Crew | None = None) -> None:
+        grid = self.grid = sums.grid
+        rhs = padded_transform_adjoint(sums.values, PADDING) * grid.scale
+        window = mask_window(mask, grid.size)
+        side = convolution_side(window, grid.size, PADDING * grid.size)
+        kernel = half_spectrum(_compact_kernel(sums.weights, side)) * (grid.scale**2 * sums.weights.shape[0] ** 3)
+        super().__init__(rhs, kernel, window, crew)
+
+
+def _compact_kernel(weights: Tensor, side: int) -> Tensor:
+    """Return the convolution's transform on a cube of ``side``, from weights inserted on a larger one.
+
+    The blur of insertion is undone: the point spread function is divided by the sinc^2 of trilinear interpolation.
+    """
+    full = weights.shape[0]
+    start = full // 2 - side // 2
+    inside = slice(start, start + side)
+    point_spread = ifftn_centered(weights.to(torch.complex64)).real[inside, inside, inside]
+    sinc = torch.sinc(centered_indices(side, weights.device) / full).square()
+    point_spread = point_spread / (sinc[:, None, None] * sinc[:, None] * sinc)
+    return fftn_centered(point_spread.to(torch.complex64)).real.clamp_min(0)

@@ -1,0 +1,36 @@
+"""A coarse map of images at the poses that they have."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from resmfn.reconstruction.maps.masks import sphere_on
+from resmfn.reconstruction.maps.priors import limited_prior, power_prior
+from resmfn.reconstruction.maps.slice_sums import MapEquations
+from resmfn.reconstruction.phases.annealing import (
+    START_STAGES,
+    stage_radius,
+)
+from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
+from resmfn.reconstruction.run.context import RunContext
+
+Focus = tuple[MapEquations, Tensor, Tensor, float]
+"""Normal equations, prior by shell, mask on their grid, radius."""
+
+
+def coarse_map_of(run: RunContext, index: Tensor) -> Tensor:
+    """Return a coarse map (M, M, M) of some images alone, at the poses that they have."""
+    radius = stage_radius(START_STAGES[-1], run.observations, run.space)
+    equations, prior, mask, _ = equations_at_poses(run, index, radius)
+    return equations.solve(mask, prior)
+
+
+def equations_at_poses(run: RunContext, index: Tensor, radius: float) -> Focus:
+    """Return what images at their poses say of a map up to a radius."""
+    grid = run.grid(radius)
+    posed = PosedImages(index, run.poses().select(index))
+    equations = MapEquations(insert_images(run.observations, posed, grid, radius))
+    mask = sphere_on(grid, run.space.mask_radius, run.device)
+    weak = 0.3 * equations.shell_weights()[: int(radius) + 1]
+    prior = limited_prior(equations, power_prior(equations.solve(mask, weak), mask, int(radius) + 1))
+    return equations, prior, mask, radius

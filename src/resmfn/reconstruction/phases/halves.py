@@ -1,0 +1,146 @@
+"""Rounds of both halves, each for itself, until they settle; then the last fit of their networks."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from resmfn.core.processes import Team
+from resmfn.reconstruction.maps.agreement import half_map_fsc, next_radius
+from resmfn.reconstruction.maps.map_grid import MapGrid, resized
+from resmfn.reconstruction.maps.priors import fsc_prior
+from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
+from resmfn.reconstruction.phases.rounds import (
+    RECHECK_ROUND,
+    ROUND_STEPS,
+    UNMOVED,
+    RoundPlan,
+    RoundReport,
+    fit_to_sums,
+    plan_round,
+    refine_against,
+    tell_round,
+)
+from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
+from resmfn.reconstruction.run.context import HALVES, RunContext, required
+
+MOST_ROUNDS, JOINT_ROUNDS = 12, 4
+
+
+FIXED_ROUNDS, FIXED_JOINT_ROUNDS = 3, 2
+
+
+SETTLED_TURN = 0.3
+"""Degrees: a round is at rest if poses move less and the resolution does not grow."""
+
+
+UNMASKED_STEPS = 6
+"""Conjugate gradient steps of the maps without mask: their preconditioner is nearly the inverse."""
+
+
+ROUNDS_AT_REST = 2
+"""Rounds at rest, one after the other, that end the halves: a new shell is learned in the round after it came."""
+
+
+def halves_step(run: RunContext) -> bool:
+    """Do one round of both halves, each with its own images, poses and network; say whether it was the last."""
+    state = run.state
+    radius = _round_radius(run)
+    plan = plan_round(run, radius, moves=run.moves_poses, network_steps=ROUND_STEPS)
+    grid = run.grid(radius)
+    mask = run.mask_on(grid)
+    halves = [run.half(name) for name in HALVES]
+    reports = [refine_against(run, posed, name, plan) for name, posed in zip(HALVES, halves, strict=True)]
+    if run.moves_poses and state.step >= RECHECK_ROUND:
+        _update_noise(run, reports)
+        for posed, report in zip(halves, reports, strict=True):
+            run.judge(posed, required(report.images))
+    fits = _fit_halves(run, halves, grid, mask, plan)
+    run.keep_poses(halves)
+    state.radius, state.step = radius, state.step + 1
+    tell_round(run, "halves", 0.3 + 0.45 * min(1, state.step / 9), reports, fits)
+    return _halves_are_done(run, max(report.pose_change for report in reports))
+
+
+def validate_step(run: RunContext) -> bool:
+    """Fit both halves' networks to the end, at the poses that each half found for itself.
+
+    After this the halves' maps do not change: the joint rounds move the poses of all images by a map of all images.
+    """
+    state = run.state
+    plan = plan_round(run, state.radius, moves=False, network_steps=run.config.network_steps)
+    grid = run.grid(state.radius)
+    fits = _fit_halves(run, [run.half(name) for name in HALVES], grid, run.mask_on(grid), plan, are_final=True)
+    tell_round(run, "validate", 0.8, [UNMOVED], fits)
+    return True
+
+
+def _fit_halves(
+    run: RunContext,
+    halves: list[PosedImages],
+    grid: MapGrid,
+    mask: Tensor,
+    plan: RoundPlan,
+    *,
+    are_final: bool = False,
+) -> list[float]:
+    """Fit each half's network to its own images, and compare the two; at last, also solve each half without mask."""
+    sums = {
+        name: insert_images(run.observations, posed, grid, plan.radius)
+        for name, posed in zip(HALVES, halves, strict=True)
+    }
+    if are_final:
+        solve = [partial(_without_mask, run, of_half, plan.radius) for of_half in sums.values()]
+        run.state.unmasked = dict(zip(sums, run.observations.team.divide(solve), strict=True))
+    fits = run.fit_networks(
+        {name: partial(fit_to_sums, run, name, of_half, mask, plan, halves_in=1) for name, of_half in sums.items()}
+    )
+    first, second = (resized(run.state.references[name], grid.size) for name in HALVES)
+    run.state.fsc = half_map_fsc(first, second, plan.radius)
+    run.state.resolutions.append(run.fsc_resolution(run.state.fsc))
+    return fits
+
+
+def _without_mask(run: RunContext, sums: SliceSums, radius: float, team: Team) -> Tensor:
+    """Return the map (N, N, N) that images at their poses give without network and mask, by the halves' FSC."""
+    equations = MapEquations(sums, crew=team)
+    prior = fsc_prior(equations, required(run.state.fsc), int(radius) + 1, halves_in=1)
+    everywhere = torch.ones_like(equations.rhs)
+    return resized(equations.solve(everywhere, prior, iterations=UNMASKED_STEPS), run.box_size).cpu()
+
+
+def _round_radius(run: RunContext) -> float:
+    state, most = run.state, run.observations.radius_max
+    if not run.moves_poses:
+        return most
+    if state.fsc is None:
+        return min(1.25 * state.radius + 1, most)
+    return max(next_radius(state.fsc, state.radius, most), state.radius)
+
+
+def _halves_are_done(run: RunContext, turn: float) -> bool:
+    """Say whether more rounds would change nothing: poses rest and the resolution does not grow, again and again."""
+    state = run.state
+    if not run.moves_poses:
+        return state.step == FIXED_ROUNDS
+    rests = _round_radius(run) < 1.02 * state.radius and turn < SETTLED_TURN
+    state.rounds_at_rest = state.rounds_at_rest + 1 if rests else 0
+    looked_again = run.config.poses != "unknown" or state.step > RECHECK_ROUND
+    return state.step == MOST_ROUNDS or (looked_again and state.rounds_at_rest >= ROUNDS_AT_REST)
+
+
+def _update_noise(run: RunContext, reports: list[RoundReport]) -> None:
+    """Correct the noise spectrum by what the maps leave unexplained.
+
+    Only in shells that the references already hold: elsewhere the molecule itself is still unexplained.
+    """
+    residual = torch.stack([report.residual_power for report in reports]).mean(dim=0)
+    power = run.observations.noise_power.clone()
+    n_known = min(len(residual), len(power), int(run.state.radius) + 1)
+    known = residual[:n_known]
+    factor = torch.where(known > 0, known, torch.ones_like(known)).clamp(0.5, 2)
+    power[:n_known] *= factor
+    run.observations.set_noise_power(power)
+    run.state.noise_power = power

@@ -1,0 +1,57 @@
+"""The phases of a reconstruction: what each does, which follows which, and where a run enters them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from resmfn.reconstruction.phases.control import control_step
+from resmfn.reconstruction.phases.focus import focus_step
+from resmfn.reconstruction.phases.halves import halves_step, validate_step
+from resmfn.reconstruction.phases.joint import joint_step
+from resmfn.reconstruction.phases.reference import read_reference
+from resmfn.reconstruction.phases.starts import search_step
+from resmfn.reconstruction.run.context import RunContext
+
+
+class Phase(NamedTuple):
+    """A phase of a run."""
+
+    step: Callable[[RunContext], bool]
+    """Does one step, after which the state is whole and is saved; says whether it was the phase's last."""
+    then: str
+    """The phase that follows."""
+
+
+PHASES = {
+    "search": Phase(search_step, then="control"),
+    "control": Phase(control_step, then="focus"),
+    "focus": Phase(focus_step, then="halves"),
+    "halves": Phase(halves_step, then="validate"),
+    "validate": Phase(validate_step, then="joint"),
+    "joint": Phase(joint_step, then="done"),
+}
+"""In their order; "done" is the end."""
+
+
+def take_step(run: RunContext) -> None:
+    """Do one step of the phase that the run is in, and go to the next phase where it was the last."""
+    phase = PHASES[run.state.phase]
+    if phase.step(run):
+        run.state.phase, run.state.step = phase.then, 0
+
+
+def enter_first_phase(run: RunContext) -> None:
+    """Go to the first phase that the settings need."""
+    state = run.state
+    if run.config.poses != "unknown":
+        rotation, shift = run.particles.require_poses()
+        state.rotation, state.shift = rotation.float().to(run.device), shift.float().to(run.device)
+        state.max_probability = torch.ones(len(run.particles), device=run.device)
+        state.pose_entropy = torch.zeros(len(run.particles), device=run.device)
+        state.phase = "control"
+    elif run.config.reference is not None:
+        state.coarse, state.radius = read_reference(run)
+        state.phase = "control"

@@ -1,0 +1,77 @@
+"""Some images with their poses, and what they say of a map together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from resmfn.physics.projection import slice_order
+from resmfn.physics.shift import phase_shift
+from resmfn.physics.trilinear import points_at_a_time
+from resmfn.reconstruction.images.observations import Observations
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.slice_sums import SliceSums
+
+_INSERT_CHUNK = 1_000_000
+
+
+@dataclass
+class PosedImages:
+    """A set of images with their poses."""
+
+    index: Tensor
+    """int64 (m,): its images."""
+    poses: Poses
+    """Of its images, in the order of ``index``."""
+    good: Tensor | None = None
+    """(m,): probability of each to show the molecule, by which it counts; None is 1."""
+
+
+def insert_images(observations: Observations, posed: PosedImages, grid: MapGrid, radius: float) -> SliceSums:
+    """Insert the images of a posed at their poses; with several processes, all of its images, everywhere."""
+    sums = SliceSums(grid, observations.device)
+    n_pixels = observations.n_pixels(radius)
+    pixels = observations.pixels[:n_pixels]
+
+    def inserted(chunk: Tensor) -> SliceSums:
+        found = SliceSums(grid, observations.device)
+        for rows in chunk.split(max(1, points_at_a_time(observations.device) // n_pixels)):
+            values, ctf = observations.batch(posed.index[rows], n_pixels)
+            poses = posed.poses.select(rows)
+            back, weights = centered_ctf(observations, ctf, poses.shift), ctf.square()
+            if posed.good is not None:
+                back, weights = back * posed.good[rows, None], weights * posed.good[rows, None]
+            found.add(values * back, weights, poses.rotation, pixels)
+        return found
+
+    order, at_once = slice_order(posed.poses.rotation), max(1, _INSERT_CHUNK // n_pixels)
+    for _, part in observations.in_chunks("inserting images", posed.index, at_once, inserted, order=order):
+        sums += part
+    observations.team.sum_(sums.values, sums.weights)
+    return sums
+
+
+def centered_ctf(observations: Observations, ctf: Tensor, shift: Tensor) -> Tensor:
+    """Return what an image is multiplied by to center it and weight it by its CTF."""
+    if not bool(shift.any()):
+        return ctf
+    pixels = observations.pixels[: ctf.shape[1]]
+    return ctf * phase_shift(pixels, shift, observations.pixel_size, observations.box_size).conj()
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Rotations and shifts of some images."""
+
+    rotation: Tensor
+    """(n, 3, 3)."""
+    shift: Tensor
+    """(n, 2), Å."""
+
+    def select(self, index: Tensor | slice) -> Poses:
+        """Return the poses of some images."""
+        return Poses(self.rotation[index], self.shift[index])
+
+    def __len__(self) -> int:
+        return len(self.rotation)
