@@ -9,9 +9,9 @@ from reconstruction.scenes import make_scene, write_particle_files
 from resmfn.core import InputError, make_generator
 from resmfn.core.chunked_work import ChunkedWork
 from resmfn.core.progress import ProgressEvent
-from resmfn.inverse import normal_equations
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
+from resmfn.reconstruction.maps import slice_sums
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.phases import halves
 from resmfn.reconstruction.poses import grid_posterior, pose_refinement
@@ -142,14 +142,14 @@ def test_images_are_inserted_once_in_smaller_chunks(scene, monkeypatch, symmetry
     grid = MapGrid(scene.box_size, scene.box_size, symmetry)
     posed = PosedImages(scene.index, Poses(random_rotations(N, generator=make_generator(3)), scene.shift))
     expected, told = insert_images(scene.observations, posed, grid, 8.0), told_by(scene.observations)
-    insert = normal_equations.add_slices
+    insert = slice_sums.add_slices
 
     def insert_and_fail(*arguments: object) -> None:
         insert(*arguments)
         if len(arguments[1]) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(normal_equations, "add_slices", insert_and_fail)
+    monkeypatch.setattr(slice_sums, "add_slices", insert_and_fail)
     found = insert_images(scene.observations, posed, grid, 8.0)
     torch.testing.assert_close(found.values, expected.values, **ROUNDING)
     torch.testing.assert_close(found.weights, expected.weights, **ROUNDING)
@@ -180,7 +180,7 @@ def test_a_run_that_meets_a_full_device_says_so_and_gives_the_same_map(run_setti
     events: list[ProgressEvent] = []
     expected = reconstruct(ReconstructionConfig(**run_settings, out=tmp_path / "a")).summary
     with monkeypatch.context() as patch:
-        fail_above(patch, normal_equations.NormalEquations, "objective", 0, lambda *_: 1)
+        fail_above(patch, slice_sums.MapEquations, "objective", 0, lambda *_: 1)
         with pytest.raises(InputError, match=r"out of memory \(CUDA out of memory.*--resume") as error:
             reconstruct(ReconstructionConfig(**run_settings, out=tmp_path / "b"))
     assert "\n" not in str(error.value)

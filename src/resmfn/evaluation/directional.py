@@ -51,7 +51,13 @@ class DirectionalFsc:
 
 
 def directional_fsc(
-    half1: Tensor, half2: Tensor, pixel_size: float, mask: Tensor | None = None, *, n_directions: int = N_DIRECTIONS
+    half1: Tensor,
+    half2: Tensor,
+    pixel_size: float,
+    mask: Tensor | None = None,
+    *,
+    added_by_mask: Tensor | None = None,
+    n_directions: int = N_DIRECTIONS,
 ) -> DirectionalFsc:
     """Correlate two half maps shell by shell within cones around many directions.
 
@@ -63,12 +69,15 @@ def directional_fsc(
         Å.
     mask
         (N, N, N): multiplies both first.
+    added_by_mask
+        (n_shells,): correlation that the mask makes by itself (:meth:`PhaseRandomizedFsc.added_by_mask`); it is taken
+        out of every direction alike.
     n_directions
         How many, over a half sphere.
 
     Notes
     -----
-    Tan et al., Nature Methods 14 (2017) 793: conical FSC, half angle 20 degrees. Hard cones, no mask correction.
+    Tan et al., Nature Methods 14 (2017) 793: conical FSC, half angle 20 degrees. Hard cones.
     """
     size = half1.shape[0]
     weight = 1.0 if mask is None else mask.double()
@@ -93,7 +102,10 @@ def directional_fsc(
         power = (sums[1] * sums[2]).sqrt()
         curves.append(torch.where(power > 0, sums[0] / power.clamp_min(1e-300), 1.0))
     frequency = torch.arange(n_shells, dtype=torch.float64) / (size * pixel_size)
-    return DirectionalFsc(directions.cpu(), frequency, torch.stack(curves).cpu())
+    correlation = torch.stack(curves).cpu()
+    if added_by_mask is not None:
+        correlation = ((correlation - added_by_mask) / (1 - added_by_mask)).clamp_min(-1.0)
+    return DirectionalFsc(directions.cpu(), frequency, correlation)
 
 
 def _half_sphere(n: int) -> Tensor:

@@ -22,6 +22,7 @@ RANDOMIZE_BELOW = 0.8
 RANDOMIZE_MARGIN = 2
 """Shells after that one which the mask still blurs into each other, and which therefore stay uncorrected."""
 RANDOM_DRAWS = 4
+_MOST_ADDED = 1 - 1e-6
 EMPTY = 1e-26
 """A shell with less than this share of the strongest shell's power holds only rounding noise: it is called empty."""
 
@@ -72,6 +73,15 @@ class PhaseRandomizedFsc:
     def by_name(self) -> dict[str, FscCurve]:
         """Return the curves as files name and order them."""
         return {name: getattr(self, name) for name in ("corrected", "masked", "unmasked", "randomized")}
+
+    def added_by_mask(self) -> Tensor:
+        """Return the correlation that the mask makes by itself in each shell; 0 where it was not measured."""
+        if self.randomized_from == 0:
+            return torch.zeros_like(self.randomized.correlation)
+        first = round(float(1 / self.randomized_from / self.unmasked.frequency[1])) + RANDOMIZE_MARGIN
+        added = self.randomized.correlation.clamp(max=_MOST_ADDED)
+        added[:first] = 0.0
+        return added
 
 
 def fourier_shell_correlation(a: Tensor, b: Tensor, pixel_size: float, mask: Tensor | None = None) -> FscCurve:
@@ -144,7 +154,7 @@ def phase_randomized_fsc(
     randomized = torch.stack(draws).mean(0)
     corrected = masked.correlation.clone()
     beyond = start + RANDOMIZE_MARGIN
-    noise = randomized[beyond:].clamp(max=1 - 1e-6)
+    noise = randomized[beyond:].clamp(max=_MOST_ADDED)
     corrected[beyond:] = ((corrected[beyond:] - noise) / (1 - noise)).clamp(min=-1.0)
     frequency = unmasked.frequency
     return PhaseRandomizedFsc(

@@ -85,7 +85,7 @@ def validate_halves(
     Parameters
     ----------
     half1, half2
-        (N, N, N): maps of disjoint halves of the particles, in one frame.
+        (N, N, N): maps of disjoint halves of the particles, in one frame, made without the mask.
     mask
         (N, N, N), soft.
     pixel_size
@@ -106,7 +106,7 @@ def validate_halves(
         halves,
         fit,
         undone,
-        directional_fsc(half1, half2, pixel_size, mask),
+        directional_fsc(half1, half2, pixel_size, mask, added_by_mask=halves.curves.added_by_mask()),
         local_resolution(half1, half2, mask, pixel_size, generator=generator),
         sharpen(mean, corrected, undone, halves.resolution) * mask,
     )

@@ -1,5 +1,6 @@
 """Volume, pose and optics to image: one CTF, two projectors, composed; no files, no networks."""
 
+from resmfn.physics.background import fit_planes, planes, ramp_strength
 from resmfn.physics.contrast import CLEAR, FIRST_SHELLS, vote_certainty, whiteness
 from resmfn.physics.ctf import compute_ctf, electron_wavelength
 from resmfn.physics.image_formation import ImageFormation
@@ -30,12 +31,15 @@ __all__ = [
     "compute_ctf",
     "electron_wavelength",
     "extract_slices",
+    "fit_planes",
     "insert_slices",
     "insert_weights",
     "padded_transform",
     "padded_transform_adjoint",
     "phase_shift",
+    "planes",
     "project_real_space",
+    "ramp_strength",
     "vote_certainty",
     "whiteness",
 ]

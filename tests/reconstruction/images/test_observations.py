@@ -96,7 +96,7 @@ def test_pixels_are_the_half_plane_by_growing_radius_without_the_mean(tmp_path) 
         assert bool((observations.radius.diff() >= 0).all())
         assert observations.radius[0] == 1.0
         assert observations.radius_max == (box_size - 1) // 2
-        assert observations.noise_power.shape == (box_size // 2 + 1,)
+        assert observations.noise_power.shape == (1, box_size // 2 + 1)
         assert len(observations) == 60
         assert observations.noise_level.shape == (60,)
         values, ctf = observations.batch(torch.tensor([5, 2, 5]), 17)

@@ -22,6 +22,7 @@ from resmfn.reconstruction.phases.annealing import (
     run_stage,
     stage_radius,
 )
+from resmfn.reconstruction.poses import search_space
 from resmfn.reconstruction.poses.search_space import SearchSpace, first_offsets, neighbor_offsets
 from resmfn.rotations import geodesic_degrees
 
@@ -54,7 +55,7 @@ def test_a_radius_counts_cycles_over_the_mask() -> None:
 def test_first_offsets_fill_the_range_and_neighbors_are_one_step_away() -> None:
     observations = make_scene(2).observations
     offsets = first_offsets(observations, 6.0, space(10.0))
-    step = module.STEP_SHARE * BOX * PIXEL_SIZE / 6.0
+    step = search_space.STEP_SHARE * BOX * PIXEL_SIZE / 6.0
     assert float(offsets.norm(dim=1).max()) <= 10.0 + 1e-4
     assert bool((offsets == 0).all(dim=1).any())
     assert len(offsets) == pytest.approx(math.pi * (10.0 / step) ** 2, rel=0.25)
@@ -76,7 +77,7 @@ def test_first_offsets_fill_the_range_and_neighbors_are_one_step_away() -> None:
 
 @pytest.mark.parametrize("size", [12, 24])
 def test_the_sphere_scales_with_the_grid(size: int) -> None:
-    sphere = sphere_on(MapGrid(BOX, size), space(), torch.device("cpu"))
+    sphere = sphere_on(MapGrid(BOX, size), space().mask_radius, torch.device("cpu"))
     assert sphere.shape == (size,) * 3
     volume = float(sphere.sum()) / size**3 * BOX**3
     assert volume == pytest.approx(4 / 3 * math.pi * 9.7**3, rel=0.15)

@@ -16,8 +16,8 @@ from resmfn.fourier import radius_grid, resize_map, shell_average, soft_sphere
 from resmfn.fourier.transforms import fft2_centered, fftn_centered, ifft2_centered
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction.phases import control
-from resmfn.reconstruction.phases.control import NoiseControl, control_step, decoy, start_agreement
-from resmfn.reconstruction.phases.table import enter_first_phase
+from resmfn.reconstruction.phases.control import NoiseControl, decoy, start_agreement
+from resmfn.reconstruction.phases.table import enter_first_phase, take_step
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.rotations import matrix_from_euler, random_rotations
 
@@ -40,7 +40,7 @@ def louder_in_the_middle(seed: int) -> Tensor:
 
 def asked(run) -> NoiseControl:
     run.state.phase = "control"
-    control_step(run)
+    take_step(run)
     assert run.state.phase == "focus"
     fields = {name: value for name, value in run.state.control.items() if name != "is_structure"}
     found = NoiseControl(**fields)

@@ -12,13 +12,12 @@ from resmfn.core.chunked_work import ChunkedWork, Found
 from resmfn.core.errors import InputError
 from resmfn.core.processes import Team
 from resmfn.data import ParticleSet
-from resmfn.fourier import half_plane_from_images, half_plane_pixels, radius_grid, shell_average, soft_sphere
-from resmfn.fourier.transforms import fft2_centered
-from resmfn.physics import compute_ctf
+from resmfn.fourier import half_plane_from_images, half_plane_pixels, radius_grid
+from resmfn.physics import compute_ctf, fit_planes, planes
 from resmfn.reconstruction.images.image_chunks import read_once
+from resmfn.reconstruction.images.noise import corner_spectra, group_spectra, sampled_images
 
 _CTF_BATCH = 1000
-_NOISE_SAMPLE = 1000
 _LEAST_CORNER = 0.05
 """Share of an image that must lie outside the mask for its noise to be measured there."""
 
@@ -26,7 +25,7 @@ _LEAST_CORNER = 0.05
 class Observations:
     """Fourier pixels of all images, scaled so that each complex pixel's noise has variance 1.
 
-    An image's noise level comes from its corners, the shape of the spectrum from all images together
+    An image's noise level comes from its corners, the shape of the spectrum from all images of its optics group
     (:meth:`set_noise_power`). A pixel's log-likelihood is ``-|Y - C S|^2`` with S the slice of the map.
 
     Parameters
@@ -39,6 +38,8 @@ class Observations:
         Pixels; Å per pixel.
     noise_level
         ``(n,)``: standard deviation of each image's noise in grey values, divided out of ``values``.
+    noise_group
+        int64 ``(n,)``: the optics group of each image, from 0; by default one group.
     team
         The processes that share the images; ``values`` and ``ctf`` then hold this one's block of them only. Indices
         mean the images of all.
@@ -53,6 +54,7 @@ class Observations:
         box_size: int,
         pixel_size: float,
         noise_level: Tensor,
+        noise_group: Tensor | None = None,
         team: Team | None = None,
     ) -> None:
         self._values = values
@@ -65,7 +67,9 @@ class Observations:
         self._block = self.team.share_of(len(noise_level))
         self.radius = pixels.double().norm(dim=1)
         self.shell = self.radius.round().long()
-        self.noise_power = torch.ones(box_size // 2 + 1, device=values.device)
+        self.noise_group = torch.zeros_like(noise_level, dtype=torch.int64) if noise_group is None else noise_group
+        self.n_groups = int(self.noise_group.max()) + 1
+        self.noise_power = torch.ones(self.n_groups, box_size // 2 + 1, device=values.device)
         self.gain = torch.ones(len(noise_level), device=values.device)
         self.chunked_work = ChunkedWork()
 
@@ -110,8 +114,8 @@ class Observations:
         return int((self.radius <= radius + 1e-6).sum())
 
     def set_noise_power(self, power: Tensor) -> None:
-        """Set the noise variance of a complex pixel in each shell ``(box_size // 2 + 1,)``."""
-        self.noise_power = power.to(self.noise_power)
+        """Set the noise variance of a complex pixel in each shell: ``(groups, box_size // 2 + 1)``, or of all groups."""
+        self.noise_power = power.to(self.noise_power).expand_as(self.noise_power).clone()
 
     def set_gain(self, gain: Tensor) -> None:
         """Set how strong the signal of each image is (n,), 1 in the mean; it multiplies the CTF."""
@@ -124,7 +128,8 @@ class Observations:
     def batch(self, index: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
         """Return whitened values and CTF ``(m, n_pixels)`` of some images that this process holds."""
         held = index - self._block.start
-        whiten = self.noise_power[self.shell[:n_pixels]].rsqrt()
+        whiten = self.noise_power.rsqrt()[:, self.shell[:n_pixels]]
+        whiten = whiten[0] if self.n_groups == 1 else whiten[self.noise_group[index]]
         values, ctf = self._values[held, :n_pixels] * whiten, self._ctf[held, :n_pixels] * whiten
         return values, ctf * self.gain[index, None]
 
@@ -159,7 +164,8 @@ def observe(
     pixels = half_plane_pixels((size - 1) // 2, radius_min=0.5)
     with team.refusing_together():
         read = _read(particles, team.share_of(len(particles)), pixels, size, mask_radius, device)
-    team.sum_(read.noise_level, read.noise_power, read.n_sampled)
+    group = noise_groups(particles)
+    team.sum_(read.noise_level, read.spectra, read.n_read)
     observations = Observations(
         read.values,
         _contrast_transfer(particles, team.share_of(len(particles)), pixels.float() / (size * pixel_size), device),
@@ -167,9 +173,12 @@ def observe(
         box_size=size,
         pixel_size=pixel_size,
         noise_level=read.noise_level.to(device),
+        noise_group=group.to(device),
         team=team,
     )
-    observations.set_noise_power(read.noise_power / read.n_sampled)
+    seen = read.n_read > 0
+    spectra = read.spectra[seen] / read.n_read[seen, None]
+    observations.set_noise_power(group_spectra(spectra, group[sampled_images(group)][seen], observations.n_groups))
     return observations
 
 
@@ -181,10 +190,10 @@ class _Reading:
     """(block, P)."""
     noise_level: Tensor
     """(n,): of all images, 0 for those of other processes."""
-    noise_power: Tensor
-    """(shells,): sum over the images sampled."""
-    n_sampled: Tensor
-    """(): how many they are."""
+    spectra: Tensor
+    """(m, shells): noise power of the images sampled, 0 where another process reads them."""
+    n_read: Tensor
+    """(m,): how often this process reads each of them: 0 or 1."""
 
 
 def _read(
@@ -193,19 +202,30 @@ def _read(
     outside = _outside(size, mask_radius)
     values = torch.empty(len(block), len(pixels), dtype=torch.complex64, device=device)
     level = torch.zeros(len(particles), device=device)
-    power, n_sampled = torch.zeros(size // 2 + 1, device=device), torch.zeros((), device=device)
+    sampled = sampled_images(noise_groups(particles))
+    place = sampled.cumsum(0) - 1
+    n_sampled = int(sampled.sum())
+    spectra, n_read = torch.zeros(n_sampled, size // 2 + 1), torch.zeros(n_sampled)
     for chunk in read_once(particles, size, block):
-        noise = chunk.images[:, outside]
+        _require_noise(particles, chunk.row, chunk.images[:, outside].std(dim=1))
+        images = chunk.images - planes(fit_planes(chunk.images, outside), size)
+        noise = images[:, outside]
         deviation = noise.std(dim=1)
-        _require_noise(particles, chunk.row, deviation)
-        images = (chunk.images - noise.mean(dim=1)[:, None, None]) / deviation[:, None, None]
-        if n_sampled < _NOISE_SAMPLE:
-            power += len(images) * _corner_spectrum(images, mask_radius).to(device)
-            n_sampled += len(images)
+        images = (images - noise.mean(dim=1)[:, None, None]) / deviation[:, None, None]
+        looked_at = sampled[chunk.row]
+        spectra[place[chunk.row[looked_at]]] = corner_spectra(images[looked_at], mask_radius)
+        n_read[place[chunk.row[looked_at]]] = 1
         shown = chunk.shown_by.to(device)
         values[shown - block.start] = (half_plane_from_images(images, pixels) / size).to(device)[chunk.image]
         level[shown] = deviation.to(device)[chunk.image]
-    return _Reading(values, level, power, n_sampled)
+    return _Reading(values, level, spectra, n_read)
+
+
+def noise_groups(particles: ParticleSet) -> Tensor:
+    """Return the optics group of each image (n,), from 0; one group where the file has none."""
+    if particles.groups is None:
+        return torch.zeros(len(particles), dtype=torch.int64)
+    return torch.from_numpy(particles.groups).unique(return_inverse=True)[1]
 
 
 def _require_noise(particles: ParticleSet, rows: Tensor, deviation: Tensor) -> None:
@@ -235,18 +255,3 @@ def _outside(box_size: int, mask_radius: float) -> Tensor:
     if float(outside.float().mean()) < _LEAST_CORNER:
         outside = radius > 0.9 * box_size / 2
     return outside
-
-
-def _corner_spectrum(images: Tensor, mask_radius: float) -> Tensor:
-    """Return the mean power of the noise around the particles in each shell, 1 for white noise of variance 1."""
-    box_size = images.shape[-1]
-    edge = 0.05 * box_size
-    window = 1 - soft_sphere(box_size, min(mask_radius, box_size / 2 - edge), edge, ndim=2)
-    power = fft2_centered(images * window).abs().square().mean(dim=0) / window.square().sum()
-    shells = shell_average(power, box_size)
-    shells[:2] = shells[2]  # the mean that was taken off each image empties the first, and the window the next
-    # The window smears neighboring shells anyway; averaging them steadies the estimate.
-    smooth = torch.nn.functional.avg_pool1d(
-        torch.nn.functional.pad(shells[None, None], (2, 2), mode="replicate"), 5, stride=1
-    )
-    return smooth[0, 0].clamp_min(1e-3)

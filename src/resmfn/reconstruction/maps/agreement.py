@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from resmfn.evaluation import fourier_shell_correlation
+from resmfn.evaluation import half_map_resolution
+
+AGREED = 0.3
+"""Correlation of the half maps down to which a shell tells poses more than it misleads."""
 
 
-def half_map_fsc(first: Tensor, second: Tensor, radius: float) -> Tensor:
-    """Return the correlation of two maps ``(M, M, M)`` in each shell up to a radius; empty shells have 0."""
-    curve = fourier_shell_correlation(first, second, 1.0).correlation
-    return curve[: int(radius) + 1].nan_to_num(0.0)
+def half_map_fsc(first: Tensor, second: Tensor, mask: Tensor, radius: float, *, generator: torch.Generator) -> Tensor:
+    """Return the correlation in each shell up to a radius of two half maps within a mask, corrected for the mask.
+
+    Parameters
+    ----------
+    first, second
+        ``(M, M, M)``: maps that were solved without the mask.
+    mask
+        ``(M, M, M)``.
+    radius
+        Fourier pixels.
+    generator
+        Draws the random phases of the correction.
+
+    Returns
+    -------
+    Tensor
+        (shells,); 0 where there is nothing.
+    """
+    curve = half_map_resolution(first.cpu(), second.cpu(), mask.cpu(), 1.0, generator=generator).curves.corrected
+    return curve.correlation[: int(radius) + 1].nan_to_num(0.0).to(first)
 
 
 def next_radius(fsc: Tensor, radius: float, radius_max: float) -> float:
-    """Return how far the next round may use the images: a little beyond where the half maps still agree.
+    """Return how far the next round may use the images: a little beyond where the half maps agree, be it less than now.
 
-    The step is at most a quarter of the radius, so that no pose is more than a fraction of a wavelength off.
+    It grows by a quarter at most, so that no pose is more than a fraction of a wavelength off.
     """
-    below = (fsc[1:] < 0.3).nonzero()
-    agreed = float(below[0]) if len(below) else float(len(fsc) - 1)
-    wanted = max(agreed * 1.15 + 2, radius) if len(below) else radius * 1.25 + 1
+    below = (fsc[1:] < AGREED).nonzero()
+    wanted = float(below[0]) * 1.15 + 2 if len(below) else radius * 1.25 + 1
     return min(wanted, radius * 1.25 + 1, radius_max)

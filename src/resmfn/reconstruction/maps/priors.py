@@ -9,6 +9,9 @@ from resmfn.fourier import shell_average
 from resmfn.fourier.transforms import fftn_centered
 from resmfn.inverse.normal_equations import NormalEquations
 
+FAINTEST_SSNR = 0.003
+"""Signal-to-noise ratio of a shell below which the prior of a search grows no stronger. Searches of 300 images at SNR
+0.03 found the same maps with 0.001 to 0.01."""
 LEAST_SSNR = 0.03
 """Signal-to-noise ratio of a shell below which a prior grows no stronger: what was lost may come back."""
 
@@ -48,6 +51,30 @@ def power_prior(volume: Tensor, mask: Tensor, n_shells: int) -> Tensor:
     return penalty[:n_shells]
 
 
-def limited_prior(equations: NormalEquations, shells: Tensor) -> Tensor:
-    """Return a penalty of each shell, at most what a signal-to-noise ratio of ``LEAST_SSNR`` gives."""
-    return torch.minimum(shells, equations.shell_weights()[: len(shells)] / LEAST_SSNR)
+def posterior_prior(equations: NormalEquations, volume: Tensor, mask: Tensor, prior: Tensor) -> Tensor:
+    """Return the penalty of each shell that a solved map implies: one step of expectation maximization.
+
+    With a penalty p the prior variance of a voxel's part in a shell is ``1 / (2 p)``, and that of its posterior
+    ``1 / (2 (K + p))``. The update of the prior variance is the power of the posterior mean *plus the posterior variance*
+    (Dempster, Laird and Rubin 1977). Its fixed point is the power that the map really has, whatever the signal-to-noise
+    ratio; with the power of the mean alone every shell below a ratio of some 3 shrinks to nothing.
+
+    Parameters
+    ----------
+    equations, mask, prior
+        What the map was solved from.
+    volume
+        (M, M, M): the solution.
+    """
+    weights = equations.shell_weights()[: len(prior)]
+    penalty = 1 / (1 / power_prior(volume, mask, len(prior)) + 1 / (weights + prior))
+    return torch.minimum(penalty, weights / FAINTEST_SSNR)
+
+
+def carried_prior(prior: Tensor, n_shells: int, size: int, new_size: int) -> Tensor:
+    """Return a prior on the grid of another size (pixels), with so many shells; new ones begin like the last known.
+
+    Gray values do not depend on the grid, so a coefficient's expected power grows as its volume does.
+    """
+    known = prior[:n_shells] * (size / new_size) ** 3
+    return torch.cat((known, known[-1:].expand(n_shells - len(known))))

@@ -40,6 +40,14 @@ class SliceSums:
         for turn in self.grid.group.to(rotation):
             add_slices((self.values, self.weights), values, weights, rotation @ turn, pixels, PADDING)
 
+    def within(self, grid: MapGrid) -> SliceSums:
+        """Return the sums that a coarser grid of the same box has: the same numbers, up to its frequencies."""
+        part = SliceSums(grid, self.values.device)
+        start = self.values.shape[0] // 2 - part.values.shape[0] // 2
+        inside = (slice(start, start + part.values.shape[0]),) * 3
+        part.values, part.weights = self.values[inside].clone(), self.weights[inside].clone()
+        return part
+
     def __iadd__(self, other: SliceSums) -> Self:
         self.values += other.values
         self.weights += other.weights

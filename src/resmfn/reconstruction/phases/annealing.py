@@ -19,7 +19,7 @@ from resmfn.fourier import resize_map
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.masks import sphere_on
-from resmfn.reconstruction.maps.priors import limited_prior, power_prior
+from resmfn.reconstruction.maps.priors import carried_prior, posterior_prior, power_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
 from resmfn.reconstruction.poses.grid_posterior import GridPosterior, PoseGrid, grid_posterior
 from resmfn.reconstruction.poses.search_space import SearchSpace, first_offsets, neighbor_offsets, shift_spread
@@ -55,6 +55,8 @@ START_STAGES = (
 FOCUS_STAGE = SearchStage(7.6, 9216, 1.0, 1.0, 1.0, (2, 5))
 
 
+MOST_PENALTY = 1e3
+"""Of a shell over the least of all shells, where a map that a search starts from has next to no power."""
 SETTLED = 0.15
 """A stage has settled when a step raises the mean log-likelihood of an image by less than this."""
 
@@ -74,6 +76,8 @@ class SearchResult:
     """(n, 2): posterior mean, Å."""
     log_evidence: float
     """Mean over the images."""
+    prior: Tensor | None = None
+    """(shells,): penalty that the next map on this grid is solved with; None is what the map's own power says."""
 
     @classmethod
     def from_map(cls, volume: Tensor, radius: float, shift: Tensor) -> SearchResult:
@@ -122,7 +126,10 @@ def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress)
     equations = MapEquations(sums)
     prior = 3 * equations.shell_weights()[: int(radius) + 1]
     still = torch.zeros(len(index), 2, device=observations.device)
-    result = SearchResult.from_map(equations.solve(mask, prior, iterations=4), radius, still)
+    volume = equations.solve(mask, prior, iterations=4)
+    result = replace(
+        SearchResult.from_map(volume, radius, still), prior=posterior_prior(equations, volume, mask, prior)
+    )
     for number, stage in enumerate(START_STAGES):
         offsets = first_offsets(observations, radius, space) if number == 0 else None
         result = run_stage(task, stage, result, generator=generator, offsets=offsets, progress=progress)
@@ -168,6 +175,7 @@ def run_stage(
         offsets = neighbor_offsets(observations, radius, space)
     volume = resize_map(start.volume, grid.size) * mask
     result, previous = replace(start, volume=volume, radius=radius), float("-inf")
+    prior = _first_prior(start, grid, mask, int(radius) + 1)
     for step in range(stage.n_steps[1]):
         temperature = max(stage.coolest, stage.temperature * stage.cooling**step)
         turn = random_rotations(1, generator=generator)[0].to(base)
@@ -180,15 +188,24 @@ def run_stage(
         )
         log_evidence = float(posterior.log_evidence.mean())
         equations = equations_of(posterior, rotations, pixels, grid, observations.team)
-        prior = limited_prior(equations, power_prior(result.volume, mask, int(radius) + 1))
         volume = equations.solve(mask, prior, start=result.volume, iterations=4)
-        result = SearchResult(volume, radius, posterior, rotations, posterior.shift, log_evidence)
+        prior = posterior_prior(equations, volume, mask, prior)
+        result = SearchResult(volume, radius, posterior, rotations, posterior.shift, log_evidence, prior)
         progress(f"radius {radius:.1f}", log_evidence)
         settled = temperature == stage.coolest and log_evidence - previous < SETTLED
         if step + 1 >= stage.n_steps[0] and settled:
             break
         previous = log_evidence
     return result
+
+
+def _first_prior(start: SearchResult, grid: MapGrid, mask: Tensor, n_shells: int) -> Tensor:
+    """Return the prior of a stage's first map: that of the stage before, or what the map it starts from says."""
+    prior, size = start.prior, start.volume.shape[0]
+    if prior is None:
+        known = power_prior(resize_map(start.volume, grid.size) * mask, mask, min(n_shells, int(start.radius) + 1))
+        prior, size = known.clamp_max(MOST_PENALTY * known.min()), grid.size
+    return carried_prior(prior, n_shells, size, grid.size)
 
 
 def equations_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from resmfn.reconstruction.maps.masks import sphere_on
-from resmfn.reconstruction.maps.priors import limited_prior, power_prior
+from resmfn.reconstruction.maps.priors import posterior_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.phases.annealing import (
     START_STAGES,
@@ -14,6 +14,8 @@ from resmfn.reconstruction.phases.annealing import (
 from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
 from resmfn.reconstruction.run.context import RunContext
 
+PRIOR_STEPS = 3
+"""Updates of the prior at given poses: it starts at a signal-to-noise ratio of 3 and hardly moves after these."""
 Focus = tuple[MapEquations, Tensor, Tensor, float]
 """Normal equations, prior by shell, mask on their grid, radius."""
 
@@ -31,6 +33,7 @@ def equations_at_poses(run: RunContext, index: Tensor, radius: float) -> Focus:
     posed = PosedImages(index, run.poses().select(index))
     equations = MapEquations(insert_images(run.observations, posed, grid, radius))
     mask = sphere_on(grid, run.space.mask_radius, run.device)
-    weak = 0.3 * equations.shell_weights()[: int(radius) + 1]
-    prior = limited_prior(equations, power_prior(equations.solve(mask, weak), mask, int(radius) + 1))
+    prior = 0.3 * equations.shell_weights()[: int(radius) + 1]
+    for _ in range(PRIOR_STEPS):
+        prior = posterior_prior(equations, equations.solve(mask, prior), mask, prior)
     return equations, prior, mask, radius

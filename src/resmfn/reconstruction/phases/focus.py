@@ -1,18 +1,13 @@
-"""The first phases: annealed starts, then one coarse map of all images that every network begins from."""
+"""The last phase of all images together: one coarse map, and a few candidates for the pose of each image."""
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 
-from resmfn.core.processes import Team
 from resmfn.core.random import spawn
 from resmfn.reconstruction.images.image_quality import probably_good
-from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.masks import sphere_on
-from resmfn.reconstruction.maps.network_map import FittedNetwork
-from resmfn.reconstruction.maps.priors import limited_prior, power_prior
 from resmfn.reconstruction.phases.annealing import (
     FOCUS_STAGE,
     START_STAGES,
@@ -27,25 +22,14 @@ from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.poses.search_space import first_offsets
 from resmfn.reconstruction.run.context import HALVES, RunContext, required
 
-COARSE_STEPS = 100
-
 
 def focus_step(run: RunContext) -> bool:
-    """Make one map of all images at the last radius that they share, and fit every network to it.
-
-    Each network is drawn for itself: what two of them agree on beyond this radius is in the images.
-    """
+    """Make one map of all images at the last radius that they share: both halves begin from it."""
     find = _focus_on_search if run.config.poses == "unknown" else _focus_on_input
     equations, prior, mask, radius = find(run)
 
-    def fit(name: str, _: Team) -> FittedNetwork:  # coarse networks are so small that sharing one takes longer
-        network = run.network(name)
-        finest = network.scale_for(radius)
-        for scale in range(1, finest + 1):
-            reached = network.fit(equations, mask, prior, scale=scale, steps=COARSE_STEPS)
-        return FittedNetwork.of(network, equations.grid, finest, mask, reached)
-
-    run.fit_networks({name: partial(fit, name) for name in (*HALVES, "joint")})
+    volume = resized(equations.solve(mask, prior), run.box_size)
+    run.state.references = dict.fromkeys((*HALVES, "joint"), volume)
     state = run.state
     state.radius = state.split_radius = radius
     resolution = run.resolution(radius)
@@ -76,8 +60,7 @@ def _focus_on_search(run: RunContext) -> Focus:
     pixels = run.observations.pixels[: run.observations.n_pixels(result.radius)]
     equations = equations_of(result.posterior, result.rotations, pixels, grid, run.observations.team)
     mask = sphere_on(grid, run.space.mask_radius, run.device)
-    prior = limited_prior(equations, power_prior(result.volume, mask, int(result.radius) + 1))
-    return equations, prior, mask, result.radius
+    return equations, required(result.prior), mask, result.radius
 
 
 def _center(run: RunContext, start: SearchResult, generator: torch.Generator) -> SearchResult:

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 from resmfn.core.processes import Team
+from resmfn.core.random import spawn
 from resmfn.reconstruction.maps.agreement import half_map_fsc, next_radius
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.priors import fsc_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
 from resmfn.reconstruction.phases.rounds import (
     RECHECK_ROUND,
-    ROUND_STEPS,
     UNMOVED,
     RoundPlan,
     RoundReport,
-    fit_to_sums,
     plan_round,
     refine_against,
+    solve_map,
     tell_round,
 )
 from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
@@ -45,70 +45,70 @@ ROUNDS_AT_REST = 2
 
 
 def halves_step(run: RunContext) -> bool:
-    """Do one round of both halves, each with its own images, poses and network; say whether it was the last."""
+    """Do one round of both halves, each with its own images, poses and map; say whether it was the last."""
     state = run.state
     radius = _round_radius(run)
-    plan = plan_round(run, radius, moves=run.moves_poses, network_steps=ROUND_STEPS)
-    grid = run.grid(radius)
-    mask = run.mask_on(grid)
+    plan = plan_round(run, radius, moves=run.moves_poses)
     halves = [run.half(name) for name in HALVES]
     reports = [refine_against(run, posed, name, plan) for name, posed in zip(HALVES, halves, strict=True)]
     if run.moves_poses and state.step >= RECHECK_ROUND:
         _update_noise(run, reports)
         for posed, report in zip(halves, reports, strict=True):
             run.judge(posed, required(report.images))
-    fits = _fit_halves(run, halves, grid, mask, plan)
+    _solve_halves(run, halves, plan)
     run.keep_poses(halves)
     state.radius, state.step = radius, state.step + 1
-    tell_round(run, "halves", 0.3 + 0.45 * min(1, state.step / 9), reports, fits)
+    tell_round(run, "halves", 0.3 + 0.45 * min(1, state.step / 9), reports)
     return _halves_are_done(run, max(report.pose_change for report in reports))
 
 
 def validate_step(run: RunContext) -> bool:
-    """Fit both halves' networks to the end, at the poses that each half found for itself.
+    """Solve both halves once more, at the poses that each half found for itself.
 
     After this the halves' maps do not change: the joint rounds move the poses of all images by a map of all images.
     """
-    state = run.state
-    plan = plan_round(run, state.radius, moves=False, network_steps=run.config.network_steps)
-    grid = run.grid(state.radius)
-    fits = _fit_halves(run, [run.half(name) for name in HALVES], grid, run.mask_on(grid), plan, are_final=True)
-    tell_round(run, "validate", 0.8, [UNMOVED], fits)
+    plan = plan_round(run, run.state.radius, moves=False)
+    _solve_halves(run, [run.half(name) for name in HALVES], plan)
+    tell_round(run, "validate", 0.8, [UNMOVED])
     return True
 
 
-def _fit_halves(
-    run: RunContext,
-    halves: list[PosedImages],
-    grid: MapGrid,
-    mask: Tensor,
-    plan: RoundPlan,
-    *,
-    are_final: bool = False,
-) -> list[float]:
-    """Fit each half's network to its own images, and compare the two; at last, also solve each half without mask."""
+def _solve_halves(run: RunContext, halves: list[PosedImages], plan: RoundPlan) -> None:
+    """Compare what both halves say without a mask, and solve the map of each within the mask by what they agree on."""
+    grid = run.grid(plan.radius)
+    mask = run.mask_on(grid)
+    sums = _compare_halves(run, halves, grid, mask, plan.radius)
+    tasks = [partial(solve_map, run, of_half, mask, plan, halves_in=1) for of_half in sums.values()]
+    for name, volume in zip(HALVES, run.observations.team.divide(tasks), strict=True):
+        run.state.references[name] = volume.to(run.device)
+
+
+def _compare_halves(
+    run: RunContext, halves: list[PosedImages], grid: MapGrid, mask: Tensor, radius: float
+) -> dict[str, SliceSums]:
+    """Insert both halves; solve each without mask, and note how far they agree; return their sums."""
     sums = {
-        name: insert_images(run.observations, posed, grid, plan.radius)
-        for name, posed in zip(HALVES, halves, strict=True)
+        name: insert_images(run.observations, posed, grid, radius) for name, posed in zip(HALVES, halves, strict=True)
     }
-    if are_final:
-        solve = [partial(_without_mask, run, of_half, plan.radius) for of_half in sums.values()]
-        run.state.unmasked = dict(zip(sums, run.observations.team.divide(solve), strict=True))
-    fits = run.fit_networks(
-        {name: partial(fit_to_sums, run, name, of_half, mask, plan, halves_in=1) for name, of_half in sums.items()}
-    )
-    first, second = (resized(run.state.references[name], grid.size) for name in HALVES)
-    run.state.fsc = half_map_fsc(first, second, plan.radius)
-    run.state.resolutions.append(run.fsc_resolution(run.state.fsc))
-    return fits
+    solve = [partial(_without_mask, run, of_half, radius) for of_half in sums.values()]
+    first, second = run.observations.team.divide(solve)
+    generator = spawn(run.config.seed, "phases")
+    state = run.state
+    state.fsc = half_map_fsc(first, second, mask, radius, generator=generator).to(run.device)
+    state.unmasked = {name: resized(volume, run.box_size) for name, volume in zip(HALVES, (first, second), strict=True)}
+    state.resolutions.append(run.fsc_resolution(state.fsc))
+    return sums
 
 
 def _without_mask(run: RunContext, sums: SliceSums, radius: float, team: Team) -> Tensor:
-    """Return the map (N, N, N) that images at their poses give without network and mask, by the halves' FSC."""
-    equations = MapEquations(sums, crew=team)
-    prior = fsc_prior(equations, required(run.state.fsc), int(radius) + 1, halves_in=1)
+    """Return the map (M, M, M) that images at their poses give without mask, by the FSC of the round before."""
+    equations, n_shells = MapEquations(sums, crew=team), int(radius) + 1
+    if run.state.fsc is None:
+        prior = equations.shell_weights()[:n_shells]
+    else:
+        prior = fsc_prior(equations, run.state.fsc, n_shells, halves_in=1)
     everywhere = torch.ones_like(equations.rhs)
-    return resized(equations.solve(everywhere, prior, iterations=UNMASKED_STEPS), run.box_size).cpu()
+    return equations.solve(everywhere, prior, iterations=UNMASKED_STEPS).cpu()
 
 
 def _round_radius(run: RunContext) -> float:
@@ -117,7 +117,7 @@ def _round_radius(run: RunContext) -> float:
         return most
     if state.fsc is None:
         return min(1.25 * state.radius + 1, most)
-    return max(next_radius(state.fsc, state.radius, most), state.radius)
+    return next_radius(state.fsc, state.radius, most)
 
 
 def _halves_are_done(run: RunContext, turn: float) -> bool:
@@ -138,9 +138,9 @@ def _update_noise(run: RunContext, reports: list[RoundReport]) -> None:
     """
     residual = torch.stack([report.residual_power for report in reports]).mean(dim=0)
     power = run.observations.noise_power.clone()
-    n_known = min(len(residual), len(power), int(run.state.radius) + 1)
-    known = residual[:n_known]
+    n_known = min(residual.shape[1], power.shape[1], int(run.state.radius) + 1)
+    known = residual[:, :n_known]
     factor = torch.where(known > 0, known, torch.ones_like(known)).clamp(0.5, 2)
-    power[:n_known] *= factor
+    power[:, :n_known] *= factor
     run.observations.set_noise_power(power)
     run.state.noise_power = power

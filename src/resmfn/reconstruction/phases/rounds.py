@@ -1,4 +1,4 @@
-"""What a round is: poses moved against a map, then a network fitted at those poses."""
+"""What a round is: poses moved against a map, then a map solved at those poses; and the networks at the end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from resmfn.reconstruction.images.image_quality import ImageFits
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.network_map import FittedNetwork
-from resmfn.reconstruction.maps.priors import fsc_prior, limited_prior, power_prior
+from resmfn.reconstruction.maps.priors import fsc_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
+from resmfn.reconstruction.maps.symmetrize import symmetrized
 from resmfn.reconstruction.phases.annealing import (
     FOCUS_STAGE,
     SearchResult,
@@ -25,11 +26,13 @@ from resmfn.reconstruction.phases.annealing import (
 from resmfn.reconstruction.poses.candidates import N_LISTED, best_of, distinct_candidates
 from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import PosedImages
-from resmfn.reconstruction.run.context import HALVES, RunContext, required
+from resmfn.reconstruction.run.context import RunContext, required
 from resmfn.rotations import geodesic_degrees
 
-ROUND_STEPS = 40
-"""Optimizer steps of a network in a round."""
+MAP_STEPS = 8
+"""Conjugate gradient steps of a round's maps; more change nothing that the images determine."""
+COARSE_STEPS = 100
+"""Optimizer steps of each scale of a network below the finest one, on the coarse grid that it needs."""
 POSE_STEPS = 3
 """Gauss-Newton steps of the poses in a round."""
 RECHECK_ROUND = 2
@@ -45,7 +48,6 @@ class RoundPlan:
     """Frequencies used, Fourier pixels."""
     iterations: int
     """Gauss-Newton steps of the poses; 0 keeps them."""
-    network_steps: int
     moves_shift: bool = False
     shift_spread: float | None = None
 
@@ -61,19 +63,19 @@ class RoundReport:
     log_likelihood: float
     """Mean of an image, over pure noise."""
     residual_power: Tensor
-    """(shells,)."""
+    """(groups, shells)."""
     images: ImageFits | None = None
 
 
-UNMOVED = RoundReport(0.0, 0.0, float("nan"), torch.ones(1))
+UNMOVED = RoundReport(0.0, 0.0, float("nan"), torch.ones(1, 1))
 
 
-def plan_round(run: RunContext, radius: float, *, moves: bool, network_steps: int) -> RoundPlan:
+def plan_round(run: RunContext, radius: float, *, moves: bool) -> RoundPlan:
     """Return what a round to a radius does."""
     spread = None
     if run.moves_shift:
         spread = max(float(required(run.state.shift).square().mean().sqrt()), 0.5 * run.pixel_size)
-    return RoundPlan(radius, POSE_STEPS if moves else 0, network_steps, run.moves_shift, spread)
+    return RoundPlan(radius, POSE_STEPS if moves else 0, run.moves_shift, spread)
 
 
 def refine_against(run: RunContext, posed: PosedImages, name: str, plan: RoundPlan) -> RoundReport:
@@ -87,7 +89,7 @@ def refine_against(run: RunContext, posed: PosedImages, name: str, plan: RoundPl
     if candidates is not None:
         model = PoseModel(grid, grid.transform(volume), plan.radius, plan.moves_shift, plan.shift_spread)
         posed.poses = best_of(run.observations, posed.index, *candidates, model, plan.iterations)
-    report = move_poses(run.observations, posed, volume, plan)
+    report = move_poses(run.observations, posed, volume, plan, run.config.symmetry)
     turn = geodesic_degrees(posed.poses.rotation, before.rotation)
     return replace(report, pose_change=float(turn.median()))
 
@@ -119,9 +121,11 @@ def search_again(run: RunContext, posed: PosedImages, name: str) -> tuple[Tensor
     return torch.cat((here.rotation[:, None], rotation), 1), torch.cat((here.shift[:, None], shift), 1)
 
 
-def move_poses(observations: Observations, posed: PosedImages, volume: Tensor, plan: RoundPlan) -> RoundReport:
+def move_poses(
+    observations: Observations, posed: PosedImages, volume: Tensor, plan: RoundPlan, symmetry: str = "C1"
+) -> RoundReport:
     """Refine the poses of a posed against a map ``(M, M, M)``, in place."""
-    grid = MapGrid(observations.box_size, volume.shape[0])
+    grid = MapGrid(observations.box_size, volume.shape[0], symmetry)
     model = PoseModel(grid, grid.transform(volume), plan.radius, plan.moves_shift, plan.shift_spread)
     fit = refine_poses(observations, posed.index, posed.poses, model, plan.iterations, posed.good)
     turn = geodesic_degrees(fit.poses.rotation, posed.poses.rotation)
@@ -136,24 +140,35 @@ def move_poses(observations: Observations, posed: PosedImages, volume: Tensor, p
     )
 
 
-def fit_to_sums(
+def solve_map(run: RunContext, sums: SliceSums, mask: Tensor, plan: RoundPlan, team: Team, *, halves_in: int) -> Tensor:
+    """Return the map (N, N, N) within a mask that images at their poses give, by the halves' FSC."""
+    equations = MapEquations(sums, mask, team)
+    prior = fsc_prior(equations, required(run.state.fsc), int(plan.radius) + 1, halves_in=halves_in)
+    volume = equations.solve(mask, prior, iterations=MAP_STEPS)
+    return resized(symmetrized(volume, sums.grid.group), run.box_size).cpu()
+
+
+def fit_network(
     run: RunContext, name: str, sums: SliceSums, mask: Tensor, plan: RoundPlan, team: Team, *, halves_in: int
 ) -> FittedNetwork:
-    """Fit a network to the sums of some images."""
-    state, equations = run.state, MapEquations(sums, mask, team)
-    n_shells = int(plan.radius) + 1
-    if state.fsc is None:
-        mean = torch.stack([resized(state.references[half], mask.shape[0]) for half in HALVES]).mean(dim=0)
-        prior = limited_prior(equations, power_prior(mean * mask, mask, n_shells))
-    else:
-        prior = fsc_prior(equations, state.fsc, n_shells, halves_in=halves_in)
-    network = run.network(name)
-    scale = network.scale_for(plan.radius)
-    reached = network.fit(equations, mask, prior, scale=scale, steps=plan.network_steps)
-    return FittedNetwork.of(network, equations.grid, scale, mask, reached)
+    """Fit a network to the sums of some images, scale by scale."""
+    network, fsc = run.network(name), required(run.state.fsc)
+    finest, reached = network.scale_for(plan.radius), 0.0
+    for scale in range(1, finest + 1):
+        radius = plan.radius if scale == finest else min(plan.radius, network.network.half_width(scale))
+        grid = sums.grid if scale == finest else run.grid(radius)
+        its_mask = mask if scale == finest else resized(mask, grid.size).clamp(0, 1)
+        # Coarse scales are so small that sharing their steps among processes takes longer.
+        equations = MapEquations(sums.within(grid), its_mask, team if scale == finest else None)
+        prior = fsc_prior(equations, fsc, int(radius) + 1, halves_in=halves_in)
+        steps = run.config.network_steps if scale == finest else COARSE_STEPS
+        reached = network.fit(equations, its_mask, prior, scale=scale, steps=steps)
+    return FittedNetwork.of(network, sums.grid, finest, mask, reached)
 
 
-def tell_round(run: RunContext, stage: str, done: float, reports: list[RoundReport], fits: list[float]) -> None:
+def tell_round(
+    run: RunContext, stage: str, done: float, reports: list[RoundReport], fits: list[float] | None = None
+) -> None:
     """Report a round: its radius, how far poses moved, and how well the half maps agree."""
     state = run.state
     turn = max(report.pose_change for report in reports)
@@ -164,7 +179,7 @@ def tell_round(run: RunContext, stage: str, done: float, reports: list[RoundRepo
         "shift_change": max(report.shift_change for report in reports),
         "log_likelihood": sum(report.log_likelihood for report in reports) / len(reports),
         "resolution": state.resolutions[-1],
-        "network_fit": min(fits),
+        "network_fit": min(fits or [math.nan]),
     }
     name = "last fit of the halves" if stage == "validate" else f"round {state.step}"
     message = f"{name} to {run.resolution(state.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"

@@ -47,7 +47,8 @@ class PoseFit:
     log_likelihood: Tensor
     """(n,): over that of pure noise, the shift's prior included."""
     residual_power: Tensor
-    """(shells,): mean of |Y - C S|^2 over the images, at the poses found, by the images' weights."""
+    """(groups, shells): mean of |Y - C S|^2 over a group's images, at the poses found, by the images' weights; 0 where
+    there are none."""
     images: ImageFits
     """What the fits say of the images, for the gains that they have."""
 
@@ -80,7 +81,8 @@ def refine_poses(
     n_pixels = observations.n_pixels(model.radius)
     budget = max(_LEAST_CHUNK, points_at_a_time(model.transform.device))
     shells = observations.shell[:n_pixels]
-    residual = torch.zeros(int(shells.max()) + 1, device=shells.device)
+    group = observations.noise_group[index]
+    residual = torch.zeros(observations.n_groups, int(shells.max()) + 1, device=shells.device)
     weight = torch.ones(len(index), device=shells.device) if weight is None else weight
     rotation, shift = torch.zeros_like(poses.rotation), torch.zeros_like(poses.shift)
     log_likelihood = torch.zeros(len(index), device=shells.device)
@@ -90,17 +92,20 @@ def refine_poses(
         values, ctf = observations.batch(index[rows], n_pixels)
         climb = _Climb(observations, values, ctf, model)
         best = climb.run(poses.select(rows), iterations)
-        return best.poses, best.log_likelihood, weight[rows] @ climb.residual_power(best), climb.image_fits(best)
+        of_group = torch.zeros(observations.n_groups, len(rows), device=shells.device)
+        of_group[group[rows], torch.arange(len(rows), device=shells.device)] = weight[rows]
+        return best.poses, best.log_likelihood, of_group @ climb.residual_power(best), climb.image_fits(best)
 
     for rows, (found, likelihood, power, fit) in observations.in_chunks(
         "refining poses", index, max(1, budget // n_pixels), climbed, order=slice_order(poses.rotation)
     ):
-        residual.index_add_(0, shells, power)
+        residual.index_add_(1, shells, power)
         rotation[rows], shift[rows] = found.rotation, found.shift
         log_likelihood[rows], fits[:, rows] = likelihood, fit
     observations.team.sum_(rotation, shift, log_likelihood, residual, fits)
-    counts = torch.bincount(shells, minlength=len(residual)).clamp_min(1) * weight.sum()
-    return PoseFit(Poses(rotation, shift), log_likelihood, residual / counts, ImageFits(*fits))
+    weight_of_group = torch.zeros(len(residual), device=shells.device).index_add_(0, group, weight)
+    counts = torch.bincount(shells, minlength=residual.shape[1]) * weight_of_group[:, None]
+    return PoseFit(Poses(rotation, shift), log_likelihood, residual / counts.clamp_min(1e-3), ImageFits(*fits))
 
 
 @dataclass
@@ -166,17 +171,18 @@ class _Climb:
         """Return overlap, power and log share of :class:`ImageFits`; (3, n).
 
         The integral of the likelihood around a peak is ``(pi^d / det H)^(1/2)`` times its height, where it falls off
-        as ``exp(-x H x)``; turns have 8 pi^2 of room, shifts that of their prior.
+        as ``exp(-x H x)``. Rotations have a volume of 8 pi^2, divided by the order of the map's point group, for each
+        peak stands for all its symmetric copies; shifts have that of their prior.
         """
         n_free = point.curvature.shape[1]
         steady = point.curvature + 1e-3 * torch.eye(n_free, device=point.power.device)
-        room = math.log(8 * math.pi**2)
+        volume = math.log(8 * math.pi**2 / len(self.model.grid.group))
         spread = self.model.shift_spread
         log_share = 0.5 * (n_free * math.log(math.pi) - torch.linalg.slogdet(steady)[1])
         if self.model.moves_shift and spread is not None:
-            room += math.log(2 * math.pi * spread**2)
+            volume += math.log(2 * math.pi * spread**2)
             log_share = log_share - 0.5 * point.poses.shift.square().sum(dim=1) / spread**2
-        return torch.stack((point.overlap, point.power, (log_share - room).clamp_max(0.0)))
+        return torch.stack((point.overlap, point.power, (log_share - volume).clamp_max(0.0)))
 
     def _step(self, point: _Point, damping: Tensor) -> Poses:
         diagonal = point.curvature.diagonal(dim1=1, dim2=2)

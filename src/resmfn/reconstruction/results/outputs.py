@@ -30,8 +30,12 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     mask = run.mask_on(full).cpu()
     grey = run.observations.grey
     maps = {name: state.references[name].cpu() * grey for name in (*HALVES, "joint")}
+    # As in the rounds: the same maps, mask and phases, so that the verdict says what the last round said.
     halves = half_map_resolution(
-        maps["half1"], maps["half2"], mask, run.pixel_size, generator=spawn(run.config.seed, "phases")
+        *(state.unmasked[name].cpu() for name in HALVES),
+        mask,
+        run.pixel_size,
+        generator=spawn(run.config.seed, "phases"),
     )
     for name in HALVES:
         write_map(folder.path / f"{name}.mrc", maps[name], run.pixel_size)
@@ -54,7 +58,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
         "half maps, masked, corrected by phase randomization",
     )
     run.tell("validation", "curves, local and directional resolution, sharpening of the half maps", 0.99)
-    write_validation(folder, run, maps, mask, halves)
+    write_validation(folder, run, mask, halves)
     summary = _summary(run, halves)
     folder.write_json("summary.json", summary)
     (folder.path / PREVIEW).unlink(missing_ok=True)

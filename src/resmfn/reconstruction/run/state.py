@@ -43,7 +43,7 @@ class RunState:
     pose_entropy: Tensor | None = None
     """(n,): nat, of the exhaustive pass's posterior."""
     noise_power: Tensor | None = None
-    """(shells,)."""
+    """(groups, shells): of each optics group."""
     gain: Tensor | None = None
     """(n,): strength of each image's signal; None before it is estimated."""
     good: Tensor | None = None
