@@ -114,7 +114,7 @@ class Observations:
         return int((self.radius <= radius + 1e-6).sum())
 
     def set_noise_power(self, power: Tensor) -> None:
-        """Set the noise variance of a complex pixel in each shell: ``(groups, box_size // 2 + 1)``, or of all groups."""
+        """Set the noise variance of a complex pixel in each shell, (groups, shells), or (shells,) for all groups."""
         self.noise_power = power.to(self.noise_power).expand_as(self.noise_power).clone()
 
     def set_gain(self, gain: Tensor) -> None:

@@ -55,7 +55,7 @@ def posterior_prior(equations: NormalEquations, volume: Tensor, mask: Tensor, pr
     """Return the penalty of each shell that a solved map implies: one step of expectation maximization.
 
     With a penalty p the prior variance of a voxel's part in a shell is ``1 / (2 p)``, and that of its posterior
-    ``1 / (2 (K + p))``. The update of the prior variance is the power of the posterior mean *plus the posterior variance*
+    ``1 / (2 (K + p))``. The update of the prior variance is the power of the posterior mean plus the posterior variance
     (Dempster, Laird and Rubin 1977). Its fixed point is the power that the map really has, whatever the signal-to-noise
     ratio; with the power of the mean alone every shell below a ratio of some 3 shrinks to nothing.
 

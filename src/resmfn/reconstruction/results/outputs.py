@@ -31,12 +31,9 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     grey = run.observations.grey
     maps = {name: state.references[name].cpu() * grey for name in (*HALVES, "joint")}
     # As in the rounds: the same maps, mask and phases, so that the verdict says what the last round said.
-    halves = half_map_resolution(
-        *(state.unmasked[name].cpu() for name in HALVES),
-        mask,
-        run.pixel_size,
-        generator=spawn(run.config.seed, "phases"),
-    )
+    first, second = (state.unmasked[name].cpu() for name in HALVES)
+    generator = spawn(run.config.seed, "phases")
+    halves = half_map_resolution(first, second, mask, run.pixel_size, generator=generator)
     for name in HALVES:
         write_map(folder.path / f"{name}.mrc", maps[name], run.pixel_size)
     write_map(folder.path / "map.mrc", maps["joint"], run.pixel_size)
