@@ -15,6 +15,7 @@ from torch import Tensor
 
 from resmfn.core.errors import ResmfnError, ShapeError
 from resmfn.fourier.grids import shell_average, shell_index
+from resmfn.fourier.masks import soft_sphere
 from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 
 RANDOMIZE_BELOW = 0.8
@@ -22,6 +23,8 @@ RANDOMIZE_BELOW = 0.8
 RANDOMIZE_MARGIN = 2
 """Shells after that one which the mask still blurs into each other, and which therefore stay uncorrected."""
 RANDOM_DRAWS = 4
+INNER = 0.4
+"""Radius in boxes within which the rim does not fade the maps that say from where phases are randomized."""
 _MOST_ADDED = 1 - 1e-6
 EMPTY = 1e-26
 """A shell with less than this share of the strongest shell's power holds only rounding noise: it is called empty."""
@@ -120,9 +123,12 @@ def phase_randomized_fsc(
 ) -> PhaseRandomizedFsc:
     """Correct a masked half-map correlation for the correlation that the mask itself makes.
 
-    Beyond the shell where the unmasked curve falls below 0.8, the phases of both maps are replaced by random ones and
-    the masked correlation is measured again; what it shows there is the mask's doing and is taken out,
-    ``(masked - randomized) / (1 - randomized)``. The first two randomized shells keep the masked value.
+    The maps are whitened first: every shell is brought to the same power. Without a mask that changes no correlation;
+    under one it keeps the strongest shells, 10^5 times the weakest in a hollow sphere, from leaking into all others.
+    Beyond the shell where the correlation within the box (its rim left out, where a neighboring particle may be cut
+    off) falls below 0.8, the phases of both maps are replaced by random ones and the masked correlation is measured
+    again; what it shows there is the mask's doing and is taken out, ``(masked - randomized) / (1 - randomized)``. The
+    first two randomized shells keep the masked value.
 
     Parameters
     ----------
@@ -140,8 +146,12 @@ def phase_randomized_fsc(
     Chen et al., Ultramicroscopy 135 (2013) 24, eq. 4.
     """
     unmasked = fourier_shell_correlation(half1, half2, pixel_size)
+    half1, half2 = whitened(half1), whitened(half2)
     masked = fourier_shell_correlation(half1, half2, pixel_size, mask)
-    low = (unmasked.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()
+    size = half1.shape[0]
+    inner = soft_sphere(size, INNER * size, (0.5 - INNER) * size, device=half1.device)
+    loose = fourier_shell_correlation(half1, half2, pixel_size, inner)
+    low = (loose.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()
     if len(low) == 0:
         return PhaseRandomizedFsc(unmasked, masked, masked, masked, 0.0)
     start = int(low[0]) + 1
@@ -164,6 +174,17 @@ def phase_randomized_fsc(
         FscCurve(frequency, corrected),
         1.0 / float(frequency[start]),
     )
+
+
+def whitened(volume: Tensor) -> Tensor:
+    """Return a map (N, N, N) in float64 whose shells all have the same power; shells without any stay empty."""
+    transform = fftn_centered(volume.double())
+    shell = shell_index(volume.shape[0], 3, volume.device)
+    power = torch.zeros(int(shell.max()) + 1, dtype=torch.float64, device=volume.device)
+    power.index_add_(0, shell.flatten(), transform.abs().square().flatten())
+    power /= torch.bincount(shell.flatten())
+    gain = torch.where(power > EMPTY * power.max(), power.clamp_min(1e-300).rsqrt(), 0.0)
+    return ifftn_centered(transform * gain[shell]).real
 
 
 def fsc_csv_text(curves: Mapping[str, FscCurve]) -> str:

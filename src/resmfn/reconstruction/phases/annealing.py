@@ -187,7 +187,7 @@ def run_stage(
             observations, index, slices, poses, result.shift, temperature=temperature, n_top=n_top
         )
         log_evidence = float(posterior.log_evidence.mean())
-        equations = equations_of(posterior, rotations, pixels, grid, observations.team)
+        equations = MapEquations(sums_of(posterior, rotations, pixels, grid, observations.team))
         volume = equations.solve(mask, prior, start=result.volume, iterations=4)
         prior = posterior_prior(equations, volume, mask, prior)
         result = SearchResult(volume, radius, posterior, rotations, posterior.shift, log_evidence, prior)
@@ -208,15 +208,13 @@ def _first_prior(start: SearchResult, grid: MapGrid, mask: Tensor, n_shells: int
     return carried_prior(prior, n_shells, size, grid.size)
 
 
-def equations_of(
-    posterior: GridPosterior, rotations: Tensor, pixels: Tensor, grid: MapGrid, team: Team
-) -> MapEquations:
-    """Return the normal equations of softly assigned images; each process inserts its share of the rotations."""
+def sums_of(posterior: GridPosterior, rotations: Tensor, pixels: Tensor, grid: MapGrid, team: Team) -> SliceSums:
+    """Return the sums of softly assigned images; each process inserts its share of the rotations."""
     share = team.share_of(len(rotations))
     rows = slice(share.start, share.stop)
     sums = SliceSums.of(grid, posterior.values[rows], posterior.weights[rows], rotations[rows], pixels)
     team.sum_(sums.values, sums.weights)
-    return MapEquations(sums)
+    return sums
 
 
 _EMPTY = GridPosterior(*(torch.empty(0) for _ in range(8)))

@@ -8,16 +8,18 @@ from resmfn.core.random import spawn
 from resmfn.reconstruction.images.image_quality import probably_good
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.masks import sphere_on
+from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.phases.annealing import (
     FOCUS_STAGE,
     START_STAGES,
     SearchResult,
     SearchTask,
-    equations_of,
     run_stage,
     stage_radius,
+    sums_of,
 )
 from resmfn.reconstruction.phases.coarse_maps import Focus, equations_at_poses
+from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.poses.search_space import first_offsets
 from resmfn.reconstruction.run.context import HALVES, RunContext, required
@@ -56,9 +58,10 @@ def _focus_on_search(run: RunContext) -> Focus:
     state.max_probability = result.posterior.max_probability
     state.pose_entropy = result.posterior.entropy
     state.good = probably_good(result.posterior.log_evidence)
+    state.soft = float(result.posterior.entropy.median()) > SOFT_ENTROPY
     grid = MapGrid(run.box_size, result.volume.shape[0], run.config.symmetry)
     pixels = run.observations.pixels[: run.observations.n_pixels(result.radius)]
-    equations = equations_of(result.posterior, result.rotations, pixels, grid, run.observations.team)
+    equations = MapEquations(sums_of(result.posterior, result.rotations, pixels, grid, run.observations.team))
     mask = sphere_on(grid, run.space.mask_radius, run.device)
     return equations, required(result.prior), mask, result.radius
 

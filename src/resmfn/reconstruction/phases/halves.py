@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 from resmfn.core.processes import Team
 from resmfn.core.random import spawn
 from resmfn.reconstruction.maps.agreement import half_map_fsc, next_radius
-from resmfn.reconstruction.maps.map_grid import MapGrid, resized
+from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.maps.priors import fsc_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
 from resmfn.reconstruction.phases.rounds import (
@@ -23,6 +25,7 @@ from resmfn.reconstruction.phases.rounds import (
     solve_map,
     tell_round,
 )
+from resmfn.reconstruction.phases.soft import SOFT_ENTROPY, soft_pass, soft_radius, solve_softly
 from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
 from resmfn.reconstruction.run.context import HALVES, RunContext, required
 
@@ -46,6 +49,11 @@ ROUNDS_AT_REST = 2
 
 def halves_step(run: RunContext) -> bool:
     """Do one round of both halves, each with its own images, poses and map; say whether it was the last."""
+    return _soft_round(run) if run.state.soft else _round(run)
+
+
+def _round(run: RunContext) -> bool:
+    """Move poses to the nearest peaks of their likelihood, and insert images there."""
     state = run.state
     radius = _round_radius(run)
     plan = plan_round(run, radius, moves=run.moves_poses)
@@ -55,11 +63,33 @@ def halves_step(run: RunContext) -> bool:
         _update_noise(run, reports)
         for posed, report in zip(halves, reports, strict=True):
             run.judge(posed, required(report.images))
-    _solve_halves(run, halves, plan)
+    _solve_halves(run, plan, _inserted(run, halves, plan))
     run.keep_poses(halves)
     state.radius, state.step = radius, state.step + 1
     tell_round(run, "halves", 0.3 + 0.45 * min(1, state.step / 9), reports)
     return _halves_are_done(run, max(report.pose_change for report in reports))
+
+
+def _soft_round(run: RunContext) -> bool:
+    """Sum images over all their poses; go on at single poses once the halves agree beyond what can be searched so."""
+    state, most = run.state, soft_radius(run)
+    radius = min(_round_radius(run), most)
+    halves = {name: run.half(name) for name in HALVES}
+    found = {name: soft_pass(run, posed, name, radius) for name, posed in halves.items()}
+    plan = plan_round(run, radius, moves=True)
+    before = state.resolutions[-1] if state.resolutions else math.inf
+    _solve_halves(run, plan, {name: sums for name, (sums, _, _) in found.items()})
+    run.keep_poses(list(halves.values()))
+    grew = radius > 1.02 * state.radius or state.resolutions[-1] < 0.99 * before
+    state.rounds_at_rest = 0 if grew else state.rounds_at_rest + 1
+    state.radius, state.step = radius, state.step + 1
+    evidence = sum(value for _, value, _ in found.values()) / len(found)
+    tell_round(run, "halves", 0.3 + 0.45 * min(1, state.step / 9), [replace(UNMOVED, log_likelihood=evidence)])
+    rests = state.rounds_at_rest >= ROUNDS_AT_REST or state.step >= MOST_ROUNDS
+    if rests and max(entropy for _, _, entropy in found.values()) < SOFT_ENTROPY:
+        state.soft, state.step, state.rounds_at_rest = False, RECHECK_ROUND + 1, 0
+        return False
+    return rests
 
 
 def validate_step(run: RunContext) -> bool:
@@ -68,36 +98,39 @@ def validate_step(run: RunContext) -> bool:
     After this the halves' maps do not change: the joint rounds move the poses of all images by a map of all images.
     """
     plan = plan_round(run, run.state.radius, moves=False)
-    _solve_halves(run, [run.half(name) for name in HALVES], plan)
+    halves = {name: run.half(name) for name in HALVES}
+    if run.state.soft:
+        sums = {name: soft_pass(run, posed, name, plan.radius)[0] for name, posed in halves.items()}
+    else:
+        sums = _inserted(run, list(halves.values()), plan)
+    _solve_halves(run, plan, sums)
     tell_round(run, "validate", 0.8, [UNMOVED])
     return True
 
 
-def _solve_halves(run: RunContext, halves: list[PosedImages], plan: RoundPlan) -> None:
-    """Compare what both halves say without a mask, and solve the map of each within the mask by what they agree on."""
+def _inserted(run: RunContext, halves: list[PosedImages], plan: RoundPlan) -> dict[str, SliceSums]:
     grid = run.grid(plan.radius)
-    mask = run.mask_on(grid)
-    sums = _compare_halves(run, halves, grid, mask, plan.radius)
-    tasks = [partial(solve_map, run, of_half, mask, plan, halves_in=1) for of_half in sums.values()]
-    for name, volume in zip(HALVES, run.observations.team.divide(tasks), strict=True):
-        run.state.references[name] = volume.to(run.device)
-
-
-def _compare_halves(
-    run: RunContext, halves: list[PosedImages], grid: MapGrid, mask: Tensor, radius: float
-) -> dict[str, SliceSums]:
-    """Insert both halves; solve each without mask, and note how far they agree; return their sums."""
-    sums = {
-        name: insert_images(run.observations, posed, grid, radius) for name, posed in zip(HALVES, halves, strict=True)
+    return {
+        name: insert_images(run.observations, posed, grid, plan.radius)
+        for name, posed in zip(HALVES, halves, strict=True)
     }
-    solve = [partial(_without_mask, run, of_half, radius) for of_half in sums.values()]
-    first, second = run.observations.team.divide(solve)
+
+
+def _solve_halves(run: RunContext, plan: RoundPlan, sums: dict[str, SliceSums]) -> None:
+    """Compare what both halves say without a mask, and solve the map of each within the mask by what they agree on."""
+    state, team, grid = run.state, run.observations.team, run.grid(plan.radius)
+    mask = run.mask_on(grid)
+    first, second = team.divide([partial(_without_mask, run, of_half, plan.radius) for of_half in sums.values()])
     generator = spawn(run.config.seed, "phases")
-    state = run.state
-    state.fsc = half_map_fsc(first, second, mask, radius, generator=generator).to(run.device)
+    state.fsc = half_map_fsc(first, second, mask, plan.radius, generator=generator).to(run.device)
     state.unmasked = {name: resized(volume, run.box_size) for name, volume in zip(HALVES, (first, second), strict=True)}
     state.resolutions.append(run.fsc_resolution(state.fsc))
-    return sums
+    if state.soft:
+        solve_softly(run, sums, mask)
+        return
+    tasks = [partial(solve_map, run, of_half, mask, plan, halves_in=1) for of_half in sums.values()]
+    for name, volume in zip(HALVES, team.divide(tasks), strict=True):
+        state.references[name] = volume.to(run.device)
 
 
 def _without_mask(run: RunContext, sums: SliceSums, radius: float, team: Team) -> Tensor:

@@ -1,7 +1,8 @@
-"""The first phase: annealed starts from random poses, told apart by their likelihood."""
+"""The first phase: annealed starts from random poses, told apart by their likelihood, shared out among processes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -9,12 +10,14 @@ from torch import Tensor
 
 from resmfn.core.processes import Team
 from resmfn.core.random import spawn
+from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.phases.annealing import (
     START_STAGES,
+    SearchTask,
     random_start,
     stage_radius,
 )
-from resmfn.reconstruction.phases.gathered import gather_search
+from resmfn.reconstruction.poses.search_space import SearchSpace
 from resmfn.reconstruction.run.context import RunContext
 
 N_SEARCH = 1000
@@ -26,7 +29,7 @@ def search_step(run: RunContext) -> bool:
     state, team, n_starts = run.state, run.observations.team, run.config.n_starts
     space, index = run.space, search_index(run)
     radius = stage_radius(START_STAGES[-1], run.observations, space)
-    search = gather_search(run.observations, index, space, radius)
+    search = _gather_search(run.observations, index, space, radius)
 
     def start(number: int, crew: Team) -> tuple[Tensor, float, float]:
         result = random_start(
@@ -66,3 +69,49 @@ def search_index(run: RunContext) -> Tensor:
         return run.index
     order = torch.randperm(len(run.index), generator=spawn(run.config.seed, "search"))
     return order[:N_SEARCH].sort().values.to(run.device)
+
+
+def _gather_search(
+    observations: Observations, index: Tensor, space: SearchSpace, radius: float
+) -> Callable[[Team], SearchTask]:
+    """Return what gives a crew the task of searching some images, each process of it its block of them.
+
+    Parameters
+    ----------
+    observations
+        All images; they stay where they are if there is one process.
+    index
+        int64 (n,): those that are searched.
+    space
+        Where.
+    radius
+        Frequencies that the search may use, Fourier pixels: what lies beyond does not travel.
+    """
+    team = observations.team
+    if team.size == 1:
+        return lambda _: SearchTask(observations, index, space)
+    n_pixels = observations.n_pixels(radius + 1)  # the band is cut at the radius, not at the last pixel within it
+    values = torch.zeros(len(index), n_pixels, dtype=torch.complex64, device=observations.device)
+    ctf = torch.zeros(len(index), n_pixels, device=observations.device)
+    chunks = observations.in_chunks(
+        "bringing images together", index, len(index), lambda rows: observations.batch(index[rows], n_pixels)
+    )
+    for rows, (mine, its_ctf) in chunks:
+        values[rows], ctf[rows] = mine, its_ctf
+    team.sum_(values, ctf)
+
+    def task(crew: Team) -> SearchTask:
+        block = crew.share_of(len(index))
+        held = slice(block.start, block.stop)
+        few = Observations(
+            values[held],
+            ctf[held],
+            observations.pixels[:n_pixels],
+            box_size=observations.box_size,
+            pixel_size=observations.pixel_size,
+            noise_level=observations.noise_level[index],
+            team=crew,
+        )
+        return SearchTask(few, torch.arange(len(index), device=observations.device), space)
+
+    return task

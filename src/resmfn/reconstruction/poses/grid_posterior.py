@@ -82,6 +82,7 @@ def grid_posterior(
     *,
     temperature: float = 1.0,
     n_top: int = 1,
+    weight: Tensor | None = None,
 ) -> GridPosterior:
     """Score images against all slices and sum them by their posterior.
 
@@ -101,6 +102,8 @@ def grid_posterior(
         The log-posterior is divided by it; above 1 assignments are softer than the likelihood says.
     n_top
         How many of the best points to list for each image.
+    weight
+        (n,): how much each image counts in the sums; by default 1.
     """
     n_rotations, n_pixels = slices.shape
     n_offsets = len(grid.offsets)
@@ -128,6 +131,8 @@ def grid_posterior(
         mean_shift = torch.einsum("nt,ntd->nd", score.sum(dim=2), shift)
         top_shift = torch.take_along_dim(shift, (best // n_rotations)[:, :, None].expand(-1, -1, 2), dim=1)
         of_images = (log_evidence, largest, mean_shift, best % n_rotations, top_shift, entropy)
+        if weight is not None:
+            score *= weight[rows, None, None]
         return _Scores(images, power, flat.view(-1, n_rotations), score.sum(dim=1), of_images)
 
     for rows, found in observations.in_chunks("scoring images", index, chunk, scored):

@@ -48,6 +48,10 @@ class RunState:
     """(n,): strength of each image's signal; None before it is estimated."""
     good: Tensor | None = None
     """(n,): probability of each image to show the molecule; None before it is estimated."""
+    soft: bool = False
+    """Whether rounds sum images over all their poses, rather than at the best one."""
+    soft_priors: dict[str, Tensor] = field(default_factory=dict)
+    """(shells,): penalty of each map in soft rounds, on the grid of ``radius``."""
     fsc: Tensor | None = None
     """(shells,): of the half maps of the last round."""
     resolutions: list[float] = field(default_factory=list)
