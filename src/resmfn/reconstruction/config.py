@@ -62,8 +62,8 @@ class ReconstructionConfig:
     """Of the scores that rank poses; in tf32 each image's best are scored again in full. auto is tf32 on a GPU."""
     gpu_memory: float | None = None
     """GiB of a GPU's memory that the run may take; by default all. Work is done on fewer images at a time to fit."""
-    network_steps: int = 160
-    """Optimizer steps of each network's last fit."""
+    network_steps: int = 400
+    """Optimizer steps of the network's finest scale, on the map of all images."""
     datadir: Path | None = None
     """Folder that image names start from; by default that of the particle file, or one above it."""
     strip_prefix: str | None = None

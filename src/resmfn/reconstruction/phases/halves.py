@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -11,6 +10,8 @@ from torch import Tensor
 
 from resmfn.core.processes import Team
 from resmfn.core.random import spawn
+from resmfn.fourier.grids import radius_grid
+from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 from resmfn.reconstruction.maps.agreement import half_map_fsc, next_radius
 from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.maps.priors import fsc_prior
@@ -71,25 +72,43 @@ def _round(run: RunContext) -> bool:
 
 
 def _soft_round(run: RunContext) -> bool:
-    """Sum images over all their poses; go on at single poses once the halves agree beyond what can be searched so."""
-    state, most = run.state, soft_radius(run)
-    radius = min(_round_radius(run), most)
-    halves = {name: run.half(name) for name in HALVES}
-    found = {name: soft_pass(run, posed, name, radius) for name, posed in halves.items()}
+    """Sum images over all their poses; go on at single poses once the images tell which."""
+    state, radius = run.state, min(_round_radius(run), soft_radius(run))
     plan = plan_round(run, radius, moves=True)
     before = state.resolutions[-1] if state.resolutions else math.inf
-    _solve_halves(run, plan, {name: sums for name, (sums, _, _) in found.items()})
-    run.keep_poses(list(halves.values()))
-    grew = radius > 1.02 * state.radius or state.resolutions[-1] < 0.99 * before
+    reports, entropy = _solve_softly(run, plan)
+    grew = radius > 1.02 * state.radius or state.resolutions[-1] < 0.98 * before
     state.rounds_at_rest = 0 if grew else state.rounds_at_rest + 1
     state.radius, state.step = radius, state.step + 1
-    evidence = sum(value for _, value, _ in found.values()) / len(found)
-    tell_round(run, "halves", 0.3 + 0.45 * min(1, state.step / 9), [replace(UNMOVED, log_likelihood=evidence)])
+    tell_round(run, "halves", 0.3 + 0.45 * min(1, state.step / 9), reports)
     rests = state.rounds_at_rest >= ROUNDS_AT_REST or state.step >= MOST_ROUNDS
-    if rests and max(entropy for _, _, entropy in found.values()) < SOFT_ENTROPY:
+    if rests and entropy < SOFT_ENTROPY:
         state.soft, state.step, state.rounds_at_rest = False, RECHECK_ROUND + 1, 0
         return False
     return rests
+
+
+def _solve_softly(run: RunContext, plan: RoundPlan) -> tuple[list[RoundReport], float]:
+    """Solve both halves' maps from images over all their poses, and compare maps of the images at their best pose.
+
+    Summed over many poses, both halves are blurred alike, and agree better than what they show; at single poses their
+    noise is what it is.
+
+    Returns
+    -------
+    tuple
+        How the best poses moved, and the larger of the halves' median entropies of the posterior, nat.
+    """
+    halves = {name: run.half(name) for name in HALVES}
+    found = {name: soft_pass(run, posed, name, plan.radius) for name, posed in halves.items()}
+    reports = [refine_against(run, posed, name, plan) for name, posed in halves.items()]
+    if run.state.step >= RECHECK_ROUND:
+        for posed, report in zip(halves.values(), reports, strict=True):
+            run.judge(posed, required(report.images))
+    run.keep_poses(list(halves.values()))
+    mask = _compare_halves(run, plan, _inserted(run, list(halves.values()), plan))
+    solve_softly(run, {name: sums for name, (sums, _, _) in found.items()}, mask)
+    return reports, max(entropy for _, _, entropy in found.values())
 
 
 def validate_step(run: RunContext) -> bool:
@@ -97,13 +116,11 @@ def validate_step(run: RunContext) -> bool:
 
     After this the halves' maps do not change: the joint rounds move the poses of all images by a map of all images.
     """
-    plan = plan_round(run, run.state.radius, moves=False)
-    halves = {name: run.half(name) for name in HALVES}
     if run.state.soft:
-        sums = {name: soft_pass(run, posed, name, plan.radius)[0] for name, posed in halves.items()}
+        _solve_softly(run, plan_round(run, run.state.radius, moves=True))
     else:
-        sums = _inserted(run, list(halves.values()), plan)
-    _solve_halves(run, plan, sums)
+        plan = plan_round(run, run.state.radius, moves=False)
+        _solve_halves(run, plan, _inserted(run, [run.half(name) for name in HALVES], plan))
     tell_round(run, "validate", 0.8, [UNMOVED])
     return True
 
@@ -118,19 +135,23 @@ def _inserted(run: RunContext, halves: list[PosedImages], plan: RoundPlan) -> di
 
 def _solve_halves(run: RunContext, plan: RoundPlan, sums: dict[str, SliceSums]) -> None:
     """Compare what both halves say without a mask, and solve the map of each within the mask by what they agree on."""
-    state, team, grid = run.state, run.observations.team, run.grid(plan.radius)
+    mask = _compare_halves(run, plan, sums)
+    tasks = [partial(solve_map, run, of_half, mask, plan, halves_in=1) for of_half in sums.values()]
+    for name, volume in zip(HALVES, run.observations.team.divide(tasks), strict=True):
+        run.state.references[name] = volume.to(run.device)
+
+
+def _compare_halves(run: RunContext, plan: RoundPlan, sums: dict[str, SliceSums]) -> Tensor:
+    """Solve both halves without a mask and note how far they agree within the mask, which is returned."""
+    state, grid = run.state, run.grid(plan.radius)
     mask = run.mask_on(grid)
-    first, second = team.divide([partial(_without_mask, run, of_half, plan.radius) for of_half in sums.values()])
+    solve = [partial(_without_mask, run, of_half, plan.radius) for of_half in sums.values()]
+    first, second = run.observations.team.divide(solve)
     generator = spawn(run.config.seed, "phases")
     state.fsc = half_map_fsc(first, second, mask, plan.radius, generator=generator).to(run.device)
     state.unmasked = {name: resized(volume, run.box_size) for name, volume in zip(HALVES, (first, second), strict=True)}
     state.resolutions.append(run.fsc_resolution(state.fsc))
-    if state.soft:
-        solve_softly(run, sums, mask)
-        return
-    tasks = [partial(solve_map, run, of_half, mask, plan, halves_in=1) for of_half in sums.values()]
-    for name, volume in zip(HALVES, team.divide(tasks), strict=True):
-        state.references[name] = volume.to(run.device)
+    return mask
 
 
 def _without_mask(run: RunContext, sums: SliceSums, radius: float, team: Team) -> Tensor:
@@ -141,7 +162,9 @@ def _without_mask(run: RunContext, sums: SliceSums, radius: float, team: Team) -
     else:
         prior = fsc_prior(equations, run.state.fsc, n_shells, halves_in=1)
     everywhere = torch.ones_like(equations.rhs)
-    return equations.solve(everywhere, prior, iterations=UNMASKED_STEPS).cpu()
+    volume = equations.solve(everywhere, prior, iterations=UNMASKED_STEPS).cpu()
+    # Beyond the radius there are no data, only what gridding leaves: no curve may be made of it.
+    return ifftn_centered(fftn_centered(volume) * (radius_grid(len(volume), 3) <= radius + 0.5)).real
 
 
 def _round_radius(run: RunContext) -> float:
