@@ -78,3 +78,12 @@ def test_the_worse_half_of_a_map_is_told_from_the_better() -> None:
     left, right = (found[20, 20, column] for column in (4, 36))
     assert float(right) < 6.5
     assert float(left) > 1.5 * float(right)
+
+
+def test_what_a_mask_adds_is_taken_out_of_every_direction() -> None:
+    generator = torch.Generator().manual_seed(6)
+    first, second = (torch.randn(24, 24, 24, generator=generator) for _ in range(2))
+    added = torch.full((13,), 0.2, dtype=torch.float64)
+    plain = directional_fsc(first, second, 2.0, n_directions=8).correlation
+    less = directional_fsc(first, second, 2.0, added_by_mask=added, n_directions=8).correlation
+    torch.testing.assert_close(less, ((plain - 0.2) / 0.8).clamp_min(-1.0))

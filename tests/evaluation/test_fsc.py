@@ -17,7 +17,7 @@ from resmfn.evaluation import (
     half_map_resolution,
     phase_randomized_fsc,
 )
-from resmfn.evaluation.fsc import randomize_phases
+from resmfn.evaluation.fsc import randomize_phases, whitened
 from resmfn.fourier import fftn_centered, low_pass, shell_index, soft_sphere
 
 
@@ -206,3 +206,25 @@ def test_curves_as_a_table():
 def test_tables_that_make_no_sense_are_refused(curves, message):
     with pytest.raises(ResmfnError, match=message):
         fsc_csv_text(curves)
+
+
+def test_strong_shells_do_not_leak_through_a_mask_into_weak_ones() -> None:
+    """Two maps share all below shell 6 and nothing beyond, where they have a millionth of the power."""
+    generator = torch.Generator().manual_seed(4)
+    shared, *own = (torch.randn(40, 40, 40, generator=generator, dtype=torch.float64) for _ in range(3))
+    strong = 1e3 * low_pass(shared, 6.0, 0.0)
+    first, second = (strong + noise - low_pass(noise, 6.0, 0.0) for noise in own)
+    mask = soft_sphere(40, 9.0, 3.0)
+    curves = phase_randomized_fsc(first, second, mask, 1.0, generator=generator)
+    assert float(curves.corrected.correlation[10:20].abs().max()) < 0.3
+    leaking = fourier_shell_correlation(first, second, 1.0, mask).correlation
+    assert float(leaking[10:14].min()) > 0.9  # what a mask does to maps that are not whitened
+
+
+def test_whitened_maps_correlate_as_they_did() -> None:
+    generator = torch.Generator().manual_seed(5)
+    first = torch.randn(24, 24, 24, generator=generator, dtype=torch.float64)
+    second = first + torch.randn(24, 24, 24, generator=generator, dtype=torch.float64)
+    plain = fourier_shell_correlation(low_pass(first, 3.0, 6.0), second, 2.0).correlation
+    white = fourier_shell_correlation(whitened(low_pass(first, 3.0, 6.0)), whitened(second), 2.0).correlation
+    torch.testing.assert_close(white[:6], plain[:6], rtol=1e-6, atol=1e-9)

@@ -42,7 +42,7 @@ class SearchFlags:
         float | None,
         Parameter(help="GiB that the run may take of a GPU, working on fewer images at a time [default: all]."),
     ] = None
-    network_steps: Annotated[int, Parameter(help="Optimizer steps of each network's last fit.")] = 160
+    network_steps: Annotated[int, Parameter(help="Optimizer steps of the network's finest scale.")] = 400
     datadir: DataDir = None
     strip_prefix: StripPrefix = None
     allow_outside: AllowOutside = False

@@ -31,12 +31,6 @@ def test_a_round_goes_at_most_a_quarter_further_and_never_beyond_the_images(fsc:
     assert found <= 1.25 * radius + 1 + 1e-6
 
 
-@given(fsc=curves, most=st.floats(8.0, 100.0))
-def test_a_round_never_goes_back(fsc: torch.Tensor, most: float) -> None:
-    radius = min(len(fsc) - 1.0, most)
-    assert next_radius(fsc, radius, most) >= radius - 1e-6
-
-
 @given(fsc=curves, gain=st.floats(0.0, 1.0))
 def test_halves_that_agree_better_go_no_less_far(fsc: torch.Tensor, gain: float) -> None:
     radius = len(fsc) - 1.0
@@ -50,16 +44,18 @@ def test_halves_that_agree_everywhere_go_on_until_the_images_end(n: int) -> None
     assert next_radius(torch.ones(n + 1), float(n), float(n)) == n
 
 
-def test_halves_that_agree_nowhere_stay() -> None:
-    assert next_radius(torch.zeros(13), 12.0, 30.0) == 12.0
+def test_a_round_goes_back_to_where_the_halves_agree() -> None:
+    fsc = torch.ones(31)
+    fsc[10:] = 0.0
+    assert next_radius(fsc, 30.0, 60.0) == pytest.approx(9 * 1.15 + 2)
 
 
 def test_the_first_shell_that_disagrees_counts_not_a_later_one() -> None:
     fsc = torch.ones(31)
     fsc[10] = 0.0
-    assert next_radius(fsc, 12.0, 60.0) == pytest.approx(max(9 * 1.15 + 2, 12.0))
+    assert next_radius(fsc, 12.0, 60.0) == pytest.approx(9 * 1.15 + 2)
     fsc[5] = 0.0
-    assert next_radius(fsc, 12.0, 60.0) == 12.0
+    assert next_radius(fsc, 12.0, 60.0) == pytest.approx(4 * 1.15 + 2)
 
 
 # --- priors ------------------------------------------------------------------------------------------
@@ -144,21 +140,19 @@ def test_poses_of_a_branch_move_in_place_and_the_report_says_how_far() -> None:
     )
     assert report.shift_change == pytest.approx(float((posed.poses.shift - start.shift).norm(dim=1).median()), abs=1e-4)
     assert report.log_likelihood > 0
-    assert float(report.residual_power[1:].mean()) == pytest.approx(1.0, abs=0.1)
+    assert float(report.residual_power[0, 1:].mean()) == pytest.approx(1.0, abs=0.1)
 
 
 def test_half_maps_are_compared_up_to_the_radius() -> None:
-    volume = make_scene(1).volume
-    other = (
-        low_pass(volume, 5.0, 0.0)
-        + low_pass(torch.randn(BOX, BOX, BOX, generator=make_generator(1)), 12.0, 0.0)
-        - low_pass(torch.randn(BOX, BOX, BOX, generator=make_generator(1)), 5.0, 0.0)
-    )
-    curve = half_map_fsc(volume, other, 9.4)
+    volume, everywhere = make_scene(1).volume, torch.ones(BOX, BOX, BOX)
+    noise = torch.randn(BOX, BOX, BOX, generator=make_generator(1))
+    other = low_pass(volume, 5.0, 0.0) + low_pass(noise, 12.0, 0.0) - low_pass(noise, 5.0, 0.0)
+    curve = half_map_fsc(volume, other, everywhere, 9.4, generator=make_generator(2))
     assert curve.shape == (10,)
     torch.testing.assert_close(curve[:5], torch.ones(5).to(curve), rtol=1e-3, atol=0.0)
     assert float(curve[7:].abs().max()) < 0.35
-    assert bool((half_map_fsc(volume, torch.zeros_like(volume), 9.4) == 0).all())
+    nothing = half_map_fsc(volume, torch.zeros_like(volume), everywhere, 9.4, generator=make_generator(2))
+    assert bool((nothing == 0).all())
 
 
 def test_a_map_on_its_own_grid_is_itself() -> None:

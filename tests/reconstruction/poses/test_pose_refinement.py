@@ -196,9 +196,9 @@ def test_the_residual_of_noise_is_its_power_and_that_of_a_perfect_fit_is_nothing
     residuals = [
         refine_poses(s.observations, s.index, s.poses, model_of(s), iterations=0).residual_power for s in (noisy, clean)
     ]
-    assert residuals[0].shape == (int(RADIUS) + 1,)
-    torch.testing.assert_close(residuals[0][1:], torch.ones(8), rtol=0.15, atol=0.0)
-    torch.testing.assert_close(residuals[0][1:].mean(), torch.tensor(1.0), rtol=0.04, atol=0.0)
+    assert residuals[0].shape == (1, int(RADIUS) + 1)
+    torch.testing.assert_close(residuals[0][0, 1:], torch.ones(8), rtol=0.15, atol=0.0)
+    torch.testing.assert_close(residuals[0][0, 1:].mean(), torch.tensor(1.0), rtol=0.04, atol=0.0)
     assert float(residuals[1].max()) < 0.02
 
 
@@ -227,3 +227,19 @@ def test_no_step_is_longer_than_it_may_be() -> None:
     assert float(turn.max()) < math.degrees(module._LARGEST_TURN) + 0.1
     assert float((fit.poses.shift - start.shift).abs().max()) <= scene.observations.pixel_size + 1e-4
     assert float(turn.max()) > 1.0
+
+
+@pytest.mark.parametrize("symmetry", ["C1", "C4", "O"])
+def test_a_peak_stands_for_all_its_symmetric_copies(symmetry: str) -> None:
+    """The share of all poses that fit as well is the order of the point group times that of one peak."""
+    scene = make_scene(5, noise=1.0, amplitude=3.0)
+    plain = MapGrid(scene.box_size, scene.box_size)
+    grid = MapGrid(scene.box_size, scene.box_size, symmetry)
+    shares = [
+        refine_poses(
+            scene.observations, scene.index, scene.poses, PoseModel(g, g.transform(scene.volume), 8.0, False), 0
+        ).images.log_share
+        for g in (plain, grid)
+    ]
+    expected = torch.full((5,), math.log(len(grid.group)))
+    torch.testing.assert_close(shares[1] - shares[0], expected, rtol=1e-4, atol=1e-4)

@@ -145,7 +145,7 @@ def test_a_kept_network_is_the_one_that_is_taken_up_and_its_masked_map_the_refer
 
 
 def test_a_resumed_run_whitens_as_the_state_says(context) -> None:
-    power = torch.linspace(0.5, 2.0, BOX // 2 + 1)
+    power = torch.linspace(0.5, 2.0, BOX // 2 + 1)[None]
     torch.testing.assert_close(context(state=RunState(noise_power=power)).observations.noise_power, power)
 
 

@@ -173,7 +173,7 @@ def _round_radius(run: RunContext) -> float:
         return most
     if state.fsc is None:
         return min(1.25 * state.radius + 1, most)
-    return next_radius(state.fsc, state.radius, most)
+    return max(next_radius(state.fsc, state.radius, most), state.split_radius)
 
 
 def _halves_are_done(run: RunContext, turn: float) -> bool:
