@@ -6,13 +6,13 @@ from torch import Tensor
 
 from resmfn.core.random import spawn
 from resmfn.data import write_map
+from resmfn.data.runs.file_names import DIRECTIONAL_FSC, FSC, LOCAL_RESOLUTION, MASK, VALIDATION
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.evaluation import HalfMapResult, fsc_csv_text, half_map_resolution, validate_halves
 from resmfn.evaluation.validation import figures_of_curves
 from resmfn.reconstruction.run.context import RunContext
 
-MASK, VALIDATION, CURVES, DIRECTIONS = "mask.mrc", "validation.json", "fsc.csv", "fsc_directional.csv"
-LOCAL, SHARPENED = "local_resolution.mrc", "map_sharpened.mrc"
+SHARPENED = "map_sharpened.mrc"
 
 
 def write_validation(
@@ -45,12 +45,12 @@ def write_validation(
         found = half_map_resolution(unmasked["half1"], unmasked["half2"], mask, run.pixel_size, generator=generator)
         explicit = {"unmasked": found.curves.unmasked, "corrected": found.curves.corrected}
     named = halves.curves.by_name() | {f"explicit_{name}": curve for name, curve in explicit.items()}
-    folder.write_text(CURVES, fsc_csv_text(named))
+    folder.write_text(FSC, fsc_csv_text(named))
     generator = spawn(run.config.seed, "validation")
     validation = validate_halves(maps["half1"], maps["half2"], mask, run.pixel_size, generator=generator, halves=halves)
-    write_map(folder.path / LOCAL, validation.local, run.pixel_size)
+    write_map(folder.path / LOCAL_RESOLUTION, validation.local, run.pixel_size)
     write_map(folder.path / SHARPENED, validation.sharpened, run.pixel_size)
-    folder.write_text(DIRECTIONS, fsc_csv_text(validation.directional_curves()))
+    folder.write_text(DIRECTIONAL_FSC, fsc_csv_text(validation.directional_curves()))
     figures = validation.figures()
     if explicit:
         figures["explicit"] = figures_of_curves(explicit)
