@@ -142,6 +142,14 @@ def pad_centered(values: Tensor, size: int, dim: int) -> Tensor:
     return nn.functional.pad(values, (before, size - n - before) * dim)
 
 
+def crop_centered(values: Tensor, size: int, dim: int) -> Tensor:
+    """Cut the last ``dim`` axes of an odd array down to an odd ``size``; the middle stays. Smaller ones stay as is."""
+    cut = (values.shape[-1] - size) // 2
+    for axis in range(-dim, 0) if cut > 0 else ():
+        values = values.narrow(axis, cut, size)
+    return values
+
+
 def sample_series(series: Tensor, size: int, *, dim: int) -> Tensor:
     """Sample a finite Fourier series of a real field at ``x = (i - size // 2) / size``.
 
