@@ -7,14 +7,16 @@ from resmfn.networks.factories import VARIANTS, Variant, bacon, build_network, r
 from resmfn.networks.filters import GaborFilter, SineFilter
 from resmfn.networks.frequencies import FrequencyBox, draw_frequencies, filter_boxes, offset_directions
 from resmfn.networks.grids import box_coordinates
+from resmfn.networks.linear_filters import LinearFilter, filter_series
 from resmfn.networks.mfn import MultiplicativeFilterNetwork
-from resmfn.networks.series import sample_series
+from resmfn.networks.series import crop_centered, sample_series, series_on_axes
 
 __all__ = [
     "VARIANTS",
     "BandSchedule",
     "FrequencyBox",
     "GaborFilter",
+    "LinearFilter",
     "MultiplicativeFilterNetwork",
     "NetworkConfig",
     "SineFilter",
@@ -22,8 +24,10 @@ __all__ = [
     "bacon",
     "box_coordinates",
     "build_network",
+    "crop_centered",
     "draw_frequencies",
     "filter_boxes",
+    "filter_series",
     "load_network",
     "load_plain",
     "network_from_state",
@@ -32,5 +36,6 @@ __all__ = [
     "residual_mfn",
     "sample_series",
     "save_network",
+    "series_on_axes",
     "variant",
 ]

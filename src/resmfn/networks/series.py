@@ -178,6 +178,31 @@ def sample_series(series: Tensor, size: int, *, dim: int) -> Tensor:
     return torch.fft.fftshift(torch.fft.irfftn(half, s=[size] * dim, dim=axes, norm="forward"), dim=axes)
 
 
+def series_on_axes(series: Tensor, axes: Sequence[Tensor]) -> Tensor:
+    """Evaluate a finite Fourier series of a real field on a grid with any coordinates along each axis.
+
+    Parameters
+    ----------
+    series
+        Complex (..., n, ..., n), n odd, frequency 0 in the middle of the last ``len(axes)`` axes, Hermitian.
+    axes
+        Coordinates along each, in boxes.
+
+    Returns
+    -------
+    Tensor
+        Real (..., len(axes[0]), ..., len(axes[-1])).
+    """
+    first, n = series.ndim - len(axes), series.shape[-1]
+    k = torch.arange(n, device=series.device, dtype=torch.float64) - n // 2
+    for axis in axes:
+        cycles = axis.to(k)[:, None] * k
+        angle = 2 * torch.pi * (cycles - cycles.round())
+        waves = torch.complex(angle.cos(), angle.sin()).to(series.dtype)
+        series = torch.tensordot(series, waves, dims=([first], [1]))  # the axis that is done goes to the end
+    return series.real
+
+
 class _Moved(torch.autograd.Function):
     """Fields times a weight and a sine each, added up at the positions to which their two copies are moved.
 
