@@ -8,8 +8,8 @@ from resmfn.core import InputError
 from resmfn.data import read_map
 from resmfn.data.pictures.files import read_image
 from resmfn.fitting import FittedField, load_field, render, save_field
-from resmfn.fitting.field import band_between, evaluate_scales, with_affine_output
-from resmfn.networks import VARIANTS, LinearFilter, save_network
+from resmfn.fitting.field import band_between, evaluate_scales
+from resmfn.networks import VARIANTS, LinearFilter, save_network, with_affine_output
 
 
 @pytest.fixture

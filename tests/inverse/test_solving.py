@@ -170,6 +170,7 @@ def test_a_network_reaches_what_a_grid_can_and_no_more() -> None:
     fit = fit_network(draw_network(hidden_dim=40), equations, steps=200)
     assert 0.98 < fit.reached <= 1 + 1e-9
     assert fit.sample(12).dtype == DOUBLE
+    torch.testing.assert_close(fit.to_network().evaluate_grid(2, 30).detach(), fit.sample(30, 2))
     value = float(equations.objective(fit.sample(12)))
     assert fit.reached == pytest.approx(value / float(equations.objective(solve(equations))), rel=1e-9)
 

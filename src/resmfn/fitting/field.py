@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -127,19 +126,6 @@ def evaluate_scales(network: MultiplicativeFilterNetwork, coords: Tensor, n_scal
     """Values of scales 1 to ``n_scales`` at points, chunk by chunk and without gradients; (n_scales, P, out_dim)."""
     with torch.no_grad():
         return torch.cat([torch.stack(network.outputs(c, n_scales)) for c in coords.split(CHUNK_POINTS)], dim=1)
-
-
-def with_affine_output(network: MultiplicativeFilterNetwork, gain: float, offset: float) -> MultiplicativeFilterNetwork:
-    """Copy a network such that every scale gives ``gain * y + offset`` where it gave ``y``."""
-    network = copy.deepcopy(network)
-    with torch.no_grad():
-        for i, head in enumerate(network.heads):
-            layer = cast("torch.nn.Linear", head)
-            layer.weight.mul_(gain)
-            layer.bias.mul_(gain)
-            if i == 0 or not network.config.residual:  # outputs that are sums of heads take the offset once
-                layer.bias.add_(offset)
-    return network
 
 
 def save_field(path: str | os.PathLike[str], field: FittedField) -> None:

@@ -18,7 +18,7 @@ from resmfn.inverse.linear_operator import check_cube
 from resmfn.inverse.normal_equations import mask_window
 from resmfn.inverse.quadratic import NormalOperator
 from resmfn.networks.adam import Adam
-from resmfn.networks.mfn import MultiplicativeFilterNetwork
+from resmfn.networks.mfn import MultiplicativeFilterNetwork, with_affine_output
 from resmfn.networks.series import crop_centered, sample_series
 
 LEARNING_RATE = 1.5e-2
@@ -42,6 +42,10 @@ class NetworkFit:
         """Return a scale (None: the finest) on a grid of ``size`` samples a side, without gradients."""
         with torch.no_grad():
             return sample_network(self.network, size, scale) * self.amplitude
+
+    def to_network(self) -> MultiplicativeFilterNetwork:
+        """Return a network that gives the field itself: what :func:`resmfn.networks.save_network` should write."""
+        return with_affine_output(self.network, self.amplitude, 0.0)
 
 
 def fit_network(

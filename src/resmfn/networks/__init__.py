@@ -8,7 +8,7 @@ from resmfn.networks.filters import GaborFilter, SineFilter
 from resmfn.networks.frequencies import FrequencyBox, draw_frequencies, filter_boxes, offset_directions
 from resmfn.networks.grids import box_coordinates
 from resmfn.networks.linear_filters import LinearFilter, filter_series
-from resmfn.networks.mfn import MultiplicativeFilterNetwork
+from resmfn.networks.mfn import MultiplicativeFilterNetwork, with_affine_output
 from resmfn.networks.series import crop_centered, sample_series, series_on_axes
 
 __all__ = [
@@ -38,4 +38,5 @@ __all__ = [
     "save_network",
     "series_on_axes",
     "variant",
+    "with_affine_output",
 ]

@@ -2,6 +2,7 @@
 
 from resmfn.physics.contrast import CLEAR, FIRST_SHELLS, vote_certainty, whiteness
 from resmfn.physics.ctf import compute_ctf, electron_wavelength
+from resmfn.physics.ellipses import Ellipses
 from resmfn.physics.image_formation import ImageFormation
 from resmfn.physics.noise import add_noise
 from resmfn.physics.optics import Optics
@@ -21,6 +22,7 @@ from resmfn.physics.shift import phase_shift
 __all__ = [
     "CLEAR",
     "FIRST_SHELLS",
+    "Ellipses",
     "FourierSliceProjector",
     "GaussianBlobs",
     "ImageFormation",
