@@ -3,7 +3,7 @@
 from resmfn.networks.bands import BandSchedule
 from resmfn.networks.checkpoint import load_network, load_plain, network_from_state, network_state, save_network
 from resmfn.networks.config import NetworkConfig
-from resmfn.networks.factories import VARIANTS, Variant, bacon, build_network, residual_mfn, variant
+from resmfn.networks.factories import VARIANTS, Variant, build_network, residual_mfn, variant
 from resmfn.networks.filters import GaborFilter, SineFilter
 from resmfn.networks.frequencies import FrequencyBox, draw_frequencies, filter_boxes, offset_directions
 from resmfn.networks.grids import box_coordinates
@@ -21,7 +21,6 @@ __all__ = [
     "NetworkConfig",
     "SineFilter",
     "Variant",
-    "bacon",
     "box_coordinates",
     "build_network",
     "crop_centered",
