@@ -11,7 +11,7 @@ from architecture import source_rules as rules
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "resmfn"
 MODULES = sorted(SOURCE.rglob("*.py"))
 # Where numbers are read from files, or stored, single precision is the format's.
-PRECISION_FOLLOWS_INPUT = ("fourier", "rotations", "networks", "physics", "evaluation")
+PRECISION_FOLLOWS_INPUT = ("fourier", "rotations", "networks", "physics", "evaluation", "inverse")
 # Calls that have no input whose precision they could follow.
 PRECISION_EXEMPT = {"fourier/masks.py": "a boolean support has no precision"}
 

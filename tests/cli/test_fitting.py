@@ -38,6 +38,20 @@ def test_fit_an_image_then_render_it(photo, tmp_path, capsys):
     assert read_image(tmp_path / "r.png").shape == (30, 30, 3)
 
 
+def test_a_quantized_field_is_rendered_between_scales_and_filtered(photo, tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "r.png"
+    assert main(["fit-image", photo, "--out", str(run), *SMALL, "--quantized", "--no-figures"]) == 0
+    field = str(run / "fields" / "photo" / "field.pt")
+    assert main(["render", field, "--out", str(out)]) == 0
+    plain = read_image(out)
+    capsys.readouterr()
+    assert main(["render", field, "--out", str(out), "--scale", "2.5", "--filter", "gaussian:3"]) == 0
+    assert "r.png: 32 x 24, scale 2.5, gaussian:3" in capsys.readouterr().out
+    assert read_image(out).var() < plain.var()
+    assert main(["render", field, "--out", str(out), "--filter", "gauss:3"]) == 2
+    assert "a filter must be one of gaussian, box, lanczos, got 'gauss'" in capsys.readouterr().err
+
+
 def test_fit_a_map_by_its_name_alone(tmp_path, generator, capsys):
     import torch
 

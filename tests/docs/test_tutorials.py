@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -22,8 +23,23 @@ def notebooks():
     return module
 
 
-def test_there_are_five():
-    assert len(SOURCES) == 5
+def test_there_are_eight():
+    assert len(SOURCES) == 8
+
+
+@pytest.mark.parametrize("name", ["deconvolution", "parallel-beam-ct", "undersampled-mri"])
+def test_an_inverse_problem_takes_thirty_lines_of_code(name):
+    lines = (DOCS / "tutorials" / f"{name}.py").read_text().splitlines()
+    assert len([line for line in lines if line.strip() and not line.startswith("#")]) <= 30
+
+
+@pytest.mark.parametrize("name", ["deconvolution", "parallel-beam-ct", "undersampled-mri"])
+def test_a_network_is_shown_to_be_nearer_the_truth_than_least_squares(notebooks, name):
+    shown = json.loads((DOCS / "tutorials" / f"{name}.ipynb").read_text())["cells"]
+    printed = "".join("".join(o["text"]) for c in shown for o in c.get("outputs", []) if "text" in o)
+    errors = dict(re.findall(r"^(\w.*?) *relative error ([\d.]+)$", printed, re.MULTILINE))
+    network = [float(value) for title, value in errors.items() if title.startswith("network")][-1]
+    assert network < 0.85 * float(errors["least squares"])
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

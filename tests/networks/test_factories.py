@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from resmfn.core.errors import InputError
-from resmfn.networks import VARIANTS, NetworkConfig, bacon, build_network, residual_mfn, variant
+from resmfn.networks import VARIANTS, NetworkConfig, build_network, residual_mfn, variant
 
 
 def test_variants_are_the_papers_table():
@@ -24,13 +24,12 @@ def test_a_variant_builds_its_own_network(name):
     assert (network.config.head_scale, network.config.quantized, network.dtype) == (0.5, False, torch.float64)
 
 
-def test_named_networks_are_the_method_and_its_baseline():
-    for build, name in ((residual_mfn, "residual-mfn"), (bacon, "vanilla")):
-        network = build(2, 5, 3, 4, 20, quantized=False, generator=torch.Generator(), dtype=torch.float64)
-        c = network.config
-        assert (c.dim, c.hidden_dim, c.out_dim, c.n_scales, c.box_size, c.quantized) == (2, 5, 3, 4, 20, False)
-        assert (c.residual, c.init) == (VARIANTS[name].skip, VARIANTS[name].init)
-        assert network.dtype == torch.float64
+def test_the_named_network_is_the_method():
+    network = residual_mfn(2, 5, 3, 4, 20, quantized=False, generator=torch.Generator(), dtype=torch.float64)
+    c = network.config
+    assert (c.dim, c.hidden_dim, c.out_dim, c.n_scales, c.box_size, c.quantized) == (2, 5, 3, 4, 20, False)
+    assert (c.residual, c.init) == (VARIANTS["residual-mfn"].skip, VARIANTS["residual-mfn"].init)
+    assert network.dtype == torch.float64
 
 
 def test_unknown_variants_are_refused_with_the_choices():

@@ -12,7 +12,6 @@ from resmfn.physics import (
     add_slices,
     extract_slices,
     insert_slices,
-    insert_weights,
     padded_transform,
     padded_transform_adjoint,
     project_real_space,
@@ -139,22 +138,13 @@ def test_what_is_inserted_is_the_transform_of_a_real_map(box_size: int, generato
     assert volume.imag.abs().max() < 1e-12 * volume.real.abs().max()
 
 
-def test_weights_are_inserted_as_values_are(generator: torch.Generator) -> None:
-    pixels = half_plane_pixels(4.0)
-    weights = torch.rand(3, len(pixels), generator=generator, dtype=DOUBLE)
-    as_values = insert_slices(weights.to(torch.complex128), poses(3), pixels, 20)
-    torch.testing.assert_close(insert_weights(weights, poses(3), pixels, 20), as_values.real)
-    assert as_values.imag.abs().max() < 1e-12
-    torch.testing.assert_close(as_values.real.sum(), weights.sum())
-
-
 def test_sums_without_mates_have_the_same_maps_however_few_points_are_taken_at_a_time(
     generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels, rotation, size = half_plane_pixels(4.0), poses(7), 20
     values = torch.randn(7, len(pixels), generator=generator, dtype=torch.complex128)
     weights = torch.rand(7, len(pixels), generator=generator, dtype=DOUBLE)
-    expected = insert_slices(values, rotation, pixels, size), insert_weights(weights, rotation, pixels, size)
+    expected = [insert_slices(v, rotation, pixels, size) for v in (values, weights.to(torch.complex128))]
     monkeypatch.setattr(trilinear, "CPU_POINTS", 2 * len(pixels))
     sums = torch.zeros((size,) * 3, dtype=torch.complex128), torch.zeros((size,) * 3, dtype=DOUBLE)
     for _ in range(2):  # they add to what is there

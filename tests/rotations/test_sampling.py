@@ -8,9 +8,7 @@ import torch
 from resmfn.core import ResmfnError, make_generator
 from resmfn.rotations import (
     concentrated_rotations,
-    exp_so3,
     geodesic_degrees,
-    local_offsets,
     random_rotations,
     super_fibonacci,
 )
@@ -77,14 +75,3 @@ def test_no_concentration_is_uniform(generator: torch.Generator) -> None:
 def test_negative_concentration_is_refused(generator: torch.Generator) -> None:
     with pytest.raises(ResmfnError, match=r"must lie in \[0, 100\], got -1"):
         concentrated_rotations(5, -1, generator=generator)
-
-
-@pytest.mark.parametrize(("rings", "count"), [(0, 1), (1, 7), (2, 33), (3, 123)])
-def test_local_offsets_fill_a_ball_around_zero(rings: int, count: int) -> None:
-    offsets = local_offsets(2.0, rings, dtype=torch.float64)
-    assert offsets.shape == (count, 3)
-    assert bool((offsets[0] == 0).all())
-    angles = geodesic_degrees(exp_so3(offsets), torch.eye(3, dtype=torch.float64))
-    assert angles.max().item() == pytest.approx(2.0 * rings, abs=1e-9)
-    assert bool((angles.diff() >= -1e-9).all())
-    torch.testing.assert_close(offsets.sum(dim=0), torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0)

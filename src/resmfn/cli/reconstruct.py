@@ -17,6 +17,7 @@ from resmfn.cli.real_data_flags import RealDataFlags
 from resmfn.cli.search_flags import SearchFlags
 from resmfn.cli.stopping import StopSignals
 from resmfn.core.errors import StoppedError
+from resmfn.core.progress import duration
 
 if TYPE_CHECKING:
     from resmfn.reconstruction import ProgressEvent, ReconstructionConfig, ReconstructionResult
@@ -152,7 +153,7 @@ class _Display:
     def __call__(self, event: ProgressEvent) -> None:
         self._done = max(self._done, event.done or 0.0)
         elapsed = time.monotonic() - self._start
-        left = f"about {_duration(elapsed * (1 / self._done - 1))} left" if self._done > 0.1 else ""
+        left = f"about {duration(elapsed * (1 / self._done - 1))} left" if self._done > 0.1 else ""
         self._bar.update(self._task, completed=self._done, description=event.stage, left=left)
         if event.done is None:  # inside a piece of work: the bar's text is enough
             self._bar.update(self._task, description=f"{event.stage}: {event.message}")
@@ -162,7 +163,3 @@ class _Display:
 
     def line(self, text: str) -> None:
         self._console.print(f"[{time.monotonic() - self._start:6.1f} s] {text}", markup=False, soft_wrap=True)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

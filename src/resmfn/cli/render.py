@@ -9,19 +9,39 @@ from cyclopts import Parameter
 
 
 def render(
-    field: Annotated[Path, Parameter(help="A fitted field (RUN/fields/NAME/field.pt).")],
+    field: Annotated[Path, Parameter(help="A fitted field (RUN/fields/NAME/field.pt), or a network of save_network.")],
     *,
-    out: Annotated[Path, Parameter(help="A .png for an image; a .mrc for a volume.")],
+    out: Annotated[
+        Path, Parameter(help="A .png for an image (values beyond 0 and 1 are clipped); a .mrc for a volume.")
+    ],
     size: Annotated[int | None, Parameter(help="Samples along the longer side [default: the original's].")] = None,
     pixel_size: Annotated[
         float | None,
         Parameter(help="In place of --size: Å; for an image, pixels of the original (0.5: twice as fine)."),
     ] = None,
-    scale: Annotated[int | None, Parameter(help="1 is the coarsest [default: the finest].")] = None,
+    scale: Annotated[
+        float | None,
+        Parameter(
+            help="1 is the coarsest [default: the finest]. 2.5 is the Fourier series of scale 3, cut off half way (in "
+            "octaves) between the bands of scales 2 and 3."
+        ),
+    ] = None,
+    filter: Annotated[
+        str | None,
+        Parameter(
+            help="gaussian:SIGMA (standard deviation), box:WIDTH (mean over a square or cube of that side) or "
+            "lanczos:WIDTH (for samples that far apart), exact, before sampling. Widths are in Å for a volume, in "
+            "pixels of the original for an image. Needs a field that was fitted with --quantized."
+        ),
+    ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="Where to compute.")] = "auto",
 ) -> None:
-    """Sample a fitted field, an image or a volume, at any resolution and scale."""
+    """Sample a fitted field, an image or a volume, at any resolution and scale, filtered if asked for.
+
+    A network of save_network is sampled on its box_size; in Å, its voxels count as 1 Å.
+    """
     from resmfn.fitting import render as run
 
-    shape = run(field, out, size=size, pixel_size=pixel_size, scale=scale, device=device)
-    print(f"{out}: {' x '.join(map(str, reversed(shape)))}, scale {scale or 'finest'}")
+    shape = run(field, out, size=size, pixel_size=pixel_size, scale=scale, filter=filter, device=device)
+    chosen = f"scale {'finest' if scale is None else f'{scale:g}'}" + (f", {filter}" if filter else "")
+    print(f"{out}: {' x '.join(map(str, reversed(shape)))}, {chosen}")

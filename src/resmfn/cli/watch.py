@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from resmfn.core.progress import duration
+
 if TYPE_CHECKING:
     from resmfn.reports.watch import RunState
 
@@ -94,15 +96,11 @@ def _table(state: RunState) -> Table:
     rows = [("stage", state.stage), ("", state.message)]
     if state.resolution is not None:
         rows.append(("resolution", f"{state.resolution:.2f} Å (half maps, FSC 0.143)"))
-    rows.append(("time", _duration(state.seconds)))
+    rows.append(("time", duration(state.seconds)))
     if state.seconds_left is not None:
-        rows.append(("left", f"about {_duration(state.seconds_left)}"))
+        rows.append(("left", f"about {duration(state.seconds_left)}"))
     if state.silent is not None and state.silent > LONG_SILENCE:
-        rows.append(("silent for", f"{_duration(state.silent)}; it may have ended: see run.log, go on with --resume"))
+        rows.append(("silent for", f"{duration(state.silent)}; it may have ended: see run.log, go on with --resume"))
     for name, value in rows:
         table.add_row(name, value)
     return table
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -19,3 +19,12 @@ class ProgressEvent:
 
 
 Listener = Callable[[ProgressEvent], None]
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it: 89 s, 89 min, 1.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

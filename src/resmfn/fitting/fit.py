@@ -16,6 +16,7 @@ from resmfn.data import read_map
 from resmfn.data.pictures.files import file_stem
 from resmfn.data.pictures.image_sets import read_image_set
 from resmfn.data.runs.event_log import EventLog
+from resmfn.data.runs.file_names import SUMMARY
 from resmfn.data.runs.progress_file import ProgressFile
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.fitting.config import FitConfig, ImageFitConfig, VolumeFitConfig
@@ -121,7 +122,7 @@ def _run(config: FitConfig, targets: Sequence[FitTarget], listener: Listener | N
             run.fit_all()
         summary, table = run.results()
         folder.write_text("table.md", table)
-        folder.write_json("summary.json", summary)
+        folder.write_json(SUMMARY, summary)
     return FitResult(folder.path, summary, table)
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from resmfn.data import write_map
 from resmfn.data.pictures.files import write_image
 from resmfn.data.runs.spectra import write_spectra
-from resmfn.fitting.field import FittedField, save_field, with_affine_output
+from resmfn.fitting.field import FittedField, save_field
 from resmfn.fitting.measures import Measures, scale_spectra
 from resmfn.fitting.samples import FitTarget
-from resmfn.networks import MultiplicativeFilterNetwork
+from resmfn.networks import MultiplicativeFilterNetwork, with_affine_output
 
 FIELDS, FIELD_FILE, SPECTRA_FILE = "fields", "field.pt", "spectra.npz"
 MEASURES = tuple(f"{part}_{kind}" for kind in ("psnr", "ssim", "mse") for part in ("train", "test"))

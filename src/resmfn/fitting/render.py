@@ -9,6 +9,7 @@ from resmfn.core import InputError, choose_device
 from resmfn.data import write_map
 from resmfn.data.pictures.files import write_image
 from resmfn.fitting.field import FittedField, load_field
+from resmfn.networks import LinearFilter
 
 _SUFFIXES = {"image": (".png",), "volume": (".mrc", ".map")}
 
@@ -19,7 +20,8 @@ def render(
     *,
     size: int | None = None,
     pixel_size: float | None = None,
-    scale: int | None = None,
+    scale: float | None = None,
+    filter: str | None = None,
     device: str = "auto",
 ) -> tuple[int, ...]:
     """Sample a fitted field and write it.
@@ -27,7 +29,7 @@ def render(
     Parameters
     ----------
     field
-        A field.pt of :func:`fit_image` or :func:`fit_volume`.
+        A field.pt of :func:`fit_image` or :func:`fit_volume`, or what :func:`resmfn.networks.save_network` wrote.
     out
         A .png for an image, a .mrc or .map for a volume.
     size
@@ -35,7 +37,10 @@ def render(
     pixel_size
         In place of ``size``: Å per voxel of a map; for an image, in pixels of the original (0.5 is twice as fine).
     scale
-        1 is the coarsest; None the finest.
+        1 is the coarsest; None the finest; between two (2.5) is a band between theirs.
+    filter
+        "gaussian:SIGMA", "box:WIDTH" or "lanczos:WIDTH", exact, before sampling; widths in Å for a volume with a
+        pixel size, else in pixels of the original.
     device
         "auto", "cpu" or "cuda".
 
@@ -47,15 +52,16 @@ def render(
     Raises
     ------
     InputError
-        There is no such field or scale, size and pixel size are both given, or ``out`` has another file type.
+        There is no such field or scale, size and pixel size are both given, ``out`` has another file type, or a
+        filter is asked for of a field without whole frequencies.
     """
-    path = Path(out)
+    path, kernel = Path(out), None if filter is None else LinearFilter.parse(filter)
     fitted = load_field(field, device=choose_device(device))
     if path.suffix.lower() not in _SUFFIXES[fitted.kind]:
         allowed = " or ".join(_SUFFIXES[fitted.kind])
         raise InputError(f"--out of a field that is an {fitted.kind} must end in {allowed}, got {path.name}")
     shape = _shape(fitted, size, pixel_size)
-    values = fitted.sample(shape, scale)
+    values = fitted.sample(shape, scale, kernel)
     if fitted.kind == "image":
         write_image(path, values)
     else:

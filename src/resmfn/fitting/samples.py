@@ -79,13 +79,16 @@ def pixel_center_coordinates(
     Tensor
         (prod(shape), len(shape)), last axis fastest; the middle of the image is 0.
     """
-    extents = [length / max(field) for length in field]
-    axes = [
-        ((torch.arange(n, dtype=torch.float64) + 0.5) / n - 0.5) * extent
-        for n, extent in zip(shape, extents, strict=True)
-    ]
-    mesh = torch.meshgrid(*[a.to(dtype) for a in axes], indexing="ij")
+    mesh = torch.meshgrid(*[a.to(dtype) for a in pixel_center_axes(shape, field)], indexing="ij")
     return torch.stack([m.reshape(-1) for m in mesh], dim=1)
+
+
+def pixel_center_axes(shape: Sequence[int], field: Sequence[int]) -> list[Tensor]:
+    """Return the coordinates of :func:`pixel_center_coordinates` along each axis, in double precision."""
+    return [
+        ((torch.arange(n, dtype=torch.float64) + 0.5) / n - 0.5) * (length / max(field))
+        for n, length in zip(shape, field, strict=True)
+    ]
 
 
 def image_target(image: NamedImage, *, crop: int | None = None) -> FitTarget:

@@ -1,24 +1,21 @@
-"""Everything that images with given poses say about a map, in a size that does not grow with their number.
-
-With noise of variance 1 the negative log-likelihood of a map v is ``<v, K v> - 2 <b, v>`` plus a constant: b is the
-adjoint of all slices applied to the images, K a convolution (with the point spread function of all slices), exact
-but for gridding. Networks and explicit maps are both fitted to this.
-"""
+"""A quadratic of a 3-D map whose operator is a convolution, in a size that does not grow with the amount of data."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from resmfn.fourier import radius_grid
+from resmfn.inverse.conjugate_gradients import conjugate_gradients
 from resmfn.inverse.crew import Alone, Crew
+from resmfn.inverse.quadratic import quadratic
 
-Window = tuple[slice, slice, slice]
-"""A box of voxels."""
+Window = tuple[slice, ...]
+"""A box of samples."""
 
 
 class NormalEquations:
@@ -79,8 +76,7 @@ class NormalEquations:
 
     def objective_inside(self, inside: Tensor, kernel: Tensor | None = None) -> Tensor:
         """:meth:`objective` of the part of a map that is within the mask's extent."""
-        value: Tensor = _Objective.apply(inside, self, kernel)
-        return value
+        return quadratic(lambda v: self.convolved(v, kernel), self.rhs[self.window], inside)
 
     def penalized(self, shells: Tensor) -> Tensor:
         """Return the kernel with a penalty of each shell added (Fourier pixels of the box); the last one goes on."""
@@ -88,10 +84,16 @@ class NormalEquations:
         beyond = self.shell >= len(shells)
         return self.kernel + torch.where(beyond, 10 * shells[-1], shells[index])
 
+    def with_prior(self, shells: Tensor) -> Self:
+        """Return the same equations with a penalty of each shell in their kernel (:meth:`penalized`)."""
+        result = copy.copy(self)
+        result.kernel = self.penalized(shells)
+        return result
+
     def shell_weights(self) -> Tensor:
         """Return the mean of the kernel in each shell, the weight of the data; never nothing, as priors come of it."""
         flat = self.shell.flatten()
-        total = torch.zeros(self.n_shells, device=flat.device).index_add_(0, flat, self.kernel.flatten())
+        total = self.kernel.new_zeros(self.n_shells).index_add_(0, flat, self.kernel.flatten())
         weights = total / torch.bincount(flat, minlength=self.n_shells)
         # Where the kernel is cut off at 0, a shell of a few voxels, such as frequency 0, may have no weight left.
         return torch.maximum(weights, 1e-3 * weights.max())
@@ -110,24 +112,15 @@ class NormalEquations:
         iterations
             Few: what has not converged by then is what the data hardly determine.
         """
-        size = self.rhs.shape[0]
         kernel = self.penalized(prior)
-        precondition = self._preconditioner(prior)
-        u = torch.zeros_like(self.rhs) if start is None else start.clone()
-        residual = mask * self.rhs
-        if start is not None:
-            residual = residual - mask * self.apply(mask * u, kernel)
-        z = precondition(residual)
-        direction, slope = z, (residual * z).sum()
-        for _ in range(iterations):
-            image = mask * self.apply(mask * direction, kernel)
-            step = slope / (direction * image).sum().clamp_min(1e-30)
-            u = u + step * direction
-            residual = residual - step * image
-            z = precondition(residual)
-            slope, before = (residual * z).sum(), slope
-            direction = z + slope / before.clamp_min(1e-30) * direction
-        return (u * mask).view(size, size, size)
+        found = conjugate_gradients(
+            lambda u: mask * self.apply(mask * u, kernel),
+            mask * self.rhs,
+            self._preconditioner(prior),
+            start=start,
+            iterations=iterations,
+        )
+        return found * mask
 
     def _preconditioner(self, prior: Tensor) -> Callable[[Tensor], Tensor]:
         size = self.rhs.shape[0]
@@ -138,32 +131,16 @@ class NormalEquations:
         return lambda v: torch.fft.irfftn(torch.fft.rfftn(v) * gain, s=(size,) * 3)
 
 
-class _Objective(torch.autograd.Function):
-    """The quadratic, with the gradient that its value needs anyway: K is symmetric, so it is 2 (K v - b)."""
-
-    @staticmethod
-    def forward(ctx: Any, inside: Tensor, equations: NormalEquations, kernel: Tensor | None) -> Tensor:
-        rhs = equations.rhs[equations.window]
-        slope = equations.convolved(inside, kernel) - rhs
-        ctx.save_for_backward(slope)
-        return ((slope - rhs) * inside).sum()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (slope,) = ctx.saved_tensors
-        return 2 * gradients[0] * slope, None, None
-
-
-def mask_window(mask: Tensor | None, size: int) -> Window:
-    """Return the box that holds all voxels of a mask; the whole grid if there is none."""
-    whole = slice(0, size)
-    if mask is None or not bool(mask.any()):
-        return whole, whole, whole
+def mask_window(mask: Tensor) -> Window:
+    """Return the box that holds all samples of a mask of any dimension; the whole grid if it has none."""
     inside = mask > 0
-    spans = [inside.any(dim=d).any(dim=e).nonzero()[[0, -1], 0].tolist() for d, e in ((1, 1), (0, 1), (0, 0))]
-    depth, height, width = (slice(first, last + 1) for first, last in spans)
-    return depth, height, width
+    if not bool(inside.any()):
+        return tuple(slice(0, n) for n in mask.shape)
+    spans = []
+    for axis, size in enumerate(mask.shape):
+        where = inside.movedim(axis, 0).reshape(size, -1).any(dim=1).nonzero()[:, 0].tolist()
+        spans.append(slice(where[0], where[-1] + 1))
+    return tuple(spans)
 
 
 def convolution_side(window: Window, size: int, largest: int) -> int:

@@ -80,21 +80,3 @@ def residual_mfn(
         dim=dim, hidden_dim=hidden_dim, out_dim=out_dim, n_scales=n_scales, box_size=box_size, quantized=quantized
     )
     return build_network("residual-mfn", config, generator=generator, dtype=dtype)
-
-
-def bacon(
-    dim: int,
-    hidden_dim: int,
-    out_dim: int = 1,
-    n_scales: int = 3,
-    box_size: int = 64,
-    *,
-    quantized: bool = True,
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-) -> MultiplicativeFilterNetwork:
-    """Draw the baseline: no skip connections, "old" initialization (Lindell et al., arXiv 2112.04645)."""
-    config = NetworkConfig(
-        dim=dim, hidden_dim=hidden_dim, out_dim=out_dim, n_scales=n_scales, box_size=box_size, quantized=quantized
-    )
-    return build_network("vanilla", config, generator=generator, dtype=dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -281,6 +282,18 @@ class MultiplicativeFilterNetwork(nn.Module):
             raise ShapeError(f"coords must have shape (P, {self.config.dim}), got {tuple(coords.shape)}")
         if coords.dtype != self.dtype:
             raise ShapeError(f"coords must have the network's dtype {self.dtype}, got {coords.dtype}; convert either")
+
+
+def with_affine_output(network: MultiplicativeFilterNetwork, gain: float, offset: float) -> MultiplicativeFilterNetwork:
+    """Copy a network such that every scale gives ``gain * y + offset`` where it gave ``y``."""
+    network = copy.deepcopy(network)
+    with torch.no_grad():
+        for i, layer in enumerate(network._heads()):
+            layer.weight.mul_(gain)
+            layer.bias.mul_(gain)
+            if i == 0 or not network.config.residual:  # outputs that are sums of heads take the offset once
+                layer.bias.add_(offset)
+    return network
 
 
 def _draw_filters(config: NetworkConfig, generator: torch.Generator) -> list[SineFilter]:

@@ -142,6 +142,14 @@ def pad_centered(values: Tensor, size: int, dim: int) -> Tensor:
     return nn.functional.pad(values, (before, size - n - before) * dim)
 
 
+def crop_centered(values: Tensor, size: int, dim: int) -> Tensor:
+    """Cut the last ``dim`` axes of an odd array down to an odd ``size``; the middle stays. Smaller ones stay as is."""
+    cut = (values.shape[-1] - size) // 2
+    for axis in range(-dim, 0) if cut > 0 else ():
+        values = values.narrow(axis, cut, size)
+    return values
+
+
 def sample_series(series: Tensor, size: int, *, dim: int) -> Tensor:
     """Sample a finite Fourier series of a real field at ``x = (i - size // 2) / size``.
 
@@ -168,6 +176,31 @@ def sample_series(series: Tensor, size: int, *, dim: int) -> Tensor:
     half = nn.functional.pad(half, (0, size // 2 - n // 2, *(before, size - n - before) * (dim - 1)))
     half = torch.fft.ifftshift(half, dim=axes[:-1]) if dim > 1 else half
     return torch.fft.fftshift(torch.fft.irfftn(half, s=[size] * dim, dim=axes, norm="forward"), dim=axes)
+
+
+def series_on_axes(series: Tensor, axes: Sequence[Tensor]) -> Tensor:
+    """Evaluate a finite Fourier series of a real field on a grid with any coordinates along each axis.
+
+    Parameters
+    ----------
+    series
+        Complex (..., n, ..., n), n odd, frequency 0 in the middle of the last ``len(axes)`` axes, Hermitian.
+    axes
+        Coordinates along each, in boxes.
+
+    Returns
+    -------
+    Tensor
+        Real (..., len(axes[0]), ..., len(axes[-1])).
+    """
+    first, n = series.ndim - len(axes), series.shape[-1]
+    k = torch.arange(n, device=series.device, dtype=torch.float64) - n // 2
+    for axis in axes:
+        cycles = axis.to(k)[:, None] * k
+        angle = 2 * torch.pi * (cycles - cycles.round())
+        waves = torch.complex(angle.cos(), angle.sin()).to(series.dtype)
+        series = torch.tensordot(series, waves, dims=([first], [1]))  # the axis that is done goes to the end
+    return series.real
 
 
 class _Moved(torch.autograd.Function):

@@ -3,6 +3,7 @@
 from resmfn.physics.background import fit_planes, planes, ramp_strength
 from resmfn.physics.contrast import CLEAR, FIRST_SHELLS, vote_certainty, whiteness
 from resmfn.physics.ctf import compute_ctf, electron_wavelength
+from resmfn.physics.ellipses import Ellipses
 from resmfn.physics.image_formation import ImageFormation
 from resmfn.physics.noise import add_noise
 from resmfn.physics.optics import Optics
@@ -12,7 +13,6 @@ from resmfn.physics.projection import (
     add_slices,
     extract_slices,
     insert_slices,
-    insert_weights,
     padded_transform,
     padded_transform_adjoint,
     project_real_space,
@@ -22,6 +22,7 @@ from resmfn.physics.shift import phase_shift
 __all__ = [
     "CLEAR",
     "FIRST_SHELLS",
+    "Ellipses",
     "FourierSliceProjector",
     "GaussianBlobs",
     "ImageFormation",
@@ -33,7 +34,6 @@ __all__ = [
     "extract_slices",
     "fit_planes",
     "insert_slices",
-    "insert_weights",
     "padded_transform",
     "padded_transform_adjoint",
     "phase_shift",

@@ -112,15 +112,6 @@ def insert_slices(values: Tensor, rotation: Tensor, pixels: Tensor, size: int, p
     return 0.5 * (grid + _mates(grid).conj())
 
 
-def insert_weights(weights: Tensor, rotation: Tensor, pixels: Tensor, size: int, padding: int = 2) -> Tensor:
-    """Return real weights ``(n, P)`` inserted as :func:`insert_slices` does values; real ``(M, M, M)``.
-
-    The quotient of inserted values and inserted weights is the local mean of what was inserted.
-    """
-    grid = scatter_trilinear(weights.reshape(-1), slice_points(rotation, pixels, padding, size), size)
-    return 0.5 * (grid + _mates(grid))
-
-
 def add_slices(
     sums: tuple[Tensor, Tensor],
     values: Tensor,
@@ -132,7 +123,8 @@ def add_slices(
     """Add slices and their weights into two transforms in place, without the mates.
 
     Where only the real part of the transforms' inverse counts, as in :func:`padded_transform_adjoint`, mates change
-    nothing: this is :func:`insert_slices` and :func:`insert_weights` at once, for sums over many images.
+    nothing: this is :func:`insert_slices`, of values and of real weights at once, for sums over many images. The
+    quotient of the two sums is the local mean of what was inserted.
 
     Parameters
     ----------

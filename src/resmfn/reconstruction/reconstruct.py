@@ -17,8 +17,9 @@ from resmfn.core.device import limit_gpu_memory
 from resmfn.core.processes import Team, team_of_environment
 from resmfn.core.progress import ProgressEvent
 from resmfn.data import ParticleSet, read_particles
+from resmfn.data.runs.file_names import CONFIG
 from resmfn.data.runs.progress_file import ProgressFile
-from resmfn.data.runs.run_folder import CONFIG, RunFolder
+from resmfn.data.runs.run_folder import RunFolder
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.contrast import settle_contrast
 from resmfn.reconstruction.images.observations import observe

@@ -9,13 +9,10 @@ from typing import Literal
 import torch
 
 from resmfn.evaluation import ViewCoverage, view_coverage
+from resmfn.evaluation.starts import starts_as_likely_as_the_best, starts_with_another_map
 from resmfn.reports.run_record import RunRecord
 
 Level = Literal["warning", "note", "good"]
-START_AGREEMENT = 1.0
-"""Log-likelihood, nat an image, within which a start is said to have found the same as the best."""
-SAME_MAP = 0.8
-"""Correlation of two starts' maps from which on they show the same thing."""
 FEW_PARTICLES = 1000
 SPARSE_SHARE, DENSE_VIEWS = 0.25, 4.0
 """Of the sphere with less than half of the even density; and the density of the commonest views: beyond either, some
@@ -138,9 +135,9 @@ def _starts(record: RunRecord) -> list[Finding]:
     if len(starts) == 1:
         text = "The map comes from a single start: nothing says that another would end in the same. Use --n-starts 4."
         return [Finding("note", "Only one start", text)]
-    agree = sum(value > max(starts) - START_AGREEMENT for value in starts)
+    agree = starts_as_likely_as_the_best(starts)
     maps = sorted(float(value) for value in record.summary.get("start_agreement") or [])[:-1]
-    apart = sum(value < SAME_MAP for value in maps)
+    apart = starts_with_another_map(maps)
     advice = "Run again with another --seed, and compare the maps with `resmfn align` and `resmfn fsc`."
     if apart or agree == 1:
         text = f"{agree - 1} of the other {len(starts) - 1} starts reached the likelihood of the best"

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from resmfn.core import InputError
 from resmfn.data import DensityMap, ParticleSet, read_map, read_particles
+from resmfn.data.runs.file_names import FSC, MAP, PARTICLES
 from resmfn.evaluation import FscCurve, spherical_mask
 from resmfn.fourier import resize_map
 
-MAP_NAME, PARTICLES_NAME, FSC_NAME, REFERENCE_NAME = "map.mrc", "particles.star", "fsc.csv", "volume.mrc"
+REFERENCE_NAME = "volume.mrc"
 SAME_LENGTH = 0.01
 """Relative difference between pixel sizes, or box lengths in Å, that is put down to rounded headers."""
 
@@ -42,10 +43,10 @@ def find_run(run: StrPath) -> RunFiles:
     """
     path = Path(run)
     if path.is_dir():
-        found = [path / name if (path / name).is_file() else None for name in (MAP_NAME, PARTICLES_NAME, FSC_NAME)]
+        found = [path / name if (path / name).is_file() else None for name in (MAP, PARTICLES, FSC)]
         if found[0] is None and found[1] is None:
             raise InputError(
-                f"{path}: neither {MAP_NAME} nor {PARTICLES_NAME} is in this folder; give the folder of a finished run"
+                f"{path}: neither {MAP} nor {PARTICLES} is in this folder; give the folder of a finished run"
             )
         return RunFiles(path, *found)
     if not path.is_file():

@@ -8,14 +8,12 @@ from pathlib import Path
 
 from resmfn.core import InputError, atomic_write, make_generator
 from resmfn.data import write_map
+from resmfn.data.runs.file_names import DIRECTIONAL_FSC, FSC, FSC_XML, HALF_MAPS, LOCAL_RESOLUTION, MASK, VALIDATION
 from resmfn.evaluation import Validation, fsc_csv_text, validate_halves
 from resmfn.reports.compare import write_xml
 from resmfn.reports.inputs import StrPath, read_map_pair, read_mask
 
-HALF_NAMES = ("half1.mrc", "half2.mrc")
-VALIDATION, CURVES, DIRECTIONS, XML = "validation.json", "fsc.csv", "fsc_directional.csv", "fsc.xml"
-SHARPENED, LOCAL = "postprocessed.mrc", "local_resolution.mrc"
-FOLDER, MASK_NAME = "postprocess", "mask.mrc"
+FOLDER, SHARPENED = "postprocess", "postprocessed.mrc"
 
 
 @dataclass(frozen=True)
@@ -88,21 +86,24 @@ def _inputs(
         return path, Path(half2), mask, Path(out)
     if not path.is_dir():
         raise InputError(f"{path}: no such run folder; give one, or two half maps")
-    first, second = (path / name for name in HALF_NAMES)
+    first, second = (path / name for name in HALF_MAPS)
     for half in (first, second):
         if not half.is_file():
             raise InputError(f"{path}: {half.name} is not in this folder; give the folder of a finished run")
-    own = path / MASK_NAME
+    own = path / MASK
     return first, second, mask if mask is not None or not own.is_file() else own, Path(out or path / FOLDER)
 
 
 def _write(folder: Path, found: Validation, pixel_size: float, validation: dict[str, object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {CURVES: fsc_csv_text(found.halves.curves.by_name()), DIRECTIONS: fsc_csv_text(found.directional_curves())}
+    texts = {
+        FSC: fsc_csv_text(found.halves.curves.by_name()),
+        DIRECTIONAL_FSC: fsc_csv_text(found.directional_curves()),
+    }
     texts[VALIDATION] = json.dumps(validation, indent=1, allow_nan=False) + "\n"
     for name, text in texts.items():
         with atomic_write(folder / name) as temporary:
             temporary.write_text(text)
-    write_xml(folder / XML, found.halves, is_masked=True)
+    write_xml(folder / FSC_XML, found.halves, is_masked=True)
     write_map(folder / SHARPENED, found.sharpened, pixel_size)
-    write_map(folder / LOCAL, found.local, pixel_size)
+    write_map(folder / LOCAL_RESOLUTION, found.local, pixel_size)

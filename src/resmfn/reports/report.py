@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from resmfn.core import InputError, atomic_write
+from resmfn.core.progress import duration
+from resmfn.data.runs.file_names import LOCAL_RESOLUTION
 from resmfn.reports.findings import Finding, find, measure_views
 from resmfn.reports.fitted.fit_report import build_fit_page, is_fit
 from resmfn.reports.html.figure_sections import (
@@ -19,12 +21,12 @@ from resmfn.reports.html.figure_sections import (
     validation_section,
     views_section,
 )
-from resmfn.reports.html.map_sections import slices_section, viewer_section
+from resmfn.reports.html.map_sections import map_sections
 from resmfn.reports.html.page import Page, render
-from resmfn.reports.html.text import card, columns, duration, section, table
+from resmfn.reports.html.text import card, columns, section, table
 from resmfn.reports.html.volumes import pack_local, pack_map
 from resmfn.reports.inputs import StrPath
-from resmfn.reports.run_record import LOCAL_RESOLUTION, RunRecord, read_run
+from resmfn.reports.run_record import RunRecord, read_run
 
 REPORT_NAME = "report.html"
 REFRESH_SECONDS = 10
@@ -111,9 +113,7 @@ def build_page(record: RunRecord, *, refresh: int = 0) -> str:
     coverage = measure_views(record)
     findings = find(record, coverage)
     sections = [("findings", "What to know", _findings(findings, record))]
-    if maps:
-        sections.append(("map", "Map in 3-D", viewer_section(maps, packed_local)))
-        sections.append(("sections", "Sections", slices_section(maps)))
+    sections += map_sections(maps, packed_local)
     if record.fsc:
         sections.append(("fsc", "Half maps", fsc_section(record)))
     if record.validation:

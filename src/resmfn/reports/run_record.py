@@ -15,11 +15,20 @@ import yaml
 
 from resmfn.core import InputError
 from resmfn.data import ParticleSet, read_particles
+from resmfn.data.runs.file_names import (
+    CONFIG,
+    DIRECTIONAL_FSC,
+    FSC,
+    LOG,
+    METRICS,
+    PARTICLES,
+    PROGRESS,
+    SUMMARY,
+    VALIDATION,
+)
 from resmfn.evaluation import FscCurve
-from resmfn.reports.inputs import FSC_NAME, PARTICLES_NAME, StrPath, read_fsc_table
+from resmfn.reports.inputs import StrPath, read_fsc_table
 
-CONFIG, METRICS, SUMMARY, LOG = "config.yaml", "metrics.jsonl", "summary.json", "run.log"
-LOCAL_RESOLUTION = "local_resolution.mrc"
 MAP_TITLES = {
     "map_filtered.mrc": "Filtered map",
     "map_sharpened.mrc": "Sharpened map",
@@ -96,16 +105,16 @@ def read_run(run: StrPath) -> RunRecord:
         folder=folder,
         config=_read_yaml(folder / CONFIG),
         summary=_read_json(folder / SUMMARY),
-        progress=_read_json(folder / "progress.json"),
+        progress=_read_json(folder / PROGRESS),
         provenance=_read_json(folder / "provenance.json"),
         metrics=read_metrics(folder / METRICS, {"stage"}),
         maps=find_maps(folder),
-        fsc=read_fsc_table(folder / FSC_NAME) if (folder / FSC_NAME).is_file() else {},
-        particles=_read_particles(folder / PARTICLES_NAME),
+        fsc=read_fsc_table(folder / FSC) if (folder / FSC).is_file() else {},
+        particles=_read_particles(folder / PARTICLES),
         examples=_read_examples(folder / "examples.npz"),
-        validation=_read_json(folder / "validation.json"),
+        validation=_read_json(folder / VALIDATION),
         evaluation=_read_json(folder / "evaluation.json"),
-        directional=_read_table(folder / "fsc_directional.csv"),
+        directional=_read_table(folder / DIRECTIONAL_FSC),
         log=log.read_text(errors="replace").splitlines()[-200:] if log.is_file() else [],
     )
 

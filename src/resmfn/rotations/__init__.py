@@ -11,7 +11,7 @@ from resmfn.rotations.convert import (
 )
 from resmfn.rotations.distance import geodesic_degrees
 from resmfn.rotations.exponential import exp_so3, log_so3
-from resmfn.rotations.sampling import concentrated_rotations, local_offsets, random_rotations, super_fibonacci
+from resmfn.rotations.sampling import concentrated_rotations, random_rotations, super_fibonacci
 from resmfn.rotations.symmetry import asymmetric_unit, point_group
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "euler_from_matrix",
     "exp_so3",
     "geodesic_degrees",
-    "local_offsets",
     "log_so3",
     "matrix_from_euler",
     "matrix_from_quaternion",

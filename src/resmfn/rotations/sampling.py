@@ -59,27 +59,3 @@ def concentrated_rotations(
         kept.append(accepted)
         missing -= len(accepted)
     return torch.cat(kept)
-
-
-def local_offsets(
-    step_deg: float, n_rings: int, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
-) -> Tensor:
-    """Return small rotation vectors in radians on a cubic lattice around 0, shortest (0 itself) first.
-
-    Parameters
-    ----------
-    step_deg
-        Lattice constant in degrees.
-    n_rings
-        Radius of the ball that is filled, in steps: 1 gives 7 vectors, 2 gives 33, 3 gives 123.
-
-    Returns
-    -------
-        ``(m, 3)``; compose as ``exp_so3(offset) @ A``.
-    """
-    axis = torch.arange(-n_rings, n_rings + 1, device=device)
-    lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
-    squared = lattice.square().sum(dim=-1)
-    order = torch.argsort(squared, stable=True)
-    ball = lattice[order][squared[order] <= n_rings**2]
-    return ball.to(dtype) * math.radians(step_deg)

@@ -14,13 +14,14 @@ import torch
 import yaml
 
 from resmfn.core import InputError
-from resmfn.data.runs.run_folder import CHECKPOINT, CONFIG, LOG, METRICS, RunFolder
+from resmfn.data.runs.file_names import CHECKPOINT, CONFIG, LOG, METRICS
+from resmfn.data.runs.run_folder import RunFolder
 from resmfn.reconstruction.config import ReconstructionConfig
 
 HOLD = """
 import sys
 from resmfn.reconstruction.config import ReconstructionConfig
-from resmfn.data.run_folder import RunFolder
+from resmfn.data.runs.run_folder import RunFolder
 with RunFolder(ReconstructionConfig(particles="p.star", out=sys.argv[1], resume=True)) as folder:
     folder.begin()
     print("open", flush=True)

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from resmfn.reconstruction.results.outputs import AGREEMENT, _verdict, _warnings
+from resmfn.evaluation.starts import SAME_LIKELIHOOD
+from resmfn.reconstruction.results.outputs import _verdict, _warnings
 
 FOUND = {"is_structure": True}
 NOTHING = {"is_structure": False, "n_images": 500, "gain": 0.0002, "gain_error": 0.0001}
@@ -38,7 +39,7 @@ def test_a_resolved_map_has_its_resolution() -> None:
 
 
 def test_starts_that_agree_are_counted() -> None:
-    near, far = 50.0 - 0.9 * AGREEMENT, 50.0 - 1.1 * AGREEMENT
+    near, far = 50.0 - 0.9 * SAME_LIKELIHOOD, 50.0 - 1.1 * SAME_LIKELIHOOD
     assert "; 3 of 4 starts found the best likelihood" in verdict(4.0, starts=(near, 50.0, far, near))
     assert "starts" not in verdict(4.0, starts=(50.0,))
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from resmfn.data.runs.progress_file import PROGRESS, ProgressFile
+from resmfn.data.runs.file_names import PROGRESS
+from resmfn.data.runs.progress_file import ProgressFile
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.reconstruction import ProgressEvent, ReconstructionConfig
 from resmfn.reconstruction.run import progress_files as signs_of_life

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from resmfn.core.progress import ProgressEvent
+from resmfn.data.runs.file_names import PROGRESS
 from resmfn.data.runs.run_folder import RunFolder
 
-PROGRESS = "progress.json"
 LEAST_INTERVAL = 1.0
 """Seconds between two writings inside a piece of work."""
 

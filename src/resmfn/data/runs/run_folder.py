@@ -19,10 +19,8 @@ import torch
 import yaml
 
 from resmfn.core import InputError, atomic_write
+from resmfn.data.runs.file_names import CHECKPOINT, CONFIG, LOCK, LOG, METRICS, PREVIOUS
 
-CONFIG, CHECKPOINT, METRICS, LOG, LOCK = "config.yaml", "checkpoint.pt", "metrics.jsonl", "run.log", ".lock"
-PREVIOUS = "checkpoint_previous.pt"
-"""The checkpoint before the last one: what is left if the last was cut off on its way to the disk."""
 _SETTINGS = "settings of the run"
 """Where a checkpoint keeps the settings, should their own file be lost."""
 _MAY_DIFFER = {"flip_hand", "resume", "overwrite", "out", "device", "gpu_memory", "datadir"}

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from resmfn.core.captured_step import CapturedStep
-from resmfn.inverse.crew import Crew
+from resmfn.inverse.network_fit import fit_network, sample_network
 from resmfn.networks import (
     MultiplicativeFilterNetwork,
     NetworkConfig,
     network_from_state,
     network_state,
-    sample_series,
 )
-from resmfn.networks.adam import Adam
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.maps.symmetrize import symmetrized
 
 COARSEST_BAND = 2.5
 """The first scale reaches at least this far, in Fourier pixels: below, there is nothing to tell poses by."""
-LEARNING_RATE = 1.5e-2
-LEAST_CAPTURED = 20
-"""Steps for which it pays to capture one."""
-_WARM_UP, _LAST_RATE = 0.1, 0.02
 
 
 class NetworkMap:
@@ -69,12 +60,7 @@ class NetworkMap:
 
         ``part`` (i, m) asks for the i-th of m addends, of which each process can compute one.
         """
-        series = self.network.fourier_coefficients(scale, part)
-        side = 2 * ((grid.size - 1) // 2) + 1
-        if series.shape[-1] > side:
-            cut = (series.shape[-1] - side) // 2
-            series = series[cut : cut + side, cut : cut + side, cut : cut + side]
-        return sample_series(series, grid.size, dim=3) * (self.amplitude or 1.0)
+        return sample_network(self.network, grid.size, scale, part) * (self.amplitude or 1.0)
 
     def fit(
         self, equations: MapEquations, mask: Tensor, prior: Tensor, *, scale: int | None = None, steps: int
@@ -100,33 +86,18 @@ class NetworkMap:
         float
             Share of the explicit solution's gain that the network reaches: 1 is all of it.
         """
-        crew, kernel = equations.crew, equations.penalized(prior)
-        solution = equations.solve(mask, prior)
-        gain = -float(equations.objective(solution, kernel))
-        if self.amplitude is None:
-            self.amplitude = float(solution.square().sum().div(mask.square().sum()).sqrt())
-        inside = mask[equations.window]
-
-        def objective() -> Tensor:
-            volume = self.decode(equations.grid, scale, (crew.rank, crew.size))[equations.window]
-            return equations.objective_inside(_Summed.apply(volume, crew) * inside, kernel)
-
-        parameters = self.network.active_parameters(scale)
-        optimizer = Adam(parameters)
-
-        def find_gradients() -> None:
-            optimizer.forget_gradients()
-            (objective() / gain).backward()
-
-        # On a GPU its hundreds of small kernels start as one; what waits for other processes is not captured.
-        alone = mask.is_cuda and crew.size == 1
-        find = CapturedStep(find_gradients) if alone and steps >= LEAST_CAPTURED else find_gradients
-        for step in range(steps):
-            find()
-            _add_gradients(parameters, crew)
-            optimizer.step(LEARNING_RATE * _rate(step, steps))
-        with torch.no_grad():
-            return -float(objective()) / gain
+        found = fit_network(
+            self.network,
+            equations.with_prior(prior),
+            mask=mask,
+            scale=scale,
+            steps=steps,
+            amplitude=self.amplitude,
+            solution=equations.solve(mask, prior),
+            crew=equations.crew,
+        )
+        self.amplitude = found.amplitude
+        return found.reached
 
     def copy(self) -> NetworkMap:
         """Return an independent copy."""
@@ -156,38 +127,6 @@ def n_scales_for(box_size: int) -> int:
 def default_width(box_size: int) -> int:
     """Return a width that holds maps of a box: twice its side, 96 to 384 (128 for 64 pixels)."""
     return min(max(2 * box_size, 96), 384)
-
-
-class _Summed(torch.autograd.Function):
-    """Sum over processes. Its gradient goes back unsummed: each process follows its own part alone."""
-
-    @staticmethod
-    def forward(ctx: Any, part: Tensor, crew: Crew) -> Tensor:  # noqa: ARG004 - nothing is kept for the way back
-        whole = part.clone(memory_format=torch.contiguous_format)
-        crew.sum_(whole)
-        return whole
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
-        return gradients[0], None
-
-
-def _add_gradients(parameters: list[nn.Parameter], crew: Crew) -> None:
-    """Replace gradients by their sum over the processes, all in one message."""
-    if crew.size == 1:
-        return
-    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
-    crew.sum_(flat)
-    for parameter, summed in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = summed.view_as(parameter)
-
-
-def _rate(step: int, steps: int) -> float:
-    """Learning rate at a step, as a share of the highest: a short rise, then half a cosine."""
-    done = (step + 1) / steps
-    if done <= _WARM_UP:
-        return done / _WARM_UP
-    return max(_LAST_RATE, 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP))))
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,27 @@ class SliceSums:
 
     Where the map has a symmetry, every image is inserted at all the poses that it may as well have. Hermitian mates are
     left out: only the real parts of the sums' inverse transforms are ever used, which mates do not change.
+
+    Parameters
+    ----------
+    grid
+        Of the map.
+    device
+        Where the sums are kept.
+    dtype
+        Real precision of the weights; that of what is inserted.
     """
 
-    def __init__(self, grid: MapGrid, device: torch.device) -> None:
+    def __init__(self, grid: MapGrid, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         side = PADDING * grid.size
         self.grid = grid
-        self.values = torch.zeros(side, side, side, dtype=torch.complex64, device=device)
-        self.weights = torch.zeros(side, side, side, device=device)
+        self.values = torch.zeros(side, side, side, dtype=dtype.to_complex(), device=device)
+        self.weights = torch.zeros(side, side, side, dtype=dtype, device=device)
 
     @classmethod
     def of(cls, grid: MapGrid, values: Tensor, weights: Tensor, rotation: Tensor, pixels: Tensor) -> SliceSums:
         """Return sums of what :meth:`add` takes."""
-        sums = cls(grid, values.device)
+        sums = cls(grid, values.device, weights.dtype)
         sums.add(values, weights, rotation, pixels)
         return sums
 
@@ -54,7 +63,7 @@ class SliceSums:
         return self
 
     def __add__(self, other: SliceSums) -> SliceSums:
-        total = SliceSums(self.grid, self.values.device)
+        total = SliceSums(self.grid, self.values.device, self.weights.dtype)
         total.values = self.values + other.values
         total.weights = self.weights + other.weights
         return total
@@ -81,7 +90,7 @@ class MapEquations(NormalEquations):
     def __init__(self, sums: SliceSums, mask: Tensor | None = None, crew: Crew | None = None) -> None:
         grid = self.grid = sums.grid
         rhs = padded_transform_adjoint(sums.values, PADDING) * grid.scale
-        window = mask_window(mask, grid.size)
+        window = (slice(0, grid.size),) * 3 if mask is None else mask_window(mask)
         side = convolution_side(window, grid.size, PADDING * grid.size)
         kernel = half_spectrum(_compact_kernel(sums.weights, side)) * (grid.scale**2 * sums.weights.shape[0] ** 3)
         super().__init__(rhs, kernel, window, crew)
@@ -95,7 +104,7 @@ def _compact_kernel(weights: Tensor, side: int) -> Tensor:
     full = weights.shape[0]
     start = full // 2 - side // 2
     inside = slice(start, start + side)
-    point_spread = ifftn_centered(weights.to(torch.complex64)).real[inside, inside, inside]
-    sinc = torch.sinc(centered_indices(side, weights.device) / full).square()
+    point_spread = ifftn_centered(weights.to(weights.dtype.to_complex())).real[inside, inside, inside]
+    sinc = torch.sinc(centered_indices(side, weights.device, weights.dtype) / full).square()
     point_spread = point_spread / (sinc[:, None, None] * sinc[:, None] * sinc)
-    return fftn_centered(point_spread.to(torch.complex64)).real.clamp_min(0)
+    return fftn_centered(point_spread.to(weights.dtype.to_complex())).real.clamp_min(0)

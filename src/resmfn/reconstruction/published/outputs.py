@@ -9,6 +9,7 @@ from torch import Tensor
 
 from resmfn.data import Table, write_map, write_star
 from resmfn.data.particles.published import STACK_FILE
+from resmfn.data.runs.file_names import MAP, PARTICLES, SUMMARY
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.data.star.metadata import defocus_columns, pose_columns
 from resmfn.data.star.tables import PARTICLE_COLUMN, Column, format_cells
@@ -38,10 +39,10 @@ def write_true_poses(folder: Path, images: PublishedImages) -> None:
 
 def write_published_results(folder: RunFolder, fit: PublishedFit, state: PublishedState) -> dict[str, object]:
     """Write map, poses and summary; return the summary."""
-    write_map(folder.path / "map.mrc", fit.density().cpu(), fit.images.pixel_size)
-    _write_star(folder.path / "particles.star", fit.images, fit.rotation.cpu())
+    write_map(folder.path / MAP, fit.density().cpu(), fit.images.pixel_size)
+    _write_star(folder.path / PARTICLES, fit.images, fit.rotation.cpu())
     summary = _summary(fit, state)
-    folder.write_json("summary.json", summary)
+    folder.write_json(SUMMARY, summary)
     return summary
 
 

@@ -7,19 +7,16 @@ from torch import Tensor
 
 from resmfn.core.random import spawn
 from resmfn.data import write_fsc_xml, write_map, write_particles
+from resmfn.data.runs.file_names import FSC_XML, MAP, PARTICLES, SUMMARY
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.evaluation import HalfMapResult, half_map_resolution
+from resmfn.evaluation.starts import SAME_MAP, starts_as_likely_as_the_best, starts_with_another_map
 from resmfn.fourier import low_pass
 from resmfn.reconstruction.results.examples import write_examples
 from resmfn.reconstruction.results.hand import flip_hand, inverted
 from resmfn.reconstruction.results.validation_files import write_validation
 from resmfn.reconstruction.run.context import HALVES, RunContext, required
 from resmfn.reconstruction.run.progress_files import PREVIEW
-
-AGREEMENT = 1.0
-"""Starts whose log-likelihood is within this of the best are said to agree with it."""
-SAME_MAP = 0.8
-"""Correlation of two coarse maps from which on they show the same thing."""
 
 
 def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
@@ -36,7 +33,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     halves = half_map_resolution(first, second, mask, run.pixel_size, generator=generator)
     for name in HALVES:
         write_map(folder.path / f"{name}.mrc", maps[name], run.pixel_size)
-    write_map(folder.path / "map.mrc", maps["joint"], run.pixel_size)
+    write_map(folder.path / MAP, maps["joint"], run.pixel_size)
     write_map(folder.path / "map_filtered.mrc", _filtered(run, maps["joint"], halves), run.pixel_size)
     network = run.network("joint")
     for scale in range(1, network.n_scales + 1):
@@ -49,7 +46,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     write_examples(folder, run, maps["joint"], halves)
     corrected = halves.curves.corrected
     write_fsc_xml(
-        folder.path / "fsc.xml",
+        folder.path / FSC_XML,
         corrected.frequency.tolist(),
         corrected.correlation.tolist(),
         "half maps, masked, corrected by phase randomization",
@@ -57,7 +54,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     run.tell("validation", "curves, local and directional resolution, sharpening of the half maps", 0.99)
     write_validation(folder, run, mask, halves)
     summary = _summary(run, halves)
-    folder.write_json("summary.json", summary)
+    folder.write_json(SUMMARY, summary)
     (folder.path / PREVIEW).unlink(missing_ok=True)
     return summary
 
@@ -82,7 +79,7 @@ def _write_poses(folder: RunFolder, run: RunContext) -> None:
         "rlnPoseEntropy": required(state.pose_entropy).double().cpu(),
         "rlnParticleFigureOfMerit": good_images(run).double(),
     }
-    write_particles(folder.path / "particles.star", particles.with_columns(columns))
+    write_particles(folder.path / PARTICLES, particles.with_columns(columns))
 
 
 def good_images(run: RunContext) -> Tensor:
@@ -140,7 +137,7 @@ def _warnings(run: RunContext) -> list[str]:
     """Say in plain words what a referee would ask about."""
     found = []
     others = sorted(run.state.start_agreement)[:-1]
-    apart = sum(value < SAME_MAP for value in others)
+    apart = starts_with_another_map(others)
     if apart:
         found.append(
             f"{apart} of {len(others)} other starts ended in another coarse map than the likeliest one (correlation "
@@ -165,7 +162,7 @@ def _verdict(run: RunContext, resolution: float, split: float) -> str:
             "try more starts, more images, or another mask diameter"
         )
     if len(starts) > 1:
-        agree = sum(value > max(starts) - AGREEMENT for value in starts)
+        agree = starts_as_likely_as_the_best(starts)
         text += f"; {agree} of {len(starts)} starts found the best likelihood"
         if agree == 1:
             text += ", so run again with another --seed to be sure"

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from resmfn.core.random import spawn
 from resmfn.data import write_map
+from resmfn.data.runs.file_names import DIRECTIONAL_FSC, FSC, LOCAL_RESOLUTION, MASK, VALIDATION
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.evaluation import HalfMapResult, fsc_csv_text, validate_halves
 from resmfn.reconstruction.run.context import RunContext
 
-MASK, VALIDATION, CURVES, DIRECTIONS = "mask.mrc", "validation.json", "fsc.csv", "fsc_directional.csv"
-LOCAL, SHARPENED = "local_resolution.mrc", "map_sharpened.mrc"
+SHARPENED = "map_sharpened.mrc"
 
 
 def write_validation(folder: RunFolder, run: RunContext, mask: Tensor, halves: HalfMapResult) -> None:
@@ -33,12 +33,12 @@ def write_validation(folder: RunFolder, run: RunContext, mask: Tensor, halves: H
     maps = {name: volume.cpu() * run.observations.grey for name, volume in run.state.unmasked.items()}
     for name, volume in maps.items():
         write_map(folder.path / f"{name}_unfil.mrc", volume, run.pixel_size)
-    folder.write_text(CURVES, fsc_csv_text(halves.curves.by_name()))
+    folder.write_text(FSC, fsc_csv_text(halves.curves.by_name()))
     generator = spawn(run.config.seed, "validation")
     validation = validate_halves(maps["half1"], maps["half2"], mask, run.pixel_size, generator=generator, halves=halves)
-    write_map(folder.path / LOCAL, validation.local, run.pixel_size)
+    write_map(folder.path / LOCAL_RESOLUTION, validation.local, run.pixel_size)
     write_map(folder.path / SHARPENED, validation.sharpened, run.pixel_size)
-    folder.write_text(DIRECTIONS, fsc_csv_text(validation.directional_curves()))
+    folder.write_text(DIRECTIONAL_FSC, fsc_csv_text(validation.directional_curves()))
     figures = validation.figures()
     figures["starts"] = {
         "log_likelihood": [round(value, 4) for value in run.state.log_likelihoods],

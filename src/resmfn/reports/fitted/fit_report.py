@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from resmfn.data.runs.file_names import METRICS
 from resmfn.data.runs.spectra import read_spectra
 from resmfn.reports.html.charts import Axes, Line, line_chart
-from resmfn.reports.html.map_sections import slices_section, viewer_section
+from resmfn.reports.html.map_sections import map_sections
 from resmfn.reports.html.page import Page, render
 from resmfn.reports.html.pictures import colored, png_uri
 from resmfn.reports.html.text import card, columns, section, table
 from resmfn.reports.html.volumes import pack_map
-from resmfn.reports.run_record import METRICS, RunRecord, read_metrics
+from resmfn.reports.run_record import RunRecord, read_metrics
 
 FIELDS = "fields"
 MOST_BYTES = 5_000_000
@@ -72,8 +73,7 @@ def build_fit_page(record: RunRecord, *, refresh: int = 0) -> str:
     map_files = [(f"{f.name}, scale {i}", path) for f in shown for i, path in enumerate(f.maps, start=1)][:MOST_MAPS]
     maps = [pack_map(path, title) for title, path in reversed(map_files)]
     sections = [("quality", "Quality", _quality(record))]
-    if maps:
-        sections += [("map", "Map in 3-D", viewer_section(maps)), ("sections", "Sections", slices_section(maps))]
+    sections += map_sections(maps)
     sections.append(("scales", "Scales", _scales(shown, len(fields))))
     measured = read_metrics(record.folder / METRICS, {"name", "epoch"})
     if measured:

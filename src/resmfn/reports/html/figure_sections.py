@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from resmfn.evaluation import FscCurve, ViewCoverage
-from resmfn.reports.findings import START_AGREEMENT, median
+from resmfn.evaluation.starts import SAME_LIKELIHOOD
+from resmfn.reports.findings import median
 from resmfn.reports.html.charts import Axes, Line, histogram, line_chart
 from resmfn.reports.html.pictures import VIRIDIS, grey_uri, mollweide_uri
 from resmfn.reports.html.text import card, columns, section, table
@@ -207,7 +208,7 @@ def _start_axes(points: Sequence[tuple[float, float]]) -> Axes:
     best, worst = max(y for _, y in points), min(y for _, y in points)
     ticks = [(x, f"{x:.0f}") for x, _ in points]
     heights = (min(best - 2, worst - 0.2), best + 0.5)
-    level = (best - START_AGREEMENT, "above: the same solution")
+    level = (best - SAME_LIKELIHOOD, "above: the same solution")
     return Axes("start", "log-likelihood (nat)", (0.5, len(points) + 0.5), heights, [level], x_ticks=ticks)
 
 

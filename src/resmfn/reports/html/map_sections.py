@@ -15,6 +15,13 @@ SECTION_NAMES = ("xy (seen along z)", "xz (seen along y)", "yz (seen along x)")
 SECTION_PIXELS, GALLERY_PIXELS = 320, 112
 
 
+def map_sections(maps: Sequence[dict[str, Any]], local: dict[str, Any] | None = None) -> list[tuple[str, str, str]]:
+    """Return what a page shows of its maps, for :class:`resmfn.reports.html.page.Page`: nothing if it has none."""
+    if not maps:
+        return []
+    return [("map", "Map in 3-D", viewer_section(maps, local)), ("sections", "Sections", slices_section(maps))]
+
+
 def viewer_section(maps: Sequence[dict[str, Any]], local: dict[str, Any] | None = None) -> str:
     """Return the 3-D viewer with its controls; with local resolution, also a switch that colors by it."""
     choices = "".join(

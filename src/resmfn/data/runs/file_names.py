@@ -1,0 +1,10 @@
+"""Names of the files of a run folder, for those who write them and those who read them."""
+
+CONFIG, CHECKPOINT, METRICS, LOG, LOCK = "config.yaml", "checkpoint.pt", "metrics.jsonl", "run.log", ".lock"
+PREVIOUS = "checkpoint_previous.pt"
+"""The checkpoint before the last one: what is left if the last was cut off on its way to the disk."""
+PROGRESS, SUMMARY = "progress.json", "summary.json"
+MAP, MASK, HALF_MAPS = "map.mrc", "mask.mrc", ("half1.mrc", "half2.mrc")
+PARTICLES = "particles.star"
+VALIDATION, FSC, DIRECTIONAL_FSC, FSC_XML = "validation.json", "fsc.csv", "fsc_directional.csv", "fsc.xml"
+LOCAL_RESOLUTION = "local_resolution.mrc"
