@@ -187,9 +187,9 @@ def test_a_run_that_meets_a_full_device_says_so_and_gives_the_same_map(run_setti
     fail_above(monkeypatch, pose_refinement._Climb, "run", 10, lambda climb, *_: len(climb.values))
     found = reconstruct(ReconstructionConfig(**run_settings, out=tmp_path / "b", resume=True), events.append).summary
     told = [event.message for event in events if event.stage == "memory"]
-    assert [message.split()[-1] for message in told] == ["15", "7"]  # of halves of 30 images; never again
+    assert [message.split()[-1] for message in told] == ["30", "15", "7"]  # of all 60 images; never again
     log = (tmp_path / "b" / "run.log").read_text()
     assert all(message in log for message in told)
-    assert "resume: from phase focus" in log
+    assert "resume: from phase joint" in log
     assert found["resolution_half_0143"] == pytest.approx(expected["resolution_half_0143"], rel=0.02)
     assert found["noise_control"] == expected["noise_control"]

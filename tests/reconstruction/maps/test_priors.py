@@ -8,7 +8,7 @@ from torch import Tensor
 
 from resmfn.core import make_generator
 from resmfn.fourier import resize_map, soft_sphere
-from resmfn.inverse.normal_equations import NormalEquations, half_spectrum, mask_window
+from resmfn.inverse.normal_equations import NormalEquations, half_spectrum
 from resmfn.reconstruction.maps.priors import carried_prior, posterior_prior, power_prior
 
 SIZE, N_SHELLS = 24, 12
@@ -22,22 +22,22 @@ def problem(ssnr: float, mask: Tensor, seed: int = 1) -> NormalEquations:
     weight = ssnr / 2  # K: the variance of the least squares solution is 1 / (2 K)
     kernel = torch.full((SIZE, SIZE, SIZE), weight)
     return NormalEquations(
-        weight * volume + math.sqrt(weight / 2) * noise, half_spectrum(kernel), mask_window(None, SIZE)
+        weight * volume + math.sqrt(weight / 2) * noise, half_spectrum(kernel), (slice(0, SIZE),) * 3
     )
 
 
-@pytest.mark.parametrize("ssnr", [0.1, 0.3, 1.0, 3.0, 10.0])
+@pytest.mark.parametrize("ssnr", [0.2, 1.0, 10.0])
 @pytest.mark.parametrize("first", [0.3, 3.0])
 @pytest.mark.parametrize("whole", [True, False])
 def test_the_prior_settles_at_the_power_of_the_map(ssnr: float, first: float, whole: bool) -> None:
     mask = torch.ones(SIZE, SIZE, SIZE) if whole else soft_sphere(SIZE, 10.0, 2.0)
     equations = problem(ssnr, mask)
     prior = 0.5 * first * torch.ones(N_SHELLS)  # the true one is 1 / (2 s^2) = 0.5
-    for _ in range(int(30 / min(ssnr, 1.0))):  # the weaker, the slower
+    for _ in range(int(60 / min(ssnr, 1.0))):  # the weaker, the slower
         prior = posterior_prior(equations, equations.solve(mask, prior, iterations=2), mask, prior)
     variance = 1 / (2 * prior[4:])
     # Of some 10,000 numbers the variance is known to a few per cent times 1 + 1 / ssnr.
-    assert float(variance.mean()) == pytest.approx(1.0, rel=0.15 + 0.02 / ssnr)
+    assert float(variance.mean()) == pytest.approx(1.0, rel=0.15 + 0.03 / ssnr)
 
 
 def test_the_power_of_the_mean_alone_shrinks_to_nothing() -> None:

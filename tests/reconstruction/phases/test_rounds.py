@@ -132,7 +132,7 @@ def test_poses_of_a_branch_move_in_place_and_the_report_says_how_far() -> None:
     scene = make_scene(30, amplitude=3.0, noise=1.0, shift=2.0)
     start = Poses(turned(scene.rotation, 3.0), scene.shift + 1.0)
     posed = PosedImages(scene.index, start)
-    report = move_poses(scene.observations, posed, scene.volume, RoundPlan(8.0, 5, 0, moves_shift=True))
+    report = move_poses(scene.observations, posed, scene.volume, RoundPlan(8.0, 5, moves_shift=True))
     after = geodesic_degrees(posed.poses.rotation, scene.rotation)
     assert float(after.median()) < 1.5
     assert report.pose_change == pytest.approx(
