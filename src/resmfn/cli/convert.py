@@ -8,6 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from resmfn.cli.input_flags import AllowOutside, DataDir, Passthrough, StripPrefix
+from resmfn.cli.number_flags import in_range
+from resmfn.core.numbers import PIXEL_SIZE
 
 
 def convert(
@@ -21,7 +23,7 @@ def convert(
     strip_prefix: StripPrefix = None,
     allow_outside: AllowOutside = False,
     passthrough: Passthrough = None,
-    pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the files say.")] = None,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what the files say.")] = None,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace what exists.")] = False,
 ) -> None:
     """Write particles in another format: RELION STAR, cryoSPARC .cs, or the folder of .npy files of published data.

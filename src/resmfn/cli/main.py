@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import cyclopts
 
 from resmfn import __version__
+from resmfn.cli.number_flags import refuse_fractions
 from resmfn.cli.settings_file import fill_from_settings_file
 
 EXIT_OK = 0
@@ -49,7 +50,7 @@ def build_app() -> cyclopts.App:
         version=__version__,
         suppress_keyboard_interrupt=False,
         result_action="return_value",
-        config=fill_from_settings_file,
+        config=(fill_from_settings_file, refuse_fractions),
     )
     for name, summary in COMMANDS.items():
         module = name.replace("-", "_")
