@@ -20,7 +20,7 @@ from resmfn.reconstruction.config import ReconstructionConfig
 HOLD = """
 import sys
 from resmfn.reconstruction.config import ReconstructionConfig
-from resmfn.data.run_folder import RunFolder
+from resmfn.data.runs.run_folder import RunFolder
 with RunFolder(ReconstructionConfig(particles="p.star", out=sys.argv[1], resume=True)) as folder:
     folder.begin()
     print("open", flush=True)

@@ -293,6 +293,15 @@ class RunFolder:
                 )
 
 
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Return the settings that a run folder holds; none where it holds none that can be read."""
+    try:
+        found = yaml.safe_load((folder / CONFIG).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _is_full_disk(error: BaseException | None) -> bool:
     """Say whether an error, or what it was raised from, is that nothing more can be written."""
     while error is not None:
