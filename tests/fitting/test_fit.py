@@ -130,6 +130,18 @@ def test_a_finished_run_is_refused_or_replaced_or_left_as_it_is(config):
     assert fit_image(replace(config, seed=1, overwrite=True)).summary["test_psnr"] != first.summary["test_psnr"]
 
 
+def test_a_run_is_resumed_with_the_images_that_it_was_begun_with(config, folder):
+    fit_image(config)
+    image = read_image(folder / "b.png")
+    write_image(folder / "b.png", image.flip(0))
+    with pytest.raises(InputError, match=r"has changed since .*run was begun \(the values of b\)"):
+        fit_image(replace(config, resume=True))
+    write_image(folder / "b.png", image)
+    write_image(folder / "d.png", image)
+    with pytest.raises(InputError, match=r"\(the names of what is fitted\)"):
+        fit_image(replace(config, resume=True))
+
+
 def test_an_images_figures_depend_on_seed_and_name_not_on_its_company(config, folder):
     together = fit_image(replace(config, at_a_time=4)).summary["fields"]["b"]
     alone = fit_image(replace(config, sources=(str(folder / "b.png"),), out=config.out.with_name("alone")))

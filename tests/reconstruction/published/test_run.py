@@ -1,7 +1,9 @@
 """Whole runs of the preset, at a size that CI can bear."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -78,6 +80,19 @@ def test_a_run_is_resumed_with_its_own_settings_only(settings, tmp_path):
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["pose_iter"] == 8
     with pytest.raises(InputError, match="--pose-iter 8, not 9"):
         reconstruct_published(settings(epochs=1, pose_iter=9, resume=True))
+
+
+@pytest.mark.parametrize("name", ["particle_stack.npy", "poses.npy", "ctf.npy"])
+def test_a_run_is_resumed_with_the_data_that_it_was_begun_with(settings, data, tmp_path, name):
+    folder = tmp_path / "own" / data.name
+    shutil.copytree(data, folder)
+    shutil.copy(data.parent / "volume.mrc", folder.parent)
+    reconstruct_published(settings(folder=folder, epochs=1))
+    values = np.load(folder / name)
+    values[[3, 4]] = values[[4, 3]]
+    np.save(folder / name, values)
+    with pytest.raises(InputError, match=rf"has changed since .*run was begun \(what {name} holds\)"):
+        reconstruct_published(settings(folder=folder, epochs=1, resume=True))
 
 
 def test_starting_poses_are_turned_by_the_angles_asked_for(settings):
