@@ -11,6 +11,7 @@ from fitting.conftest import picture
 from resmfn.core import InputError
 from resmfn.data import read_map, write_map
 from resmfn.data.pictures.files import read_image, write_image
+from resmfn.data.runs.own_files import own_files
 from resmfn.data.runs.spectra import read_spectra
 from resmfn.fitting import ImageFitConfig, VolumeFitConfig, fit_image, fit_volume, load_field
 from resmfn.fitting import fit as fit_module
@@ -62,6 +63,8 @@ def test_a_fit_leaves_what_the_manual_says(config, folder):
     events = []
     result = fit_image(replace(config, tensorboard=True), events.append)
     run = config.out
+    files = {path for path in run.rglob("*") if path.is_file()}
+    assert files - set(own_files(run)) == {run / "config.yaml", run / ".lock"}  # --overwrite knows all others
     summary = json.loads((run / "summary.json").read_text())
     assert summary == json.loads(json.dumps(result.summary))
     for key in LISTS:

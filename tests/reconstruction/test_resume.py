@@ -14,6 +14,7 @@ import torch
 from reconstruction import killed_run
 from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import make_generator
+from resmfn.data.runs.own_files import own_files
 from resmfn.physics import GaussianBlobs
 from resmfn.rotations import random_rotations
 
@@ -107,6 +108,13 @@ def test_the_undisturbed_run_says_something(uninterrupted) -> None:
     lines = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
     assert {line["stage"] for line in lines} == {"search", "control", "focus", "halves", "validate", "joint"}
     assert json.loads((uninterrupted / "summary.json").read_text())["log_likelihood"][0] > 1
+
+
+def test_overwriting_knows_every_file_of_a_run(uninterrupted) -> None:
+    left = {path.name for path in uninterrupted.rglob("*") if path.is_file()} - {
+        p.name for p in own_files(uninterrupted)
+    }
+    assert left == {"config.yaml", ".lock"}
 
 
 def test_a_run_killed_at_every_kind_of_moment_ends_with_the_same_files(settings, uninterrupted, tmp_path) -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from resmfn.core import InputError
 from resmfn.data import read_map, read_particles
+from resmfn.data.runs.own_files import own_files
 from resmfn.evaluation import align_poses
 from resmfn.reconstruction.published import reconstruct_published
 from resmfn.reconstruction.published.fitting import PublishedFit, starting_poses
@@ -37,6 +38,8 @@ def test_a_run_finds_poses_and_leaves_all_files(settings, clear_data):
     errors = align_poses(estimated.rotations, true.rotations).errors_deg
     assert float(errors.median()) == pytest.approx(summary["pose_error_median"], abs=0.05)
     assert json.loads((run / "summary.json").read_text()) == summary
+    files = {path for path in run.rglob("*") if path.is_file()}
+    assert files - set(own_files(run)) == {run / "config.yaml", run / ".lock"}
 
 
 def test_the_search_over_the_sphere_brings_lost_images_home(settings, clear_data):
