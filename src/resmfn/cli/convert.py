@@ -34,8 +34,10 @@ def convert(
     from resmfn.core import InputError
     from resmfn.data import convert_particles, read_map, write_map
 
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: exists already; give another name, or --overwrite")
+    stack = out.with_suffix(".mrcs")  # where the images of a folder of .npy files go
+    for path in (out, stack) if source.is_dir() and out.suffix in (".star", ".cs") else (out,):
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists already; give another name, or --overwrite")
     if out.suffix == ".mrc":
         density = read_map(source, pixel_size, pad=True)
         write_map(out, density.data, density.pixel_size)

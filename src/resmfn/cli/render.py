@@ -22,9 +22,10 @@ def render(
     ] = None,
     scale: Annotated[int | None, in_range(COUNT, "1 is the coarsest [default: the finest].")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="Where to compute.")] = "auto",
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace a file that exists.")] = False,
 ) -> None:
     """Sample a fitted field, an image or a volume, at any resolution and scale."""
     from resmfn.fitting import render as run
 
-    shape = run(field, out, size=size, pixel_size=pixel_size, scale=scale, device=device)
+    shape = run(field, out, size=size, pixel_size=pixel_size, scale=scale, device=device, overwrite=overwrite)
     print(f"{out}: {' x '.join(map(str, reversed(shape)))}, scale {scale or 'finest'}")

@@ -23,9 +23,12 @@ def report(
 
     The page is one file without links to anything: it opens from disk and can be sent by mail.
     """
+    from resmfn.core import InputError
     from resmfn.reports.report import live_report
     from resmfn.reports.report import report as run_report
 
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out {out} must end in .html: a page replaces what stands there")
     start = time.perf_counter()
     if live:
         print("keeping the report up to date until the run is done; Ctrl-C ends this, not the run", flush=True)

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from resmfn.cli.number_flags import in_range
+from resmfn.cli.terminal import QuietConsole
 from resmfn.core.numbers import SECONDS, NumberRange
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def watch(
     """
     from resmfn.reports.watch import ReportServer, wait_for_end
 
-    console = Console(highlight=False)
+    console = QuietConsole(highlight=False)
     try:
         with ExitStack() as stack:
             address = stack.enter_context(ReportServer(run, port)).address if page else None

@@ -19,7 +19,7 @@ DEFAULT_VARIANT = "residual-mfn"
 _SWITCH_FIELDS = ("staged", "fair", "residual")
 RANGES = {
     "epochs": COUNT,
-    "lr": NumberRange(0, 10, open_below=True),
+    "lr": NumberRange(0, 1e38, open_below=True),  # what single precision holds: a fit that diverges says so itself
     "hidden_dim": NumberRange(1, 8_192, whole=True),
     "hidden_layers": NumberRange(1, 64, whole=True),
     "stages": COUNT,

@@ -21,6 +21,7 @@ def render(
     pixel_size: float | None = None,
     scale: int | None = None,
     device: str = "auto",
+    overwrite: bool = False,
 ) -> tuple[int, ...]:
     """Sample a fitted field and write it.
 
@@ -38,6 +39,8 @@ def render(
         1 is the coarsest; None the finest.
     device
         "auto", "cpu" or "cuda".
+    overwrite
+        Whether ``out`` may be replaced.
 
     Returns
     -------
@@ -47,9 +50,12 @@ def render(
     Raises
     ------
     InputError
-        There is no such field or scale, size and pixel size are both given, or ``out`` has another file type.
+        There is no such field or scale, size and pixel size are both given, or ``out`` has another file type or is
+        there already.
     """
     path = Path(out)
+    if path.exists() and not overwrite:
+        raise InputError(f"--out {path}: exists already; give another name, or --overwrite")
     fitted = load_field(field, device=choose_device(device))
     if path.suffix.lower() not in _SUFFIXES[fitted.kind]:
         allowed = " or ".join(_SUFFIXES[fitted.kind])

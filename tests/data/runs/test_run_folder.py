@@ -289,7 +289,7 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path) -> None:
     torch.save({"phase": "focus", "trap": Trap(harm)}, out / CHECKPOINT)
     with (
         opened(config(out, resume=True)) as folder,
-        pytest.raises(InputError, match=r"(?s)checkpoint\.pt cannot be read .*start again with --overwrite"),
+        pytest.raises(InputError, match=r"(?s)checkpoint\.pt cannot be read.*start again with --overwrite"),
     ):
         folder.load()
     assert not harm.exists()

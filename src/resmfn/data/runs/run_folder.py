@@ -181,8 +181,8 @@ class RunFolder:
                 state = torch.load(self.path / name, map_location="cpu", weights_only=True)
                 if not isinstance(state, dict):
                     raise TypeError(f"it holds a {type(state).__name__}")
-            except Exception as error:
-                broken.append(f"{self.path / name} cannot be read ({' '.join(str(error).split())[:120]})")
+            except Exception:  # PyTorch's words would advise to run the code that may be in it
+                broken.append(f"{self.path / name} cannot be read: it is damaged, or holds code")
                 continue
             if broken:
                 self.log(f"resume: {broken[0]}; going on from the checkpoint before it")

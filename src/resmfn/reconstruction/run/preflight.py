@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resmfn.core.errors import InputError
+from resmfn.core.machine import available_memory
 from resmfn.data import ParticleSet
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.working_box import WorkingBox
@@ -21,6 +22,10 @@ LEAST_PARTICLES = 50
 _MAPS, _MAPS_OF_CHECKPOINT, _CHECKPOINTS = 16, 8, 3
 _NETWORKS, _LAYERS_OF_NETWORK = 4, 6
 _BYTES_OF_IMAGE = 1_000
+_BYTES_OF_PIXEL, _HALF_PLANE = (
+    12,
+    0.39,
+)  # value and CTF of a Fourier pixel; pi / 8 of the box's square lie up to Nyquist
 
 
 def refuse_early(config: ReconstructionConfig, particles: ParticleSet, box: WorkingBox) -> None:
@@ -64,6 +69,22 @@ def space_needed(n_images: int, box_size: int, hidden_dim: int | None) -> int:
     maps = box_size**3 * 4
     images = n_images * _BYTES_OF_IMAGE
     return _MAPS * maps + _CHECKPOINTS * (_MAPS_OF_CHECKPOINT * maps + networks + images) + images
+
+
+def require_memory(n_images: int, box_size: int) -> None:
+    """Refuse images whose Fourier pixels this computer's memory cannot hold.
+
+    Raises
+    ------
+    InputError
+        Says how much there is and how much they take.
+    """
+    needed, free = int(n_images * _BYTES_OF_PIXEL * _HALF_PLANE * box_size**2), available_memory()
+    if free is not None and needed > free:
+        raise InputError(
+            f"out of memory: the Fourier pixels of {n_images} images of box {box_size} take {needed / 2**30:.1f} GiB, "
+            f"and {free / 2**30:.1f} GiB are free; give a smaller --box-size, or free memory"
+        )
 
 
 def require_space(folder: Path, needed: int) -> None:
