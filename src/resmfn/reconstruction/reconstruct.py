@@ -18,6 +18,7 @@ from resmfn.core.processes import Team, team_of_environment
 from resmfn.core.progress import ProgressEvent
 from resmfn.data import ParticleSet, read_particles
 from resmfn.data.runs.progress_file import ProgressFile
+from resmfn.data.runs.result_files import recorded_results
 from resmfn.data.runs.run_folder import CONFIG, RunFolder, settings_of
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.contrast import settle_contrast
@@ -138,7 +139,7 @@ def _reconstruct(
                 save(folder, state, started)
                 write_preview(folder, run)
             _stop_if_asked(stop, folder, state, team, teller)
-        summary = team.from_leader(write_results(folder, run) if team.leads else {})
+        summary = team.from_leader(_write_results(folder, run) if team.leads else {})
         teller(ProgressEvent("done", str(summary["verdict"]), 1.0))
     return ReconstructionResult(config.out, summary)
 
@@ -157,6 +158,11 @@ def _read(config: ReconstructionConfig) -> ParticleSet:
         allow_outside=config.allow_outside,
         passthrough=config.passthrough,
     ).in_common_frame()
+
+
+def _write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
+    with recorded_results(folder):
+        return write_results(folder, run)
 
 
 def _stop_if_asked(

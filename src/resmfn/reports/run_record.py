@@ -15,6 +15,7 @@ import yaml
 
 from resmfn.core import InputError
 from resmfn.data import ParticleSet, read_particles
+from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import FscCurve
 from resmfn.reports.inputs import FSC_NAME, PARTICLES_NAME, StrPath, read_fsc_table
 
@@ -91,6 +92,7 @@ def read_run(run: StrPath) -> RunRecord:
         raise InputError(f"{folder}: no such run folder")
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder}: there is no {CONFIG}, so this is no run folder; give what --out of the run named")
+    require_own_results(folder)
     log = folder / LOG
     return RunRecord(
         folder=folder,

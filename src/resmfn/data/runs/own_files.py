@@ -13,7 +13,7 @@ from resmfn.core import InputError
 
 OWN = (
     "checkpoint.pt", "checkpoint_previous.pt", "metrics.jsonl", "run.log", "progress.json", "provenance.json",
-    "summary.json", "map.mrc", "map_filtered.mrc", "map_sharpened.mrc", "map_scale*.mrc", "preview.mrc",
+    "summary.json", "files.json", "map.mrc", "map_filtered.mrc", "map_sharpened.mrc", "map_scale*.mrc", "preview.mrc",
     "half1.mrc", "half2.mrc", "half1_unfil.mrc", "half2_unfil.mrc", "mask.mrc", "local_resolution.mrc",
     "particles.star", "particles_true.star", "bad_particles.txt", "fsc.csv", "fsc.xml", "fsc_directional.csv",
     "validation.json", "examples.npz",
