@@ -16,9 +16,9 @@ from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
 
 LEAST_PARTICLES = 50
 """Fewer cannot be split into halves that say anything."""
-# Of a run of 2,000 images of box 64, which takes 85 MB: 16 maps, and 8 more with the networks in each of the two
-# checkpoints and in the third that is written before the first is dropped; of each image its pose, four candidates, and
-# its row of text.
+# 16 maps, and 8 more with the networks in each of the two checkpoints and in the third that is written before the first
+# is dropped; of each image its poses and its row of text. Runs of 500 images of box 48 and of 2,442 of box 64 took 15 and
+# 48 MB at most; this says 22 and 56.
 _MAPS, _MAPS_OF_CHECKPOINT, _CHECKPOINTS = 16, 8, 3
 _NETWORKS, _LAYERS_OF_NETWORK = 4, 6
 _BYTES_OF_IMAGE = 1_000
