@@ -30,7 +30,7 @@ from resmfn.reconstruction.results.outputs import write_results
 from resmfn.reconstruction.run.bookkeeping import Clock, Teller, save
 from resmfn.reconstruction.run.context import RunContext
 from resmfn.reconstruction.run.input_digest import NOISE, digest_input, require_same_images, require_same_noise
-from resmfn.reconstruction.run.preflight import refuse_early, require_memory, require_space, space_needed
+from resmfn.reconstruction.run.preflight import refuse_early, require_memory_for_images, require_space, space_needed
 from resmfn.reconstruction.run.progress_files import write_preview, write_provenance
 from resmfn.reconstruction.run.state import RunState
 
@@ -111,7 +111,7 @@ def _reconstruct(
         with team.refusing_together():
             if team.leads:
                 if device.type == "cpu" and team.size == 1:
-                    require_memory(len(particles), box.box_size)
+                    require_memory_for_images(len(particles), box.box_size)
                 require_space(folder.path, space_needed(len(particles), box.box_size, config.hidden_dim))
                 _require_same_images(config, particles, state)
         progress = ProgressFile(folder)

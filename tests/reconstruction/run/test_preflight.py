@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from reconstruction.scenes import PIXEL_SIZE, write_particle_files
-from resmfn.core import InputError, StoppedError, make_generator
+from resmfn.core import InputError, StoppedError, machine, make_generator
 from resmfn.data import write_map
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
 from resmfn.reconstruction.run.preflight import space_needed
@@ -85,6 +85,15 @@ def test_a_disk_that_is_too_small_is_refused_before_the_first_image(project: Pat
     with pytest.raises(InputError, match=r"--out .*run: the disk has 0 MiB free, and the run needs about \d+ MiB"):
         reconstruct(ReconstructionConfig(particles=project / "particles.star", out=out, device="cpu"))
     assert not out.exists()
+
+
+@pytest.mark.usefixtures("no_image_is_read")
+def test_images_that_memory_cannot_hold_are_refused_before_the_first(project: Path, monkeypatch) -> None:
+    monkeypatch.setattr(machine, "available_memory", lambda: 60 * 16**2 * 4)
+    config = ReconstructionConfig(particles=project / "particles.star", out=project.parent / "run", device="cpu")
+    with pytest.raises(InputError, match=r"out of memory: the Fourier pixels of 60 images of box 16 take 0\.0 GiB"):
+        reconstruct(config)
+    assert not config.out.exists()
 
 
 def test_the_space_that_is_asked_for_grows_with_images_and_box() -> None:

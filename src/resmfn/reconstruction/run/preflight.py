@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resmfn.core.errors import InputError
-from resmfn.core.machine import available_memory
+from resmfn.core.machine import require_memory
 from resmfn.data import ParticleSet
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.working_box import WorkingBox
@@ -17,8 +17,8 @@ from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
 LEAST_PARTICLES = 50
 """Fewer cannot be split into halves that say anything."""
 # 16 maps, and 8 more with the networks in each of the two checkpoints and in the third that is written before the first
-# is dropped; of each image its poses and its row of text. Runs of 500 images of box 48 and of 2,442 of box 64 took 15 and
-# 48 MB at most; this says 22 and 56.
+# is dropped; of each image its poses and its row of text. Runs of 500 images of box 48 and of 2,442 of box 64 took 15
+# and 48 MB at most; this says 22 and 56.
 _MAPS, _MAPS_OF_CHECKPOINT, _CHECKPOINTS = 16, 8, 3
 _NETWORKS, _LAYERS_OF_NETWORK = 4, 6
 _BYTES_OF_IMAGE = 1_000
@@ -71,7 +71,7 @@ def space_needed(n_images: int, box_size: int, hidden_dim: int | None) -> int:
     return _MAPS * maps + _CHECKPOINTS * (_MAPS_OF_CHECKPOINT * maps + networks + images) + images
 
 
-def require_memory(n_images: int, box_size: int) -> None:
+def require_memory_for_images(n_images: int, box_size: int) -> None:
     """Refuse images whose Fourier pixels this computer's memory cannot hold.
 
     Raises
@@ -79,12 +79,8 @@ def require_memory(n_images: int, box_size: int) -> None:
     InputError
         Says how much there is and how much they take.
     """
-    needed, free = int(n_images * _BYTES_OF_PIXEL * _HALF_PLANE * box_size**2), available_memory()
-    if free is not None and needed > free:
-        raise InputError(
-            f"out of memory: the Fourier pixels of {n_images} images of box {box_size} take {needed / 2**30:.1f} GiB, "
-            f"and {free / 2**30:.1f} GiB are free; give a smaller --box-size, or free memory"
-        )
+    needed = int(n_images * _BYTES_OF_PIXEL * _HALF_PLANE * box_size**2)
+    require_memory(needed, f"the Fourier pixels of {n_images} images of box {box_size}")
 
 
 def require_space(folder: Path, needed: int) -> None:
