@@ -15,7 +15,7 @@ import pytest
 from resmfn.cli import main as cli
 from resmfn.cli.published_flags import PublishedFlags
 from resmfn.core import InputError
-from resmfn.core.numbers import SEED, SIDE, NumberRange
+from resmfn.core.numbers import PIXEL_SIZE, SEED, SIDE, NumberRange
 from resmfn.fitting import config as fitting
 from resmfn.reconstruction import config as reconstruction
 from resmfn.reconstruction.published import config as published
@@ -146,6 +146,12 @@ def test_every_number_of_the_settings_has_its_range(settings: type, ranges: dict
 def test_python_users_are_told_too(value: object) -> None:
     with pytest.raises(InputError, match="--box-size must be "):
         SIDE.require("--box-size", value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_belongs_to_no_range(value: float) -> None:
+    with pytest.raises(InputError, match="--pixel-size must be a finite number of Å"):
+        PIXEL_SIZE.require("--pixel-size", value)
 
 
 def test_what_is_in_the_range_passes() -> None:

@@ -101,6 +101,14 @@ def test_a_path_with_dots_means_what_the_system_means(project, monkeypatch):
     assert ImageFolders(source=beyond).find("Extract/job001/a.mrcs", 0) == project / "Extract/job001/a.mrcs"
 
 
+def test_a_datadir_with_dots_is_a_folder_like_any_other(project, monkeypatch):
+    (project / "work").mkdir()
+    monkeypatch.chdir(project / "work")
+    assert find(project, "job001/a.mrcs", datadir=Path("../Extract")) == project / "Extract/job001/a.mrcs"
+    with pytest.raises(InputError, match="leads out of the folder"):
+        find(project, "../../other/b.mrcs", datadir=Path("../Extract"))
+
+
 def test_a_star_file_that_is_a_link_has_the_images_of_its_target(project):
     (project / "Refine3D/job003/run_data.star").touch()
     link = project.parent / "other/p.star"
