@@ -40,6 +40,8 @@ class Case:
     """Elsewhere it takes long and is left out, unless --on-cpu asks for it. Of a GPU it gets 8 GiB."""
 
 
+NOT_RESOLVED = 4
+"""Exit code of a run that has a result, though one that says little."""
 ADK, CENTERED = "adk_open.pdb", ("--mask-diameter", "84", "--shift-range", "0")
 CASES = {
     "n2000": Case(ADK, ("--n", "2000"), CENTERED),
@@ -109,7 +111,7 @@ def run(
     usage = Usage(wall, cpu, peak / 1024, output)
     if limit_s is not None and process.returncode and cpu >= limit_s - 1:
         raise StoppedAtLimitError(usage)
-    if process.returncode:
+    if process.returncode not in (0, NOT_RESOLVED):
         raise SystemExit(f"{' '.join(command)}\n{output}\nended with exit code {process.returncode}")
     return usage
 

@@ -17,6 +17,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -66,6 +67,8 @@ def started(settings: dict[str, object], errors: Path, marks: Path) -> int:
 
     try:
         torch.set_num_threads(1)
+        # The disk is to fill in the middle of the run, which a run refuses to begin with if it can tell.
+        sys.modules["resmfn.reconstruction.reconstruct"].__dict__["require_space"] = lambda *_: None
         reconstruct(ReconstructionConfig(**settings), listen)
         code = OK
     except ResmfnError as error:

@@ -165,7 +165,7 @@ def test_a_map_that_is_not_cubic(refused, tmp_path, name) -> None:
     assert "cub" in error
 
 
-@pytest.mark.parametrize("diameter", ["49", "1e9", "11"])
+@pytest.mark.parametrize("diameter", ["49", "99999", "11"])
 def test_a_mask_diameter_beyond_the_box(refused, diameter) -> None:
     assert "--mask-diameter must lie between 4 pixels and the box, 12 to 48 Å" in refused("--mask-diameter", diameter)
 
@@ -197,7 +197,7 @@ def test_a_gpu_that_is_not_there(refused) -> None:
         (["--n-starts", "many"], "--n-starts"),
         (["--n-starts", "0"], "--n-starts must be at least 1"),
         (["--shift-range", "-1"], "--shift-range must be at least 0 Å"),
-        (["--shift-range", "nan"], "--shift-range must be at least 0 Å"),
+        (["--shift-range", "nan"], "--shift-range must be a finite number of Å"),
         (["--device", "tpu"], "--device"),
         (["--resume", "--overwrite"], "--resume and --overwrite contradict each other"),
         (["--no-resume"], "--no-resume"),
@@ -220,7 +220,7 @@ def existing_run(folder: Path) -> Path:
     """Make what a finished run looks like from outside."""
     run = folder / "run"
     run.mkdir()
-    (run / "config.yaml").write_text("seed: 0\n")
+    (run / "config.yaml").write_text(f"seed: 0\nout: {run}\n")
     (run / "map.mrc").write_text("the result of a week")
     return run
 
@@ -297,6 +297,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Reconstruc
             "seconds": 61,
             "cpu_seconds": 90,
             "structure_found": config.seed != 13,
+            "resolved": config.seed not in (13, 14),
         }
         return ReconstructionResult(config.out, summary)
 
@@ -364,6 +365,10 @@ def test_progress_is_a_line_for_each_piece_of_work_and_ends_with_the_figures(rec
 
 def test_no_structure_is_an_exit_code_of_its_own(recorded) -> None:
     assert main(["reconstruct", "p.star", "--out", "run", "--seed", "13"]) == 3
+
+
+def test_a_structure_that_is_not_resolved_is_an_exit_code_of_its_own(recorded) -> None:
+    assert main(["reconstruct", "p.star", "--out", "run", "--seed", "14"]) == 4
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def test_what_is_no_run_is_one_line(command, tmp_path, capsys) -> None:
     assert main([command, str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err == f"resmfn: {tmp_path / 'none'}: no such run folder\n"
     assert main([command, str(make_run(tmp_path / "run", done=False)), "--interval", "0"]) == 2
-    assert "--interval must be above 0 seconds" in capsys.readouterr().err
+    assert "--interval. It must be above 0 seconds" in capsys.readouterr().err
 
 
 def test_watching_a_run_that_is_done_ends_by_itself_if_asked(tmp_path, capsys) -> None:

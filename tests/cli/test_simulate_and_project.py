@@ -45,7 +45,7 @@ def test_ranges_and_switches_reach_the_simulator(map_file, tmp_path):
     ("arguments", "message"),
     [
         (["simulate", "5ake", "--out", "OUT"], "5ake: there is no such file"),
-        (["simulate", "MAP", "--out", "OUT", "--snr", "-1"], "--snr must be positive, or none, got -1.0"),
+        (["simulate", "MAP", "--out", "OUT", "--snr", "-1"], "--snr must be above 0, got -1"),
         (["simulate", "MAP", "--out", "OUT", "--snr", "loud"], "--snr"),
         (["simulate", "MAP", "--out", "OUT", "--n-projections", "many"], "--n-projections"),
         (["simulate", "MAP"], "--out"),

@@ -1,13 +1,15 @@
 """Memory that runs out: the same results from smaller chunks, nothing added twice, and a line that says so."""
 
+import errno
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
 from reconstruction.scenes import make_scene, write_particle_files
 from resmfn.core import InputError, make_generator
-from resmfn.core.chunked_work import ChunkedWork
+from resmfn.core.chunked_work import ChunkedWork, refusing_when_out_of_memory
 from resmfn.core.progress import ProgressEvent
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
@@ -46,6 +48,56 @@ def work_that_fits(limit: int) -> Callable[[torch.Tensor], list[int]]:
         return rows.tolist()
 
     return work
+
+
+def allocate(n_bytes: int) -> None:
+    """Ask PyTorch's allocator for more than any computer has."""
+    torch.empty(n_bytes, dtype=torch.uint8)
+
+
+OUT_OF_MEMORY = [
+    lambda: allocate(2**50),
+    lambda: np.empty(2**50, dtype=np.uint8),
+    lambda: raising(MemoryError()),
+    lambda: raising(OSError(errno.ENOMEM, "Cannot allocate memory")),
+    lambda: raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")),
+]
+
+
+def raising(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("ask", OUT_OF_MEMORY)
+def test_memory_that_runs_out_anywhere_halves_the_chunks(ask) -> None:
+    def work(rows: torch.Tensor) -> int:
+        if len(rows) > 3:
+            ask()
+        return len(rows)
+
+    assert sum(found for _, found in ChunkedWork()("sums", torch.arange(23), 10, work)) == 23
+
+
+@pytest.mark.parametrize("ask", OUT_OF_MEMORY)
+def test_memory_that_runs_out_where_nothing_can_be_cut_is_one_line(ask) -> None:
+    with (
+        pytest.raises(InputError, match=r"^out of memory \(.+\): free the memory") as refused,
+        refusing_when_out_of_memory(),
+    ):
+        ask()
+    assert "\n" not in str(refused.value)
+    with pytest.raises(InputError, match="even with one image at a time"):
+        list(ChunkedWork()("sums", torch.arange(2), 2, lambda _: ask()))
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes differ"), OSError(errno.ENOSPC, "No space left"), KeyError("x")]
+)
+def test_other_errors_are_not_taken_for_it(error) -> None:
+    with pytest.raises(type(error)), refusing_when_out_of_memory():
+        raise error
+    with pytest.raises(type(error)):
+        list(ChunkedWork()("sums", torch.arange(2), 2, lambda _: raising(error)))
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])

@@ -67,7 +67,7 @@ def test_what_is_no_field_is_refused(network, tmp_path):
     with pytest.raises(InputError, match="lacks 'network'"):
         load_field(tmp_path / "empty.pt")
     torch.save({"code": print}, tmp_path / "code.pt")
-    with pytest.raises(InputError, match="hold code"):
+    with pytest.raises(InputError, match="holds code"):
         load_field(tmp_path / "code.pt")
 
 
@@ -77,8 +77,10 @@ def test_render_writes_images_of_any_size_and_scale(image_field, tmp_path):
     assert render(tmp_path / "field.pt", out, size=20, scale=1, device="cpu") == (15, 20)
     expected = image_field.sample((15, 20), 1).clamp(0, 1).to(torch.float32)
     torch.testing.assert_close(read_image(out), expected, atol=0.51 / 255, rtol=0)
-    assert render(tmp_path / "field.pt", out, pixel_size=0.5, device="cpu") == (60, 80)
-    assert render(tmp_path / "field.pt", out, device="cpu") == (30, 40)
+    with pytest.raises(InputError, match=r"out\.png: exists already; give another name, or --overwrite"):
+        render(tmp_path / "field.pt", out, device="cpu")
+    assert render(tmp_path / "field.pt", out, pixel_size=0.5, device="cpu", overwrite=True) == (60, 80)
+    assert render(tmp_path / "field.pt", out, device="cpu", overwrite=True) == (30, 40)
 
 
 def test_render_writes_maps_with_their_pixel_size(volume_field, tmp_path):

@@ -11,6 +11,7 @@ from fitting.conftest import picture
 from resmfn.core import InputError
 from resmfn.data import read_map, write_map
 from resmfn.data.pictures.files import read_image, write_image
+from resmfn.data.runs.own_files import own_files
 from resmfn.data.runs.spectra import read_spectra
 from resmfn.fitting import ImageFitConfig, VolumeFitConfig, fit_image, fit_volume, load_field
 from resmfn.fitting import fit as fit_module
@@ -62,6 +63,8 @@ def test_a_fit_leaves_what_the_manual_says(config, folder):
     events = []
     result = fit_image(replace(config, tensorboard=True), events.append)
     run = config.out
+    files = {path for path in run.rglob("*") if path.is_file()}
+    assert files - set(own_files(run)) == {run / "config.yaml", run / ".lock"}  # --overwrite knows all others
     summary = json.loads((run / "summary.json").read_text())
     assert summary == json.loads(json.dumps(result.summary))
     for key in LISTS:
@@ -128,6 +131,18 @@ def test_a_finished_run_is_refused_or_replaced_or_left_as_it_is(config):
     assert again.summary["test_psnr"] == first.summary["test_psnr"]
     assert (config.out / "metrics.jsonl").read_bytes() == before
     assert fit_image(replace(config, seed=1, overwrite=True)).summary["test_psnr"] != first.summary["test_psnr"]
+
+
+def test_a_run_is_resumed_with_the_images_that_it_was_begun_with(config, folder):
+    fit_image(config)
+    image = read_image(folder / "b.png")
+    write_image(folder / "b.png", image.flip(0))
+    with pytest.raises(InputError, match=r"has changed since .*run was begun \(the values of b\)"):
+        fit_image(replace(config, resume=True))
+    write_image(folder / "b.png", image)
+    write_image(folder / "d.png", image)
+    with pytest.raises(InputError, match=r"\(the names of what is fitted\)"):
+        fit_image(replace(config, resume=True))
 
 
 def test_an_images_figures_depend_on_seed_and_name_not_on_its_company(config, folder):

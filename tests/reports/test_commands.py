@@ -60,7 +60,7 @@ def test_fsc_prints_resolutions(finished_run, tmp_path, capsys):
         (["align", "volume.mrc", "absent.mrc", "--out", "new.mrc"], "absent.mrc"),
         (["align", "volume.mrc", "volume.mrc", "--out", "run/map.mrc"], "exists already"),
         (["fsc", "volume.mrc", "particles_true.star"], "particles_true.star"),
-        (["fsc", "volume.mrc", "volume.mrc", "--mask-diameter", "-3"], "must be positive"),
+        (["fsc", "volume.mrc", "volume.mrc", "--mask-diameter", "-3"], "must be above 0 Å"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(finished_run, monkeypatch, capsys, arguments, message):

@@ -93,3 +93,9 @@ def test_sources_that_cannot_be_used_are_named(tmp_path):
     write_map(tmp_path / "flat.mrc", torch.full((8, 8, 8), 3.0), 1.0)
     with pytest.raises(InputError, match=r"flat\.mrc: the map is constant"):
         load_density(tmp_path / "flat.mrc", None, None, 0.0)
+
+
+def test_a_box_that_memory_cannot_hold_is_refused_before_anything_is_made(monkeypatch) -> None:
+    monkeypatch.setattr("resmfn.core.machine.available_memory", lambda: 2**30)
+    with pytest.raises(InputError, match=r"out of memory: the voxels of a map of 2000 a side take 506\.6 GiB"):
+        load_density("4ake", 2000, None, 40.0)

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from resmfn.cli.input_flags import AllowOutside, DataDir, Passthrough, StripPrefix
+from resmfn.cli.number_flags import in_range
+from resmfn.core.numbers import COUNT, PIXEL_SIZE, SIDE
 
 _REFUSED = 2
 _SIGNS = {1: "white", -1: "dark", None: "not told"}
@@ -26,10 +28,10 @@ def check(
     strip_prefix: StripPrefix = None,
     allow_outside: AllowOutside = False,
     passthrough: Passthrough = None,
-    pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the files say.")] = None,
-    samples: Annotated[int, Parameter(help="How many images to read.")] = 300,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what the files say.")] = None,
+    samples: Annotated[int, in_range(COUNT, "How many images to read.")] = 300,
     box_size: Annotated[
-        int | None, Parameter(help="Working box, as of reconstruct, to estimate memory and time for [default: theirs].")
+        int | None, in_range(SIDE, "Working box, as of reconstruct, to estimate memory and time for [default: theirs].")
     ] = None,
 ) -> int:
     """Say what a particle set or a map is and what would fail, before hours are spent.
@@ -53,7 +55,7 @@ def check(
             allow_outside=allow_outside,
             passthrough=passthrough,
         )
-        record = inspect_particles(found, max(1, samples), box_size).as_dict()
+        record = inspect_particles(found, samples, box_size).as_dict()
     except (ResmfnError, OSError) as error:
         if not json:
             raise

@@ -8,6 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from resmfn.cli.input_flags import AllowOutside, DataDir, Passthrough, StripPrefix
+from resmfn.cli.number_flags import in_range
+from resmfn.core.numbers import PIXEL_SIZE
 
 
 def convert(
@@ -21,7 +23,7 @@ def convert(
     strip_prefix: StripPrefix = None,
     allow_outside: AllowOutside = False,
     passthrough: Passthrough = None,
-    pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the files say.")] = None,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what the files say.")] = None,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace what exists.")] = False,
 ) -> None:
     """Write particles in another format: RELION STAR, cryoSPARC .cs, or the folder of .npy files of published data.
@@ -32,8 +34,10 @@ def convert(
     from resmfn.core import InputError
     from resmfn.data import convert_particles, read_map, write_map
 
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: exists already; give another name, or --overwrite")
+    stack = out.with_suffix(".mrcs")  # where the images of a folder of .npy files go
+    for path in (out, stack) if source.is_dir() and out.suffix in (".star", ".cs") else (out,):
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists already; give another name, or --overwrite")
     if out.suffix == ".mrc":
         density = read_map(source, pixel_size, pad=True)
         write_map(out, density.data, density.pixel_size)

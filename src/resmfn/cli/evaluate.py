@@ -8,6 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from resmfn.cli.number_flags import in_range
+from resmfn.core.numbers import DIAMETER, PIXEL_SIZE
+
 
 def evaluate(
     run: Annotated[Path, Parameter(help="Run folder; or a map; or a STAR file with poses.")],
@@ -16,9 +19,9 @@ def evaluate(
     true_poses: Annotated[Path | None, Parameter(help="STAR file with the true poses of the same images.")] = None,
     mask: Annotated[Path | None, Parameter(help="Map of a mask, in the reference's frame.")] = None,
     mask_diameter: Annotated[
-        float | None, Parameter(help="Å, of a soft sphere as mask [default: what holds the reference].")
+        float | None, in_range(DIAMETER, "Å, of a soft sphere as mask [default: what holds the reference].")
     ] = None,
-    pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the maps say.")] = None,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what the maps say.")] = None,
     out: Annotated[
         Path | None,
         Parameter(help="Folder for evaluation.json and .png [default: the run folder; none for a map or STAR file]."),

@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from resmfn.cli.fitting import report_on
+from resmfn.cli.terminal import OwnFlagsFirst
 from resmfn.fitting.config import VolumeFitConfig, VolumeFitSettings
+
+_FLAGS = Group("Flags", help_formatter=OwnFlagsFirst("--map", "--out", "--downsample", "--pixel-size", "--figures"))
 
 
 def fit_volume(
     map: Annotated[Path, Parameter(help="The map: .mrc or .map, also compressed.")],
     *,
-    settings: Annotated[VolumeFitSettings, Parameter(name="*", negative_iterable=())],
-    figures: Annotated[bool, Parameter(help="Draw sections and spectra of every scale (scales.png).")] = True,
+    settings: Annotated[VolumeFitSettings, Parameter(name="*", negative_iterable=(), group=_FLAGS)],
+    figures: Annotated[
+        bool, Parameter(group=_FLAGS, help="Draw sections and spectra of every scale (scales.png).")
+    ] = True,
 ) -> None:
     """Fit a band-limited field to a density map, coarse to fine, at half resolution; test it at full.
 

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from resmfn.cli.terminal import QuietConsole
 
 if TYPE_CHECKING:
     from resmfn.core.progress import Listener, ProgressEvent
@@ -37,7 +38,7 @@ class _FitDisplay:
     """A bar over all epochs of all images where someone watches, and a line for each image."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
+        self._console = QuietConsole(highlight=False)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
         self._bar = Progress(
             *columns,

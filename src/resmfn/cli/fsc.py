@@ -7,19 +7,22 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from resmfn.cli.number_flags import in_range
+from resmfn.core.numbers import DIAMETER, PIXEL_SIZE, SEED
+
 
 def fsc(
     a: Annotated[Path, Parameter(help="A map (.mrc, .map, also .gz).")],
     b: Annotated[Path, Parameter(help="Another, in the same frame: `resmfn align` brings it there.")],
     *,
     mask: Annotated[Path | None, Parameter(help="Map of a mask.")] = None,
-    mask_diameter: Annotated[float | None, Parameter(help="Å, of a soft sphere as mask.")] = None,
-    pixel_size: Annotated[float | None, Parameter(help="Å, in place of what the maps say.")] = None,
+    mask_diameter: Annotated[float | None, in_range(DIAMETER, "Å, of a soft sphere as mask.")] = None,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what the maps say.")] = None,
     out: Annotated[Path | None, Parameter(help="Table of the curves (.csv).")] = None,
     xml: Annotated[
         Path | None, Parameter(help="The same as EMDB's XML: the corrected curve, if there is a mask.")
     ] = None,
-    seed: Annotated[int, Parameter(help="Of the random phases that the correction for the mask draws.")] = 0,
+    seed: Annotated[int, in_range(SEED, "Of the random phases that the correction for the mask draws.")] = 0,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace a file that exists.")] = False,
 ) -> None:
     """Compare two maps, as they lie, by Fourier shell correlation.

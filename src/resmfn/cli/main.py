@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import cyclopts
 
 from resmfn import __version__
+from resmfn.cli.number_flags import refuse_fractions
 from resmfn.cli.settings_file import fill_from_settings_file
+from resmfn.cli.terminal import QuietConsole, forget_output, prepare_streams
 
 EXIT_OK = 0
 EXIT_BAD_INPUT = 2
@@ -41,19 +43,26 @@ COMMANDS = {
 TOP_LEVEL_FLAGS = ("--help", "-h", "--version")
 
 
-def build_app() -> cyclopts.App:
-    """Build the argument parser, its subcommands not yet imported."""
+def build_app(chosen: str | None = None) -> cyclopts.App:
+    """Build the argument parser, its subcommands not yet imported.
+
+    Parameters
+    ----------
+    chosen
+        The command that runs: its help is its own description, whole; of the others a line is enough.
+    """
     app = cyclopts.App(
         name="resmfn",
         help="Cryo-EM maps from particle images with unknown poses, by residual multiplicative filter networks.",
         version=__version__,
         suppress_keyboard_interrupt=False,
         result_action="return_value",
-        config=fill_from_settings_file,
+        config=(fill_from_settings_file, refuse_fractions),
+        console=QuietConsole(),
     )
     for name, summary in COMMANDS.items():
         module = name.replace("-", "_")
-        app.command(f"resmfn.cli.{module}:{module}", name=name, help=summary)
+        app.command(f"resmfn.cli.{module}:{module}", name=name, help=None if name == chosen else summary)
     return app
 
 
@@ -69,14 +78,18 @@ def main(tokens: Sequence[str] | None = None) -> int:
     -------
     int
         Exit code: 0 done; 2 bad flags, files or values; 130 interrupted; whatever integer the command returned,
-        as 3 where `reconstruct` found no structure.
+        as 3 where `reconstruct` found no structure, 4 where it did and could not resolve it; 141 where who read
+        the output has left.
     """
     # Threads that spin while they wait burn several times the CPU seconds of the work, on a machine that is shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    prepare_streams()
     arguments = list(sys.argv[1:] if tokens is None else tokens)
     try:
         _require_known_command(arguments)
-        result = build_app()(arguments, exit_on_error=False, print_error=False, verbose=False)
+        result = build_app(arguments[0] if arguments else None)(
+            arguments, exit_on_error=False, print_error=False, verbose=False
+        )
         sys.stdout.flush()
     except cyclopts.CycloptsError as error:
         return _fail(f"{error} See `{_help_command(arguments)}`.")
@@ -84,9 +97,16 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return _fail("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone (`resmfn ... | head`): leave quietly, also when Python flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()
         return EXIT_BROKEN_PIPE
+    except (MemoryError, RuntimeError) as error:
+        text = _describe_lack_of_memory(error)
+        if text is None:
+            raise
+        return _fail(text)
     except OSError as error:
+        if error.filename is None:  # the output itself, on a full disk
+            forget_output()
         return _fail(_describe_os_error(error))
     except ValueError as error:
         if not _is_own_error(error):
@@ -110,6 +130,13 @@ def _is_own_error(error: ValueError) -> bool:
     from resmfn.core.errors import ResmfnError
 
     return isinstance(error, ResmfnError)
+
+
+def _describe_lack_of_memory(error: Exception) -> str | None:
+    """Say what to do where memory ran out, on a GPU or not; None for any other error."""
+    from resmfn.core.chunked_work import is_out_of_memory, out_of_memory_text
+
+    return out_of_memory_text(error) if is_out_of_memory(error) else None
 
 
 def _describe_os_error(error: OSError) -> str:

@@ -7,6 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from resmfn.cli.number_flags import in_range
+from resmfn.core.numbers import B_FACTOR, DIAMETER, PIXEL_SIZE
+
 
 def postprocess(
     run_or_half1: Annotated[Path, Parameter(help="Run folder, or the first of two half maps.")],
@@ -14,9 +17,9 @@ def postprocess(
     /,
     *,
     mask: Annotated[Path | None, Parameter(help="Map of a soft mask, 0 to 1 [default: the run's].")] = None,
-    mask_diameter: Annotated[float | None, Parameter(help="Å, of a soft sphere, in place of a mask file.")] = None,
-    pixel_size: Annotated[float | None, Parameter(help="Å per voxel, in place of what the headers say.")] = None,
-    b_factor: Annotated[float | None, Parameter(help="Å^2, to undo in place of the one that is fitted.")] = None,
+    mask_diameter: Annotated[float | None, in_range(DIAMETER, "Å, of a soft sphere, in place of a mask file.")] = None,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å per voxel, in place of what the headers say.")] = None,
+    b_factor: Annotated[float | None, in_range(B_FACTOR, "Å^2, to undo in place of the one that is fitted.")] = None,
     out: Annotated[Path | None, Parameter(help="Folder to make [default: RUN/postprocess].")] = None,
     overwrite: Annotated[bool, Parameter(negative="", help="Replace files that are there.")] = False,
 ) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from resmfn.cli.terminal import QuietConsole
 
 
 @contextmanager
 def image_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar while the block runs; yields a function of the images done and of all images."""
-    console = Console(stderr=True)
+    console = QuietConsole(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)

@@ -8,7 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from resmfn.cli.number_flags import in_range
 from resmfn.cli.progress import image_progress
+from resmfn.core.numbers import PIXEL_SIZE
 
 
 def project(
@@ -19,7 +21,7 @@ def project(
     *,
     out: Annotated[Path, Parameter(help="Image stack (.mrcs); a STAR file of the same name goes beside it.")],
     ctf: Annotated[bool, Parameter(help="Modulate each image by the CTF of its row.")] = True,
-    pixel_size: Annotated[float | None, Parameter(help="Å, in place of what map and STAR file say.")] = None,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what map and STAR file say.")] = None,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace files that exist.")] = False,
 ) -> None:
     """Make noise-free images of a map at the poses and optics of a STAR file."""

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from resmfn.cli.published_flags import CHECK, PublishedFlags
 from resmfn.cli.real_data_flags import RealDataFlags
 from resmfn.cli.search_flags import SearchFlags
 from resmfn.cli.stopping import StopSignals
+from resmfn.cli.terminal import QuietConsole
 from resmfn.core.errors import StoppedError
 from resmfn.core.progress import duration
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resmfn.reconstruction import ProgressEvent, ReconstructionConfig, ReconstructionResult
 
 EXIT_NO_STRUCTURE = 3
+EXIT_NOT_RESOLVED = 4
 _FLAG = Parameter(negative="")
 _NOTHING_SPECIAL = RealDataFlags()
 _PLAIN_SEARCH = SearchFlags()
@@ -58,7 +59,8 @@ def reconstruct(
 
     RUN/map.mrc and RUN/particles.star hold the solution, RUN/summary.json its figures (docs/run-folder.md).
     `--config RUN/config.yaml --out NEW` alone repeats a run. Ctrl-C or SIGTERM ends it after the step that it is in.
-    Exit code 3 says that the images hold no structure: what the files then show is noise.
+    Exit code 3 says that the images hold no structure: what the files then show is noise. 4: there is one, but the half
+    maps agree no further than they were made alike, so no resolution can be given.
     """
     show = _Display()
     show.line("starting")  # PyTorch takes seconds to import: say at once that something happens
@@ -90,7 +92,9 @@ def _run(settings: ReconstructionConfig, show: _Display) -> int:
             return stop.exit_code
     if _leads():
         print(_closing_lines(result))
-    return 0 if result.summary["structure_found"] else EXIT_NO_STRUCTURE
+    if not result.summary["structure_found"]:
+        return EXIT_NO_STRUCTURE
+    return 0 if result.summary["resolved"] else EXIT_NOT_RESOLVED
 
 
 def _as_published(show: _Display, **settings: Any) -> int:
@@ -129,7 +133,7 @@ class _Display:
     """One line for each piece of progress and, on a terminal, a bar with the time that is left."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, quiet=not _leads())
+        self._console = QuietConsole(highlight=False, quiet=not _leads())
         self._start = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from resmfn.cli.number_flags import in_range
+from resmfn.core.numbers import PIXEL_SIZE, SCALE, SIDE
+
 
 def render(
     field: Annotated[Path, Parameter(help="A fitted field (RUN/fields/NAME/field.pt), or a network of save_network.")],
@@ -14,16 +17,17 @@ def render(
     out: Annotated[
         Path, Parameter(help="A .png for an image (values beyond 0 and 1 are clipped); a .mrc for a volume.")
     ],
-    size: Annotated[int | None, Parameter(help="Samples along the longer side [default: the original's].")] = None,
+    size: Annotated[int | None, in_range(SIDE, "Samples along the longer side [default: the original's].")] = None,
     pixel_size: Annotated[
         float | None,
-        Parameter(help="In place of --size: Å; for an image, pixels of the original (0.5: twice as fine)."),
+        in_range(PIXEL_SIZE, "In place of --size: Å; for an image, pixels of the original (0.5: twice as fine)."),
     ] = None,
     scale: Annotated[
         float | None,
-        Parameter(
-            help="1 is the coarsest [default: the finest]. 2.5 is the Fourier series of scale 3, cut off half way (in "
-            "octaves) between the bands of scales 2 and 3."
+        in_range(
+            SCALE,
+            "1 is the coarsest [default: the finest]. 2.5 is the Fourier series of scale 3, cut off half way (in "
+            "octaves) between the bands of scales 2 and 3.",
         ),
     ] = None,
     filter: Annotated[
@@ -35,6 +39,7 @@ def render(
         ),
     ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="Where to compute.")] = "auto",
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace a file that exists.")] = False,
 ) -> None:
     """Sample a fitted field, an image or a volume, at any resolution and scale, filtered if asked for.
 
@@ -42,6 +47,8 @@ def render(
     """
     from resmfn.fitting import render as run
 
-    shape = run(field, out, size=size, pixel_size=pixel_size, scale=scale, filter=filter, device=device)
+    shape = run(
+        field, out, size=size, pixel_size=pixel_size, scale=scale, filter=filter, device=device, overwrite=overwrite
+    )
     chosen = f"scale {'finest' if scale is None else f'{scale:g}'}" + (f", {filter}" if filter else "")
     print(f"{out}: {' x '.join(map(str, reversed(shape)))}, {chosen}")

@@ -8,7 +8,7 @@ from typing import Any
 import cyclopts
 from cyclopts.argument import Argument, ArgumentCollection, Token
 
-FLAG = "--config"
+FLAG, PARTICLES = "--config", "--particles"
 NOT_TAKEN = {"out", "resume", "overwrite"}
 """What of a settings file belongs to its own run alone."""
 
@@ -29,6 +29,9 @@ def fill_from_settings_file(_: cyclopts.App, __: tuple[str, ...], arguments: Arg
         return
     path = Path(config.tokens[-1].value)
     settings = {name: value for name, value in _read(path).items() if name not in NOT_TAKEN and value is not None}
+    given = by_name[PARTICLES].tokens if PARTICLES in by_name else []
+    if given and Path(given[-1].value).absolute() != Path(str(settings.get("particles"))).absolute():
+        settings.pop("datadir", None)  # it is where the images of the other particles were found
     for name, value in settings.items():
         argument = by_name.get("--" + name.replace("_", "-"))
         if argument is None:

@@ -13,6 +13,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from resmfn.cli.number_flags import in_range
+from resmfn.cli.terminal import QuietConsole
+from resmfn.core.numbers import SECONDS, NumberRange
 from resmfn.core.progress import duration
 
 if TYPE_CHECKING:
@@ -20,26 +23,24 @@ if TYPE_CHECKING:
 
 LONG_SILENCE = 120
 """Seconds without a sign of life after which a run may have ended without a word."""
+_PORT = NumberRange(0, 65_535, whole=True)
 
 
 def watch(
     run: Annotated[Path, Parameter(help="Run folder.")],
     *,
-    port: Annotated[int, Parameter(help="Of the page, on this computer only; 0 takes a free one.")] = 0,
+    port: Annotated[int, in_range(_PORT, "Of the page, on this computer only; 0 takes a free one.")] = 0,
     page: Annotated[bool, Parameter(help="Serve the report as a page that refreshes itself.")] = True,
-    interval: Annotated[float, Parameter(help="Seconds between two looks at the run.")] = 2.0,
+    interval: Annotated[float, in_range(SECONDS, "Seconds between two looks at the run.")] = 2.0,
     until_done: Annotated[bool, Parameter(negative=(), help="End when the run is done, not with Ctrl-C.")] = False,
 ) -> None:
     """Watch a run: stage, resolution and time left here, the report in a browser.
 
     The page is served to this computer only (127.0.0.1). Ctrl-C ends watching; the run goes on.
     """
-    from resmfn.core import InputError
     from resmfn.reports.watch import ReportServer, wait_for_end
 
-    if not interval > 0:
-        raise InputError(f"--interval must be above 0 seconds, got {interval:g}")
-    console = Console(highlight=False)
+    console = QuietConsole(highlight=False)
     try:
         with ExitStack() as stack:
             address = stack.enter_context(ReportServer(run, port)).address if page else None

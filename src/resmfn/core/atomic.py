@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,44 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(f"cannot write {path}: {error.strerror}; free or change the output folder") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def open_plain(path: str | os.PathLike[str], flags: int) -> int:
+    """Open an ordinary file for writing, made if need be, and return its descriptor; what is there is not truncated.
+
+    A symbolic link is not followed: whoever can write to a folder could lead the writer to any file of its user. A
+    pipe or a device is no place for a record either.
+
+    Parameters
+    ----------
+    path
+        The file.
+    flags
+        As of ``os.open``: O_RDWR, or O_WRONLY with O_APPEND.
+
+    Raises
+    ------
+    InputError
+        It is a link, or no ordinary file.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise InputError(f"{path} is a symbolic link, and nothing is written through links; remove it") from None
+        if error.errno == errno.ENXIO:  # a pipe that nobody reads
+            raise InputError(f"{path} is no ordinary file; remove it") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path} is no ordinary file; remove it")
+    return descriptor
+
+
+def append_line(path: str | os.PathLike[str], line: str) -> None:
+    """Append to a text file as :func:`open_plain` opens it."""
+    with os.fdopen(open_plain(path, os.O_WRONLY | os.O_APPEND), "w", encoding="utf-8") as file:
+        file.write(line)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -7,6 +7,7 @@ rounding.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -23,7 +24,14 @@ ADVICE = (
     "free the memory that other programs hold and go on with --resume, or start again with a smaller --box-size, in "
     "several processes on several GPUs, or with --device cpu"
 )
-"""What to do where memory does not suffice."""
+"""What to do where a GPU's memory does not suffice."""
+ADVICE_CPU = (
+    "free the memory that other programs hold and go on with --resume if it is a run, or take a smaller --box-size or "
+    "fewer images"
+)
+"""What to do where this computer's does not."""
+_WORDS_OF_CPU = ("can't allocate memory", "not enough memory")
+"""In the RuntimeError of PyTorch's allocator, which has no type of its own."""
 Found = TypeVar("Found")
 
 
@@ -61,19 +69,21 @@ class ChunkedWork:
             chunk = rows[: max(LEAST_IMAGES, int(size * self._share.get(what, 1)))]
             try:
                 found = work(chunk)
-            except torch.OutOfMemoryError:
-                fits = False
+            except (RuntimeError, MemoryError, OSError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                fits, advice = False, _advice(error)
             else:
                 fits = True
             if not fits:  # out here, where the error no longer holds on to what was computed
-                self._halve(what, len(chunk), size)
+                self._halve(what, len(chunk), size, advice)
                 continue
             rows = rows[len(chunk) :]
             yield chunk, found
 
-    def _halve(self, what: str, n: int, size: int) -> None:
+    def _halve(self, what: str, n: int, size: int, advice: str) -> None:
         if n <= LEAST_IMAGES:
-            raise InputError(f"out of memory in {what} even with one image at a time: {ADVICE}")
+            raise InputError(f"out of memory in {what} even with one image at a time: {advice}")
         self._share[what] = Fraction(n // 2, size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -86,5 +96,25 @@ def refusing_when_out_of_memory() -> Iterator[None]:
     """Say in a line what to do where memory runs out in what cannot be cut into smaller chunks."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise InputError(f"out of memory ({str(error).splitlines()[0][:160]}): {ADVICE}") from None
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(out_of_memory_text(error)) from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error is that memory ran out, of a GPU or of this computer, whoever asked for it."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    words = isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS_OF_CPU)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or words
+
+
+def out_of_memory_text(error: BaseException) -> str:
+    """Return the line that says what was asked for, and what to do."""
+    asked = (str(error).splitlines() or [""])[0].rpartition("DefaultCPUAllocator: ")[2][:160]
+    return f"out of memory ({asked or type(error).__name__}): {_advice(error)}"
+
+
+def _advice(error: BaseException) -> str:
+    return ADVICE if isinstance(error, torch.OutOfMemoryError) else ADVICE_CPU

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from resmfn.core.errors import InputError
+
 Status = Literal["good", "note", "missing", "bad"]
 REQUIRED = ("torch", "numpy", "scipy", "mrcfile", "gemmi", "cyclopts", "rich", "yaml", "matplotlib")
 OLDEST_PYTHON = (3, 11)
@@ -82,6 +84,29 @@ def available_memory() -> int | None:
     except (OSError, ValueError, IndexError):
         pass
     return min(found) if found else None
+
+
+def require_memory(needed: int, what: str) -> None:
+    """Refuse what cannot fit, before the system ends the program without a word in the middle of it.
+
+    Parameters
+    ----------
+    needed
+        Bytes, at the least.
+    what
+        Takes them.
+
+    Raises
+    ------
+    InputError
+        Says how much there is and how much is needed.
+    """
+    free = available_memory()
+    if free is not None and needed > free:
+        raise InputError(
+            f"out of memory: {what} take {needed / _GIB:.1f} GiB, and {free / _GIB:.1f} GiB are free; give a smaller "
+            "--box-size, or free memory"
+        )
 
 
 def usable_cores() -> int:

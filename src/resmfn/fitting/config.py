@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from resmfn.core import InputError
+from resmfn.core.numbers import COUNT, PIXEL_SIZE, SEED, NumberRange, require_numbers
 
 if TYPE_CHECKING:
     from resmfn.networks import Variant
@@ -16,6 +17,18 @@ LAST_STAGE_SHARE = 0.2
 """Share of the epochs after which all scales train; each earlier switch comes at half the time of the next."""
 DEFAULT_VARIANT = "residual-mfn"
 _SWITCH_FIELDS = ("staged", "fair", "residual")
+RANGES = {
+    "epochs": COUNT,
+    "lr": NumberRange(0, 1e38, open_below=True),  # what single precision holds: a fit that diverges says so itself
+    "hidden_dim": NumberRange(1, 8_192, whole=True),
+    "hidden_layers": NumberRange(1, 64, whole=True),
+    "stages": COUNT,
+    "save_epoch": COUNT,
+    "log_every": COUNT,
+    "at_a_time": NumberRange(1, 10_000, whole=True),
+    "seed": SEED,
+}
+"""Of every number in the settings of a fit."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +85,11 @@ class FitConfig:
         object.__setattr__(self, "out", Path(self.out))
         if isinstance(self.stages, str):
             object.__setattr__(self, "stages", _parsed_stages(self.stages))
-        for name in ("epochs", "hidden_dim", "hidden_layers", "save_epoch", "log_every", "at_a_time"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, name, "at least 1", value)
-        _require(self.lr > 0, "lr", "positive", self.lr)
+        require_numbers(self, RANGES)
         schedules = get_args(LearningRateSchedule)
         _require(self.lr_schedule in schedules, "lr_schedule", ", ".join(schedules), self.lr_schedule)
         _require(self.init in (None, "old", "new"), "init", "old or new", self.init)
         _require(self.device in ("auto", "cpu", "cuda"), "device", "auto, cpu or cuda", self.device)
-        _require(self.seed >= 0, "seed", "0 or more", self.seed)
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite contradict each other; give one of them")
         self.training()
@@ -170,7 +179,7 @@ class ImageFitConfig(FitConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "sources", tuple(str(s) for s in self.sources))
-        _require(self.crop is None or self.crop >= 2 * LEAST_SIDE, "crop", f"at least {2 * LEAST_SIDE}", self.crop)
+        require_numbers(self, {"crop": NumberRange(2 * LEAST_SIDE, 10**6, "pixels", whole=True)})
 
     @property
     def all_sources(self) -> tuple[str, ...]:
@@ -196,7 +205,7 @@ class VolumeFitSettings(FitConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(self.downsample in (1, 2), "downsample", "1 or 2", self.downsample)
-        _require(self.pixel_size is None or self.pixel_size > 0, "pixel_size", "positive (Å)", self.pixel_size)
+        require_numbers(self, {"pixel_size": PIXEL_SIZE})
 
 
 @dataclass(frozen=True)

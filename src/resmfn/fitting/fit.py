@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from resmfn.core import choose_device, spawn
+from resmfn.core.digest import digest_of, require_same_input
 from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.data import read_map
 from resmfn.data.pictures.files import file_stem
@@ -66,6 +67,8 @@ class _Progress:
     cpu_seconds: float = 0.0
     training_seconds: float = 0.0
     """In optimizer steps alone."""
+    input: dict[str, str] = field(default_factory=dict)
+    """What the run was begun with: a digest of each target."""
 
 
 def fit_image(config: ImageFitConfig, listener: Listener | None = None) -> FitResult:
@@ -115,6 +118,10 @@ def _run(config: FitConfig, targets: Sequence[FitTarget], listener: Listener | N
     with RunFolder(config) as folder:
         stored = folder.load()
         progress = _Progress(**stored) if stored else _Progress()
+        found = {f"the values of {t.name}": digest_of([t.test.values.cpu().numpy()]) for t in targets}
+        found = {"the names of what is fitted": digest_of(t.name for t in targets), **found}
+        require_same_input("what is to be fitted", folder.path, progress.input, found)
+        progress.input = found
         folder.begin()
         folder.keep_metrics(progress.n_metrics)
         with EventLog(folder.path / "tensorboard" if config.tensorboard else None) as events:

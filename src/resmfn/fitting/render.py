@@ -23,6 +23,7 @@ def render(
     scale: float | None = None,
     filter: str | None = None,
     device: str = "auto",
+    overwrite: bool = False,
 ) -> tuple[int, ...]:
     """Sample a fitted field and write it.
 
@@ -43,6 +44,8 @@ def render(
         pixel size, else in pixels of the original.
     device
         "auto", "cpu" or "cuda".
+    overwrite
+        Whether ``out`` may be replaced.
 
     Returns
     -------
@@ -52,10 +55,12 @@ def render(
     Raises
     ------
     InputError
-        There is no such field or scale, size and pixel size are both given, ``out`` has another file type, or a
-        filter is asked for of a field without whole frequencies.
+        There is no such field or scale, size and pixel size are both given, ``out`` has another file type or
+        is there already, or a filter is asked for of a field without whole frequencies.
     """
     path, kernel = Path(out), None if filter is None else LinearFilter.parse(filter)
+    if path.exists() and not overwrite:
+        raise InputError(f"--out {path}: exists already; give another name, or --overwrite")
     fitted = load_field(field, device=choose_device(device))
     if path.suffix.lower() not in _SUFFIXES[fitted.kind]:
         allowed = " or ".join(_SUFFIXES[fitted.kind])

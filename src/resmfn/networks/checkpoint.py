@@ -51,9 +51,12 @@ def load_plain(path: str | os.PathLike[str], what: str) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"no {what} at {path}: the file does not exist") from None
-    except Exception as error:  # what is no pickle at all can end the unpickler in any way
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a readable {what} (it may be damaged or hold code): {reason}") from None
+    except OSError as error:
+        raise InputError(f"{path} is not a readable {what}: {error.strerror or 'it cannot be read'}") from None
+    except Exception:  # what is no pickle ends the unpickler in any way, and PyTorch's words advise to run the code
+        raise InputError(
+            f"{path} is not a readable {what}: it is something else, is damaged, or holds code, which is never run"
+        ) from None
 
 
 def network_state(network: MultiplicativeFilterNetwork) -> dict[str, object]:

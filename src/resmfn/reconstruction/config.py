@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from resmfn.core.errors import InputError, ResmfnError
+from resmfn.core.numbers import DIAMETER, PIXEL_SIZE, RESOLUTION, SEED, SHIFT, SIDE, NumberRange, require_numbers
 from resmfn.rotations import point_group
 
 if TYPE_CHECKING:
@@ -18,6 +19,19 @@ Contrast = Literal["auto", "white", "black"]
 Device = Literal["auto", "cpu", "cuda"]
 ScorePrecision = Literal["full", "tf32"]
 """Of the scores that rank poses."""
+RANGES = {
+    "box_size": replace(SIDE, least=16),
+    "mask_diameter": DIAMETER,
+    "shift_range": SHIFT,
+    "n_starts": NumberRange(1, 1_000, whole=True),
+    "ini_high": RESOLUTION,
+    "hidden_dim": NumberRange(8, 8_192, whole=True),
+    "gpu_memory": NumberRange(0, 10_000, "GiB", open_below=True),
+    "network_steps": NumberRange(1, 1_000_000, whole=True),
+    "pixel_size": PIXEL_SIZE,
+    "seed": SEED,
+}
+"""Of every number in the settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,17 +102,7 @@ class ReconstructionConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value))  # text will do
-        for name, least in (("n_starts", 1), ("hidden_dim", 8), ("network_steps", 1), ("box_size", 16)):
-            if getattr(self, name) is not None and getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
-        for name in ("mask_diameter", "ini_high", "pixel_size"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"--{name.replace('_', '-')} must be above 0 Å, got {value:g}")
-        if self.gpu_memory is not None and not self.gpu_memory > 0:
-            raise InputError(f"--gpu-memory must be above 0 GiB, got {self.gpu_memory:g}")
-        if not self.shift_range >= 0:
-            raise InputError(f"--shift-range must be at least 0 Å, got {self.shift_range:g}")
+        require_numbers(self, RANGES)
         if self.poses not in ("unknown", "from-input", "fixed"):
             raise InputError(f"--poses must be unknown, from-input or fixed, got {self.poses!r}")
         if self.score_precision not in ("auto", "full", "tf32"):

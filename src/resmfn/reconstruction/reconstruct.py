@@ -19,7 +19,8 @@ from resmfn.core.progress import ProgressEvent
 from resmfn.data import ParticleSet, read_particles
 from resmfn.data.runs.file_names import CONFIG
 from resmfn.data.runs.progress_file import ProgressFile
-from resmfn.data.runs.run_folder import RunFolder
+from resmfn.data.runs.result_files import recorded_results
+from resmfn.data.runs.run_folder import RunFolder, settings_of
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.contrast import settle_contrast
 from resmfn.reconstruction.images.observations import observe
@@ -29,11 +30,10 @@ from resmfn.reconstruction.phases.table import enter_first_phase, take_step
 from resmfn.reconstruction.results.outputs import write_results
 from resmfn.reconstruction.run.bookkeeping import Clock, Teller, save
 from resmfn.reconstruction.run.context import RunContext
+from resmfn.reconstruction.run.input_digest import NOISE, digest_input, require_same_images, require_same_noise
+from resmfn.reconstruction.run.preflight import refuse_early, require_memory_for_images, require_space, space_needed
 from resmfn.reconstruction.run.progress_files import write_preview, write_provenance
 from resmfn.reconstruction.run.state import RunState
-
-LEAST_PARTICLES = 50
-"""Fewer cannot be split into halves that say anything."""
 
 
 @dataclass(frozen=True)
@@ -97,39 +97,34 @@ def _reconstruct(
     team: Team,
 ) -> ReconstructionResult:
     started = Clock()
-    particles = read_particles(
-        config.particles,
-        config.datadir,
-        pixel_size=config.pixel_size,
-        strip_prefix=config.strip_prefix,
-        allow_outside=config.allow_outside,
-        passthrough=config.passthrough,
-    ).in_common_frame()
-    if len(particles) < LEAST_PARTICLES:
-        raise InputError(
-            f"{config.particles} lists {len(particles)} particles; a reconstruction in two halves needs at least "
-            f"{LEAST_PARTICLES}"
-        )
+    particles = _read(config)
     device = choose_device(config.device)
     if config.gpu_memory is not None:
         limit_gpu_memory(device, config.gpu_memory)
     box = WorkingBox.of(config, particles)
     config = _resolved(config, box, particles, device)
     radius = box.mask_radius(config.mask_diameter)  # as config.yaml says it, to the last digit
-    if config.poses != "unknown":
-        particles.require_poses()
+    refuse_early(config, particles, box)
     with ExitStack() as stack:
         with team.refusing_together():
             folder = stack.enter_context(_own_folder(config, team))
+        state, resumed = _first_state(folder, team, device)
+        with team.refusing_together():
+            if team.leads:
+                if device.type == "cpu" and team.size == 1:
+                    require_memory_for_images(len(particles), box.box_size)
+                require_space(folder.path, space_needed(len(particles), box.box_size, config.hidden_dim))
+                _require_same_images(config, particles, state)
         progress = ProgressFile(folder)
         teller = Teller(folder, progress, listener if team.leads else None)
         several = f", {team.size} processes" if team.size > 1 else ""
         teller(ProgressEvent("read", f"{_describe(particles, box)} on {device}{several}", 0.0))
         observations = observe(particles, mask_radius=radius, device=device, box_size=box.box_size, team=team)
+        require_same_noise(config.out, particles, state.input.get(NOISE), observations.noise_level)
+        state.input[NOISE] = observations.noise_level
         observations.chunked_work.listener = lambda message: teller(ProgressEvent("memory", message))
         vote = settle_contrast(observations, config.contrast)
         teller(ProgressEvent("read", vote.message, 0.0))
-        state, resumed = _first_state(folder, team, device)
         run = RunContext(config, particles, observations, state, teller, vote)
         if not resumed:
             enter_first_phase(run)
@@ -145,9 +140,30 @@ def _reconstruct(
                 save(folder, state, started)
                 write_preview(folder, run)
             _stop_if_asked(stop, folder, state, team, teller)
-        summary = team.from_leader(write_results(folder, run) if team.leads else {})
+        summary = team.from_leader(_write_results(folder, run) if team.leads else {})
         teller(ProgressEvent("done", str(summary["verdict"]), 1.0))
     return ReconstructionResult(config.out, summary)
+
+
+def _read(config: ReconstructionConfig) -> ParticleSet:
+    """Read the particle file; a run that is resumed finds its images where it found them before."""
+    datadir = config.datadir
+    if datadir is None and config.resume:
+        before = settings_of(config.out).get("datadir")
+        datadir = Path(before) if before is not None and Path(before).is_dir() else None
+    return read_particles(
+        config.particles,
+        datadir,
+        pixel_size=config.pixel_size,
+        strip_prefix=config.strip_prefix,
+        allow_outside=config.allow_outside,
+        passthrough=config.passthrough,
+    ).in_common_frame()
+
+
+def _write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
+    with recorded_results(folder):
+        return write_results(folder, run)
 
 
 def _stop_if_asked(
@@ -179,6 +195,7 @@ def _resolved(
         mask_diameter=round(2 * box.mask_radius(config.mask_diameter) * box.pixel_size, 6),
         pixel_size=particles.pixel_size,
         hidden_dim=config.hidden_dim or default_width(box.box_size),
+        datadir=config.datadir or (None if particles.images is None else particles.images.start),
         device="cuda" if device.type == "cuda" else "cpu",
     )
 
@@ -188,6 +205,13 @@ def _first_state(folder: RunFolder, team: Team, device: torch.device) -> tuple[R
     if stored is None:
         return RunState(), False
     return RunState.from_dict(stored, device), True
+
+
+def _require_same_images(config: ReconstructionConfig, particles: ParticleSet, state: RunState) -> None:
+    """Compare the input with what the run was begun with, and keep what it is."""
+    found = digest_input(config, particles)
+    require_same_images(config.out, particles, state.input, found)
+    state.input = found | {NOISE: state.input[NOISE]} if NOISE in state.input else found
 
 
 def _describe(particles: ParticleSet, box: WorkingBox) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from resmfn.core import InputError
 from resmfn.data import DensityMap, ParticleSet, read_map, read_particles
 from resmfn.data.runs.file_names import FSC, MAP, PARTICLES
+from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import FscCurve, spherical_mask
 from resmfn.fourier import resize_map
 
@@ -48,6 +49,7 @@ def find_run(run: StrPath) -> RunFiles:
             raise InputError(
                 f"{path}: neither {MAP} nor {PARTICLES} is in this folder; give the folder of a finished run"
             )
+        require_own_results(path, MAP, PARTICLES, FSC)
         return RunFiles(path, *found)
     if not path.is_file():
         raise InputError(f"{path}: no such run folder, map or STAR file")

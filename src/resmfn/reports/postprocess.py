@@ -9,6 +9,7 @@ from pathlib import Path
 from resmfn.core import InputError, atomic_write, make_generator
 from resmfn.data import write_map
 from resmfn.data.runs.file_names import DIRECTIONAL_FSC, FSC, FSC_XML, HALF_MAPS, LOCAL_RESOLUTION, MASK, VALIDATION
+from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import Validation, fsc_csv_text, validate_halves
 from resmfn.reports.compare import write_xml
 from resmfn.reports.inputs import StrPath, read_map_pair, read_mask
@@ -90,6 +91,7 @@ def _inputs(
     for half in (first, second):
         if not half.is_file():
             raise InputError(f"{path}: {half.name} is not in this folder; give the folder of a finished run")
+    require_own_results(path, *HALF_MAPS, MASK)
     own = path / MASK
     return first, second, mask if mask is not None or not own.is_file() else own, Path(out or path / FOLDER)
 

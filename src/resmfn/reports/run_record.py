@@ -26,6 +26,7 @@ from resmfn.data.runs.file_names import (
     SUMMARY,
     VALIDATION,
 )
+from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import FscCurve
 from resmfn.reports.inputs import StrPath, read_fsc_table
 
@@ -100,6 +101,7 @@ def read_run(run: StrPath) -> RunRecord:
         raise InputError(f"{folder}: no such run folder")
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder}: there is no {CONFIG}, so this is no run folder; give what --out of the run named")
+    require_own_results(folder)
     log = folder / LOG
     return RunRecord(
         folder=folder,

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from resmfn.core import InputError
+from resmfn.core.numbers import B_FACTOR, COUNT, PIXEL_SIZE, SEED, SHIFT, SIDE, NumberRange, require_numbers
 
-_LARGEST_CONCENTRATION = 100
-_SMALLEST_BOX = 8
+DEFOCUS = NumberRange(-1_000_000, 1_000_000, "Å")
+"""0.1 mm either way: beyond, a CTF turns within a pixel of any image."""
+RANGES = {
+    "n_projections": COUNT,
+    "snr": NumberRange(0, 1e6, open_below=True),
+    "box_size": replace(SIDE, least=8),
+    "pixel_size": PIXEL_SIZE,
+    "b_factor": replace(B_FACTOR, least=0),
+    "shift_std": SHIFT,
+    "view_concentration": NumberRange(0, 100),
+    "defocus_range": DEFOCUS,
+    "astigmatism_range": replace(DEFOCUS, least=0),
+    "voltage": NumberRange(1, 10_000, "kV"),
+    "spherical_aberration": NumberRange(-100, 100, "mm"),
+    "amplitude_contrast": NumberRange(0, 1),
+    "phase_shift": NumberRange(-360, 360, "degrees"),
+    "seed": SEED,
+}
+"""Of every number in the settings."""
 
 
 @dataclass(frozen=True)
@@ -60,25 +77,12 @@ class SimulationConfig:
     """Whether a folder that has files may be written to."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.n_projections is None or self.n_projections >= 1, "--n-projections", "at least 1", self.n_projections
-        )
-        _require(self.snr is None or 0 < self.snr < math.inf, "--snr", "positive, or none", self.snr)
-        big_enough = self.box_size is None or self.box_size >= _SMALLEST_BOX
-        _require(big_enough, "--box-size", f"at least {_SMALLEST_BOX}", self.box_size)
-        _require(self.pixel_size is None or self.pixel_size > 0, "--pixel-size", "positive (Å)", self.pixel_size)
-        _require(self.b_factor >= 0, "--b-factor", "0 or more (Å^2)", self.b_factor)
-        _require(self.shift_std >= 0, "--shift-std", "0 or more (Å)", self.shift_std)
-        in_range = 0 <= self.view_concentration <= _LARGEST_CONCENTRATION
-        _require(in_range, "--view-concentration", f"in 0 to {_LARGEST_CONCENTRATION}", self.view_concentration)
-        low, high = self.defocus_range
-        _require(low <= high, "--defocus-range", "two numbers in Å, the smaller first", self.defocus_range)
-        low, high = self.astigmatism_range
-        _require(0 <= low <= high, "--astigmatism-range", "0 or more (Å), the smaller first", self.astigmatism_range)
-        _require(self.voltage > 0, "--voltage", "positive (kV)", self.voltage)
-        _require(0 <= self.amplitude_contrast <= 1, "--amplitude-contrast", "in 0 to 1", self.amplitude_contrast)
+        require_numbers(self, RANGES)
+        for name in ("defocus_range", "astigmatism_range"):
+            low, high = getattr(self, name)
+            flag = f"--{name.replace('_', '-')}"
+            _require(low <= high, flag, "two numbers in Å, the smaller first", f"{low:g} {high:g}")
         _require(self.layout in ("relion", "published"), "--layout", "relion or published", self.layout)
-        _require(self.seed >= 0, "--seed", "0 or more", self.seed)
         if self.poses_from is not None and (self.shift_std > 0 or self.view_concentration > 0):
             raise InputError(
                 "--poses-from already says poses and shifts; leave --shift-std and --view-concentration out"

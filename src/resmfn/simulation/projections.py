@@ -13,6 +13,7 @@ from resmfn.data.particles.particle_writer import write_particles
 from resmfn.data.star.tables import PARTICLE_COLUMN
 from resmfn.simulation.images import Progress, clean_images, is_constant
 
+_OTHER_FILES = (".mrc", ".map", ".ccp4", ".star", ".cs", ".npy", ".gz")
 _SAME = 0.01  # relative difference of pixel sizes that is rounding
 
 
@@ -59,7 +60,7 @@ def project(
         An input cannot be used, lacks angles or defocus, or map and STAR file differ in box or pixel size; or the
         output exists.
     """
-    stack_path = Path(out) if Path(out).suffix == ".mrcs" else Path(f"{out}.mrcs")
+    stack_path = _stack_path(Path(out))
     new_star = stack_path.with_suffix(".star")
     _require_free(stack_path, new_star, Path(star_path), overwrite=overwrite)
     density = _read_density(map_path, pixel_size)
@@ -75,6 +76,13 @@ def project(
             stack.write(images)
         write_particles(new_star, particles.with_columns({PARTICLE_COLUMN: names}))
     return stack_path
+
+
+def _stack_path(out: Path) -> Path:
+    """Return the stack's path; a name that says it is something else is refused."""
+    if out.suffix in _OTHER_FILES:
+        raise InputError(f"--out {out} must end in .mrcs, a stack of images, not in {out.suffix}; or in nothing")
+    return out if out.suffix == ".mrcs" else Path(f"{out}.mrcs")
 
 
 def _require_free(stack_path: Path, new_star: Path, star_path: Path, *, overwrite: bool) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from resmfn.core import InputError
+from resmfn.core.machine import require_memory
 from resmfn.data.models import BUILT_IN_MOLECULES, density_from_model, is_model
 from resmfn.data.mrc.maps import DensityMap, read_stored_map
 from resmfn.data.particles.published import VOLUME_FILE
@@ -17,6 +18,7 @@ from resmfn.simulation.images import is_constant
 
 DEFAULT_BOX_SIZE = 64
 DEFAULT_PIXEL_SIZE = 1.5
+_BYTES_OF_VOXEL = 4 + 2**3 * 8  # of the map, and of its transform, complex and padded twofold at the least
 
 
 def load_density(
@@ -36,6 +38,8 @@ def load_density(
     b_factor
         Å^2, of the atoms of a model.
     """
+    if box_size is not None:
+        require_memory(_BYTES_OF_VOXEL * box_size**3, f"the voxels of a map of {box_size} a side")
     if is_model(source):
         box_size, pixel_size = box_size or DEFAULT_BOX_SIZE, pixel_size or DEFAULT_PIXEL_SIZE
         return DensityMap(density_from_model(source, box_size, pixel_size, b_factor), pixel_size)

@@ -1,13 +1,16 @@
 """Whole runs of the preset, at a size that CI can bear."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from resmfn.core import InputError
 from resmfn.data import read_map, read_particles
+from resmfn.data.runs.own_files import own_files
 from resmfn.evaluation import align_poses
 from resmfn.reconstruction.published import reconstruct_published
 from resmfn.reconstruction.published.fitting import PublishedFit, starting_poses
@@ -35,6 +38,8 @@ def test_a_run_finds_poses_and_leaves_all_files(settings, clear_data):
     errors = align_poses(estimated.rotations, true.rotations).errors_deg
     assert float(errors.median()) == pytest.approx(summary["pose_error_median"], abs=0.05)
     assert json.loads((run / "summary.json").read_text()) == summary
+    files = {path for path in run.rglob("*") if path.is_file()}
+    assert files - set(own_files(run)) == {run / "config.yaml", run / ".lock"}
 
 
 def test_the_search_over_the_sphere_brings_lost_images_home(settings, clear_data):
@@ -78,6 +83,19 @@ def test_a_run_is_resumed_with_its_own_settings_only(settings, tmp_path):
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["pose_iter"] == 8
     with pytest.raises(InputError, match="--pose-iter 8, not 9"):
         reconstruct_published(settings(epochs=1, pose_iter=9, resume=True))
+
+
+@pytest.mark.parametrize("name", ["particle_stack.npy", "poses.npy", "ctf.npy"])
+def test_a_run_is_resumed_with_the_data_that_it_was_begun_with(settings, data, tmp_path, name):
+    folder = tmp_path / "own" / data.name
+    shutil.copytree(data, folder)
+    shutil.copy(data.parent / "volume.mrc", folder.parent)
+    reconstruct_published(settings(folder=folder, epochs=1))
+    values = np.load(folder / name)
+    values[[3, 4]] = values[[4, 3]]
+    np.save(folder / name, values)
+    with pytest.raises(InputError, match=rf"has changed since .*run was begun \(what {name} holds\)"):
+        reconstruct_published(settings(folder=folder, epochs=1, resume=True))
 
 
 def test_starting_poses_are_turned_by_the_angles_asked_for(settings):

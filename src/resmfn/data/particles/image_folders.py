@@ -11,11 +11,13 @@ import difflib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from resmfn.core import InputError
 
 _LEVELS_ABOVE = 3  # Refine3D/job012/run_data.star names images from the project folder, two above its own
+_FORMAT_MARKS = (":mrcs", ":mrc")  # that follow the name of a stack with another suffix, for RELION's reader
 _SWAPPED = {".mrc": ".mrcs", ".mrcs": ".mrc"}
 _MOST_ENTRIES = 20_000  # looked at to find a stack that is elsewhere
 
@@ -29,14 +31,20 @@ class ImageFolders:
     strip_prefix: str | None = None  #: taken away from the front of names that have it
     allow_outside: bool = False  #: whether names may lead out of the folder that they start from
 
-    @property
+    @cached_property
     def starts(self) -> list[Path]:
-        """The folders that a name may start from, nearest first."""
+        """The folders that a name may start from, nearest first.
+
+        Without ``datadir``: the file's folder and those above it; where the file is a link, the same of its target; and
+        the current folder, where the file is somewhere below it.
+        """
         if self.datadir is not None:
-            return [self.datadir.absolute()]
-        folder = self.source.absolute().parent
-        above = [parent for parent in folder.parents if parent.parent != parent]
-        return [folder, *above[:_LEVELS_ABOVE]]
+            return [_without_dots(self.datadir.absolute())]
+        folders = [_without_dots(self.source.absolute().parent), self.source.resolve().parent]
+        starts = [start for folder in folders for start in (folder, *_above(folder)[:_LEVELS_ABOVE])]
+        here = Path.cwd()
+        starts += [here] if any(folder.is_relative_to(here) for folder in folders) else []
+        return list(dict.fromkeys(starts))
 
     def find(self, name: str, row: int) -> Path:
         """Return the stack that a name stands for.
@@ -51,23 +59,30 @@ class ImageFolders:
         Raises
         ------
         InputError
-            There is no such stack, or it is outside; the message says where the nearest one is.
+            There is no such stack, or it is outside; the message says why, or where the nearest one is.
         """
+        return self.find_from(name, row)[0]
+
+    def find_from(self, name: str, row: int) -> tuple[Path, Path]:
+        """Return the same, and the folder that the name starts from."""
         stripped = self._strip(name)
         outside: Path | None = None
-        for path in self._candidates(stripped):
+        unusable: str | None = None
+        for path, start in self._candidates(stripped):
             inside = self._is_inside(path)
             if (inside or self.allow_outside) and _is_file(path):
-                return path
+                return path, start
             outside = outside or (None if inside else path)
+            unusable = unusable or (_why_unusable(path) if inside or self.allow_outside else None)
+        where = f"{self.source}: row {row + 1}: the image stack {name}"
+        if unusable is not None:
+            raise InputError(f"{where} cannot be read: {unusable}")
         if outside is not None and not self.allow_outside:
             raise InputError(
-                f"{self.source}: row {row + 1}: the image stack {name} leads out of the folder {self.starts[-1]}; give "
+                f"{where} leads out of the folder {self.starts[-1]}; give "
                 "--datadir and --strip-prefix so that it lies inside, or --allow-outside to read it where it says"
             )
-        raise InputError(
-            f"{self.source}: row {row + 1}: the image stack {name} is not {self._place()}; {self._advice(stripped)}"
-        )
+        raise InputError(f"{where} is not {self._place()}; {self._advice(stripped)}")
 
     def _strip(self, name: str) -> str:
         name = name.removeprefix(">")
@@ -75,11 +90,11 @@ class ImageFolders:
             name = name[len(self.strip_prefix) :].lstrip("/")
         return name
 
-    def _candidates(self, name: str) -> Iterator[Path]:
-        """Yield the paths to try: the name as it is first, then with .mrc and .mrcs exchanged."""
-        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name may end in anything, a slash too
-        for spelling in (name, stem + _SWAPPED[suffix]) if suffix in _SWAPPED else (name,):
-            yield from (Path(os.path.normpath(folder / spelling)) for folder in self.starts)
+    def _candidates(self, name: str) -> Iterator[tuple[Path, Path]]:
+        """Yield the paths to try and where each starts: the name as it is first, then as other programs mean it."""
+        for spelling in dict.fromkeys(_spellings(name)):
+            for start in self.starts:
+                yield Path(os.path.normpath(start / spelling)), start
 
     def _is_inside(self, path: Path) -> bool:
         return any(path.is_relative_to(folder) for folder in self.starts)
@@ -89,6 +104,13 @@ class ImageFolders:
 
     def _advice(self, name: str) -> str:
         """Say where a stack of that name is, or of the nearest name."""
+        if self.datadir is not None and not self.datadir.is_dir():
+            return f"--datadir {self.datadir} is no folder: correct it"
+        for spelling in _spellings(name):
+            found = self._elsewhere(spelling)
+            if found is not None:
+                start = Path(str(found)[: -len(spelling)])
+                return f"{found} is there: give --datadir {start}"
         advice = "give --datadir, the folder that image names start from"
         wanted = Path(name).name
         found = _find_below(self.starts[0], wanted)
@@ -104,7 +126,52 @@ class ImageFolders:
         if folder is None or not self._is_inside(folder.absolute()):
             return advice
         near = difflib.get_close_matches(wanted, sorted(entry.name for entry in _entries(folder)), n=1)
+        if near and near[0].lower() == wanted.lower():
+            return f"there is {near[0]} in {folder}: upper and lower case differ; rename it, or correct the file"
         return f"the nearest name in {folder} is {near[0]}; {advice}" if near else advice
+
+    def _elsewhere(self, name: str) -> Path | None:
+        """Return a stack of this very name from a folder that names do not start from: above --datadir, or here."""
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            return None
+        places = [Path.cwd(), *_above(self.starts[0]), *_above(Path.cwd())]
+        return next((place / name for place in places if _is_file(place / name)), None)
+
+
+def _without_dots(folder: Path) -> Path:
+    """Return a folder without ``..``, as the system goes through links; one without is left as it is."""
+    return folder.resolve() if ".." in folder.parts else folder
+
+
+def _above(folder: Path) -> list[Path]:
+    """Return the folders above one, nearest first, but for the root and what is right below it."""
+    return [parent for parent in folder.parents if parent.parent != parent]
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """Yield a name as it is, and as others write it: RELION's ``:mrcs``, Windows' backslashes, .mrc for .mrcs."""
+    plain = name
+    for mark in _FORMAT_MARKS:
+        plain = plain.removesuffix(mark)
+    for spelling in (name, plain, plain.replace("\\", "/")):
+        yield spelling
+        stem, suffix = os.path.splitext(spelling)  # noqa: PTH122 - a name may end in anything, a slash too
+        if suffix in _SWAPPED:
+            yield stem + _SWAPPED[suffix]
+
+
+def _why_unusable(path: Path) -> str | None:
+    """Say why what is there is no file that can be read; None where nothing is there."""
+    try:
+        if not os.path.lexists(path):
+            return None
+        if path.is_symlink() and not path.exists():
+            return f"{path} is a link to {path.readlink()}, which is not there; mount or restore it, or link it anew"
+        if path.is_dir():
+            return f"{path} is a folder; name a stack in it"
+        return f"{path} is no ordinary file"
+    except (OSError, ValueError) as error:
+        return f"{path}: {error.strerror}" if isinstance(error, PermissionError) else None
 
 
 def _is_file(path: Path) -> bool:

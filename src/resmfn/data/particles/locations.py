@@ -23,6 +23,7 @@ class ImageLocations:
     infos: tuple[StackInfo, ...]  #: one for each stack
     stack_of: np.ndarray  #: (n,) which stack
     position: np.ndarray  #: (n,) which image of it, counted from 0
+    start: Path | None = None  #: the folder that all names start from and stay in, None if there is no such one
 
     @property
     def box_sizes(self) -> np.ndarray:
@@ -54,7 +55,8 @@ def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations
     """
     source = folders.source
     numbers, stack_of, first_row = split_names(source, names)
-    stacks = tuple(folders.find(name, row) for name, row in first_row.items())
+    found = [folders.find_from(name, row) for name, row in first_row.items()]
+    stacks = tuple(stack for stack, _ in found)
     infos = tuple(read_stack_info(stack) for stack in stacks)
     for stack, info in zip(stacks, infos, strict=True):
         _require_square(stack, info)
@@ -66,7 +68,14 @@ def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations
             f"{source}: row {row + 1}: {names[row]} asks for image {numbers[row]}, but {stacks[stack_of[row]]} has "
             f"{available[row]}; correct the row, or point to the right stack"
         )
-    return ImageLocations(stacks, infos, stack_of, numbers - 1)
+    return ImageLocations(stacks, infos, stack_of, numbers - 1, _only_start(found))
+
+
+def _only_start(found: Sequence[tuple[Path, Path]]) -> Path | None:
+    """Return the folder from which all stacks were found, if it is one and holds all of them."""
+    starts = {start for _, start in found}
+    start = starts.pop() if len(starts) == 1 else None
+    return start if start is not None and all(stack.is_relative_to(start) for stack, _ in found) else None
 
 
 def split_names(source: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:

@@ -53,7 +53,9 @@ class ProgressFile:
 
 def write_lightly(folder: RunFolder, name: str, values: Mapping[str, object]) -> None:
     """Write a JSON file whole, without waiting for the disk, nor ending the run where the disk is full."""
-    temporary = folder.path / f".{name}.tmp"  # one name: what a killed run left is written over
+    temporary = folder.path / f".{name}.tmp"  # one name: what a killed run left is replaced, a link as such
     with suppress(OSError):
-        temporary.write_text(json.dumps(values, indent=1) + "\n")
+        temporary.unlink(missing_ok=True)
+        with temporary.open("x", encoding="utf-8") as file:  # exclusively: follows no link
+            file.write(json.dumps(values, indent=1) + "\n")
         temporary.replace(folder.path / name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import json
 import os
@@ -13,13 +12,16 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self, TextIO
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 import yaml
 
 from resmfn.core import InputError, atomic_write
+from resmfn.core.atomic import append_line
 from resmfn.data.runs.file_names import CHECKPOINT, CONFIG, LOCK, LOG, METRICS, PREVIOUS
+from resmfn.data.runs.folder_lock import FolderLock
+from resmfn.data.runs.own_files import FOLDERS, is_own, remove_cut_off_files, remove_own_files
 
 _SETTINGS = "settings of the run"
 """Where a checkpoint keeps the settings, should their own file be lost."""
@@ -61,9 +63,7 @@ class RunFolder:
     def __init__(self, config: RunSettings) -> None:
         self.path = Path(config.out)
         self.config = config
-        self._lock: TextIO | None = None
-        self._created = False
-        self._was_empty = False
+        self._lock = FolderLock(self.path)
         self._begun = False
         self._waiting: list[str] = []
         self._loaded: dict[str, Any] | None = None
@@ -73,57 +73,60 @@ class RunFolder:
             raise InputError(f"--out {self.path} exists and is not a run folder; choose another name")
         if self._has_run() and not (self.config.resume or self.config.overwrite):
             raise InputError(f"--out {self.path} holds a run; give --resume to go on, --overwrite, or another name")
+        self._lock.take()
         try:
-            self._take()
+            self._refuse_links()
+            if self.config.overwrite:
+                self._refuse_own_input()
             if self.config.resume and self.has_checkpoint:
                 self._require_same_settings()
         except BaseException:
-            self._release()
+            self._lock.undo()
             raise
         return self
 
     def begin(self) -> None:
         """Make it this run's folder: write the settings; drop what another run left, or metrics without checkpoint."""
-        for cut_off in self.path.glob(".*.tmp.*"):  # by a kill, in atomic_write
-            if cut_off.suffix != ".html":  # another process may be writing a report
-                cut_off.unlink(missing_ok=True)
+        remove_cut_off_files(self.path)
         if self.config.overwrite:
-            self._clear()
+            remove_own_files(self.path)
         elif not (self.config.resume and self.has_checkpoint):
             self.keep_metrics(0)
         self._write_config()
         self._begun = True
         for line in self._waiting:
-            self._append_to_log(line)
+            append_line(self.path / LOG, line)
 
-    def _take(self) -> None:
-        """Make the folder and lock it; the lock dies with the process."""
-        try:
-            self._created = not self.path.exists()
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._was_empty = not any(self.path.iterdir())
-            self._lock = (self.path / LOCK).open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"another process is writing {self.path}; wait for it, or choose another --out") from None
-        except OSError as error:
-            raise InputError(
-                f"cannot make the run folder {self.path}: {error.strerror}; choose another --out"
-            ) from None
+    def _refuse_links(self) -> None:
+        """Refuse what would be written through a link; --overwrite takes it away instead."""
+        linked = [self.path / name for name in (METRICS, LOG, *FOLDERS) if (self.path / name).is_symlink()]
+        if linked and not self.config.overwrite:
+            raise InputError(f"{linked[0]} is a symbolic link, and nothing is written through links; remove it")
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
+    def _refuse_own_input(self) -> None:
+        """Refuse to take away, with the run that stands there, what the new one is to read."""
+        folder = self.path.resolve()
+        for field in fields(self.config):
+            given = getattr(self.config, field.name)
+            paths = [
+                value for value in (given if isinstance(given, tuple) else (given,)) if isinstance(value, str | Path)
+            ]
+            read = [path for path in paths if (folder in Path(path).resolve().parents) and field.name != "out"]
+            if any(is_own(folder, Path(path).resolve()) for path in read):
+                raise InputError(
+                    f"--{field.name.replace('_', '-')} {read[0]} is part of the run that --overwrite would replace; "
+                    "copy it elsewhere first, or choose another --out"
+                )
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         refused = isinstance(value, (ValueError, OSError)) and not self.has_checkpoint
-        if self._created and (refused or not self._begun):
+        if self._lock.made_folder and (refused or not self._begun):
             shutil.rmtree(self.path, ignore_errors=True)
-        elif self._was_empty and not self._begun:
-            (self.path / LOCK).unlink(missing_ok=True)
-        self._release()
+        if not self._begun or (self._lock.made_folder and refused):
+            self._lock.undo()
+        self._lock.release()
         if self._begun and self.has_checkpoint and _is_full_disk(value):
             raise InputError(
                 f"{value}: the disk is full. What was computed before is whole: make room, and go on with --resume"
@@ -176,8 +179,8 @@ class RunFolder:
                 state = torch.load(self.path / name, map_location="cpu", weights_only=True)
                 if not isinstance(state, dict):
                     raise TypeError(f"it holds a {type(state).__name__}")
-            except Exception as error:
-                broken.append(f"{self.path / name} cannot be read ({' '.join(str(error).split())[:120]})")
+            except Exception:  # PyTorch's words would advise to run the code that may be in it
+                broken.append(f"{self.path / name} cannot be read: it is damaged, or holds code")
                 continue
             if broken:
                 self.log(f"resume: {broken[0]}; going on from the checkpoint before it")
@@ -186,20 +189,15 @@ class RunFolder:
 
     def record(self, **values: object) -> None:
         """Append one line to the metrics."""
-        with (self.path / METRICS).open("a") as file:
-            file.write(json.dumps(values, allow_nan=False) + "\n")
+        append_line(self.path / METRICS, json.dumps(values, allow_nan=False) + "\n")
 
     def log(self, message: str) -> None:
         """Append one line to the log, with the time."""
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n"
         if self._begun:
-            self._append_to_log(line)
+            append_line(self.path / LOG, line)
         else:
             self._waiting.append(line)
-
-    def _append_to_log(self, line: str) -> None:
-        with (self.path / LOG).open("a") as file:
-            file.write(line)
 
     def count_metrics(self) -> int:
         """Return how many metrics are recorded."""
@@ -243,15 +241,11 @@ class RunFolder:
     def _is_ours(self) -> bool:
         if not self.path.is_dir():
             return False
-        return (self.path / CONFIG).exists() or (self.path / LOCK).exists() or not any(self.path.iterdir())
+        # config.yaml is a name that other programs use too: one of ours says where its run went.
+        return self._has_run() or all(path.name in (LOCK, LOG) for path in self.path.iterdir())
 
     def _has_run(self) -> bool:
-        return (self.path / CONFIG).exists()
-
-    def _clear(self) -> None:
-        for entry in self.path.iterdir():
-            if entry.name != LOCK:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        return "out" in settings_of(self.path) or ((self.path / CONFIG).exists() and self.has_checkpoint)
 
     def _settings(self) -> dict[str, object]:
         # Absolute, so that the file says the same wherever it is read from.
@@ -289,6 +283,15 @@ class RunFolder:
                     f"{self.path} was begun with {flag} {before.get(name)}, not {value}; resume with the settings "
                     "it was begun with, or start again with --overwrite"
                 )
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Return the settings that a run folder holds; none where it holds none that can be read."""
+    try:
+        found = yaml.safe_load((folder / CONFIG).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _is_full_disk(error: BaseException | None) -> bool:

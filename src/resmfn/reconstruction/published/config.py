@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from resmfn.core.errors import InputError
+from resmfn.core.numbers import COUNT, PIXEL_SIZE, SEED, NumberRange, require_numbers
 
 VariantName = Literal["residual-mfn", "staged-residual", "staged-fair", "staged", "vanilla"]
+_RATE = NumberRange(0, 10, open_below=True)
+_MOMENT = NumberRange(0, 1, open_above=True)
+_STEPS = NumberRange(0, 10**9, whole=True)
+RANGES = {
+    "epochs": COUNT,
+    "batch_size": COUNT,
+    "bacon_lr": _RATE,
+    "bacon_iter": COUNT,
+    "bacon_hidden_dim": NumberRange(8, 8_192, whole=True),
+    "bacon_hidden_layers": NumberRange(1, 64, whole=True),
+    "pose_lr": _RATE,
+    "pose_beta1": _MOMENT,
+    "pose_beta2": _MOMENT,
+    "pose_lr_decay": NumberRange(0, 1, open_below=True),
+    "pose_iter": COUNT,
+    "warm_up": _STEPS,
+    "pose_searches": _STEPS,
+    "save_every": COUNT,
+}
+"""Of every number in the published settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +80,7 @@ class PublishedSettings:
     """Epochs between maps of all scales."""
 
     def __post_init__(self) -> None:
-        counts = {"epochs": 1, "batch_size": 1, "bacon_iter": 1, "bacon_hidden_dim": 8, "bacon_hidden_layers": 1}
-        for name, least in {**counts, "pose_iter": 1, "warm_up": 0, "pose_searches": 0, "save_every": 1}.items():
-            _require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
-        for name in ("bacon_lr", "pose_lr"):
-            _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
-        for name in ("pose_beta1", "pose_beta2"):
-            _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
-        _require(0 < self.pose_lr_decay <= 1, "pose_lr_decay", "in (0, 1]", self.pose_lr_decay)
+        require_numbers(self, RANGES)
         _ = self.start_turn
         _ = self.switches
 
@@ -95,7 +110,7 @@ class PublishedSettings:
         n = self.bacon_hidden_layers - 1
         whole = all(v == int(v) for v in values) and list(values) == sorted(set(values)) and min(values, default=1) >= 1
         what = f"{n} growing whole epochs, one for each of the {n + 1} scales but the first"
-        _require(whole and len(values) == n, "stages", what, self.stages)
+        _require(whole and len(values) == n and max(values, default=1) <= COUNT.most, "stages", what, self.stages)
         return tuple(int(v) for v in values)
 
     @property
@@ -147,16 +162,19 @@ class PublishedConfig(PublishedSettings):
         for name in ("folder", "out", "volume"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))  # text will do
-        _require(self.pixel_size is None or self.pixel_size > 0, "pixel_size", "above 0 Å", self.pixel_size)
+        require_numbers(self, {"pixel_size": PIXEL_SIZE, "seed": SEED})
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite contradict each other; give one of them")
 
 
 def _numbers(text: str, name: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
+        numbers = tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise InputError(f"--{name.replace('_', '-')} must be numbers with commas between, got {text!r}") from None
+        numbers = (math.nan,)
+    if not all(math.isfinite(number) for number in numbers):
+        raise InputError(f"--{name.replace('_', '-')} must be numbers with commas between, got {text!r}")
+    return numbers
 
 
 def _require(holds: bool, name: str, what: str, got: object) -> None:

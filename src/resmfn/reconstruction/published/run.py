@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 
 from resmfn.core import choose_device
+from resmfn.core.digest import digest_of_file, require_same_input
 from resmfn.core.progress import Listener, ProgressEvent
+from resmfn.data.particles.published import CTF_FILE, POSES_FILE, STACK_FILE
 from resmfn.data.runs.event_log import EventLog
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.evaluation import align_poses
@@ -66,6 +68,9 @@ def reconstruct_published(config: PublishedConfig, listener: Listener | None = N
         images = read_images(config, device)
         stored = folder.load()
         state = PublishedState() if stored is None else PublishedState.from_dict(stored)
+        found = _digest(config, len(images))
+        require_same_input(config.folder, config.out, state.input, found)
+        state.input = found
         fit = PublishedFit(config, images, state)
         folder.begin()
         folder.keep_metrics(state.n_metrics)
@@ -109,6 +114,13 @@ def _epoch(fit: PublishedFit, state: PublishedState, folder: RunFolder, tell: Te
         f"{values['pose_error_median']:.1f}° off (median), {100 * values['share_beyond_20']:.0f} % beyond 20°"
     )
     tell(ProgressEvent("epoch", message, fit.epoch / fit.config.epochs, values))
+
+
+def _digest(config: PublishedConfig, n_images: int) -> dict[str, object]:
+    """Return what the result depends on beside the settings; a file that is not there is as good as empty."""
+    files = {name: config.folder / name for name in (STACK_FILE, POSES_FILE, CTF_FILE)}
+    digests = {f"what {name} holds": digest_of_file(path) if path.is_file() else "" for name, path in files.items()}
+    return {"the number of images": n_images, **digests}
 
 
 def _describe(config: PublishedConfig, images: PublishedImages, device: torch.device) -> str:

@@ -36,6 +36,8 @@ class PublishedState:
     """Bytes; 0 without a GPU."""
     n_metrics: int = 0
     """Lines of metrics that belong to this state."""
+    input: dict[str, Any] = field(default_factory=dict)
+    """What the run was begun with: a digest of each file."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a checkpoint stores."""

@@ -122,6 +122,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         summary["contrast"] = run.vote.contrast
         summary["share_white"] = round(run.vote.share_white, 4)
     summary["structure_found"] = bool(state.control["is_structure"])
+    summary["resolved"] = bool(state.control["is_structure"]) and halves.resolution < split
     summary["noise_control"] = {
         name: value if name == "n_images" else round(value, 4)
         for name, value in state.control.items()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from resmfn.core.errors import InputError
 from resmfn.core.processes import Team
 from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.core.random import spawn
-from resmfn.data import ParticleSet, read_stored_map
+from resmfn.data import ParticleSet
 from resmfn.evaluation import FscCurve
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.contrast import ContrastVote
@@ -22,9 +22,11 @@ from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.masks import shape_mask, sphere_on
 from resmfn.reconstruction.maps.network_map import FittedNetwork, NetworkMap, default_width
+from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
 from resmfn.reconstruction.maps.symmetrize import symmetrized
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
 from resmfn.reconstruction.poses.search_space import SearchSpace
+from resmfn.reconstruction.run.preflight import map_frames
 from resmfn.reconstruction.run.state import RunState
 
 HALVES = ("half1", "half2")
@@ -71,7 +73,7 @@ class RunContext:
         )
         self.full = MapGrid(self.box_size, self.box_size, config.symmetry)
         self.sphere = sphere_on(self.full, self.space.mask_radius, self.device)
-        self.user_mask = None if config.mask is None else self._read_mask()
+        self.user_mask = None if config.mask is None else self._read_mask(config.mask)
         self.index = torch.arange(len(particles), device=self.device)
         self.half_index = self._split()
         if state.noise_power is not None:
@@ -170,34 +172,15 @@ class RunContext:
         """Report progress."""
         self.listener(ProgressEvent(stage, message, done, values))
 
-    def read_own_map(self, flag: str, path: object) -> Tensor:
-        """Read a map that must have the box and pixel size of the images, or of the maps; return it in the latter.
+    def read_own_map(self, flag: str, path: Path) -> Tensor:
+        """Read a map of the user's into the working box."""
+        return read_own_map(flag, path, self._map_frames(), self.box_size).to(self.device)
 
-        One that does not say its voxel size is taken to have that of the frame whose box it has.
-        """
-        frames = {self.particles.box_size: self.particles.pixel_size, self.box_size: self.pixel_size}
-        stored = read_stored_map(str(path))
-        found = stored.cube(None if stored.voxel_size else frames.get(stored.data.shape[-1]))
-        expected = frames.get(found.box_size)
-        if expected is None or abs(found.pixel_size - expected) > 0.01 * expected:
-            wanted = " or ".join(f"{size} pixels of {pixel:g} Å" for size, pixel in frames.items())
-            raise InputError(
-                f"{flag} {path} must have the images' box of {wanted}, got {found.box_size} of "
-                f"{found.pixel_size:g} Å; resample it"
-            )
-        return resized(found.data, self.box_size).to(self.device)
+    def _read_mask(self, path: Path) -> Tensor:
+        return read_own_mask(path, self._map_frames(), self.box_size).to(self.device)
 
-    def _read_mask(self) -> Tensor:
-        path = self.config.mask
-        mask = self.read_own_map("--mask", path)
-        low, high = float(mask.min()), float(mask.max())
-        slack = 1e-3 if self.box_size == self.particles.box_size else 0.1  # edges ring a little when they are cropped
-        if low < -slack or high > 1 + slack or high <= 0:
-            raise InputError(
-                f"--mask {path} must lie between 0 and 1, got {low:g} to {high:g}; threshold the map and soften its "
-                "edge first"
-            )
-        return mask.clamp(0, 1)
+    def _map_frames(self) -> Mapping[int, float]:
+        return map_frames(self.particles, WorkingBox(self.box_size, self.pixel_size))
 
     def _split(self) -> tuple[Tensor, Tensor]:
         """Split the images: as rlnRandomSubset says where it is there, otherwise by chance."""

@@ -72,6 +72,8 @@ class RunState:
     """Bytes."""
     n_metrics: int = 0
     """Lines of metrics that belong to this state."""
+    input: dict[str, Any] = field(default_factory=dict)
+    """What the run was begun with: run/input_digest.py."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a checkpoint stores."""

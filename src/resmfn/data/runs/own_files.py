@@ -1,0 +1,110 @@
+"""Which files of a run folder a run has made: what --overwrite takes away. All others are the user's, and stay."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
+
+from resmfn.core import InputError
+
+OWN = (
+    "checkpoint.pt", "checkpoint_previous.pt", "metrics.jsonl", "run.log", "progress.json", "provenance.json",
+    "summary.json", "files.json", "map.mrc", "map_filtered.mrc", "map_sharpened.mrc", "map_scale*.mrc", "preview.mrc",
+    "half1.mrc", "half2.mrc", "half1_unfil.mrc", "half2_unfil.mrc", "mask.mrc", "local_resolution.mrc",
+    "particles.star", "particles_true.star", "bad_particles.txt", "fsc.csv", "fsc.xml", "fsc_directional.csv",
+    "validation.json", "examples.npz",
+    # of the published preset and of fits
+    "maps/epoch*_scale*.mrc", "tensorboard/events.out.tfevents*", "table.md",
+    "fields/*/target.png", "fields/*/field.pt", "fields/*/scale*.mrc", "fields/*/epoch_*/scale*.png",
+    "fields/*/epoch_*/scales.png", "fields/*/epoch_*/spectra.npz",
+    # of the commands that come after a run, and speak of it
+    "evaluation.json", "evaluation.png", "report.html", "postprocess/validation.json", "postprocess/fsc.csv",
+    "postprocess/fsc_directional.csv", "postprocess/fsc.xml", "postprocess/postprocessed.mrc",
+    "postprocess/local_resolution.mrc",
+)  # fmt: skip
+"""Patterns of paths in a run folder; config.yaml and the lock aside, which a run that follows takes over."""
+FOLDERS = tuple(sorted({pattern.partition("/")[0] for pattern in OWN if "/" in pattern}))
+"""Folders in a run folder that hold such files."""
+_CUT_OFF = re.compile(r"\..*\.[0-9a-f]{12}\.tmp(\.[^.]*)?|\.progress\.json\.tmp|\.provenance\.json\.tmp")
+_REMOVED = ".removed."
+
+
+def is_own(folder: Path, path: Path) -> bool:
+    """Say whether a path in a run folder is one that a run makes."""
+    relative = path.relative_to(folder)
+    return any(len(relative.parts) == len(parts) and _matches(relative, parts) for parts in _PARTS)
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Return what a run has made in a folder: files, and links in their place; no link is followed."""
+    return [path for path in _walk(folder, folder) if is_own(folder, path)]
+
+
+def remove_own_files(folder: Path) -> None:
+    """Remove what a run has made, all of it or nothing; files of other names stay, and the folders that hold them.
+
+    Raises
+    ------
+    InputError
+        One of them cannot be removed; all are where they were.
+    """
+    trash = folder / f"{_REMOVED}{uuid.uuid4().hex[:12]}"
+    moved: list[tuple[Path, Path]] = []
+    try:
+        trash.mkdir()
+        for number, path in enumerate(own_files(folder)):
+            target = trash / str(number)
+            path.rename(target)
+            moved.append((path, target))
+    except OSError as error:
+        for path, target in reversed(moved):
+            target.rename(path)
+        if trash.is_dir():
+            trash.rmdir()
+        raise InputError(
+            f"{error.filename}: cannot be removed ({error.strerror}); nothing was changed: make it removable, or "
+            "choose another --out"
+        ) from None
+    shutil.rmtree(trash, ignore_errors=True)
+    _remove_empty(folder)
+
+
+def remove_cut_off_files(folder: Path) -> None:
+    """Remove what a run that was killed has left half written or half removed."""
+    for path in folder.iterdir():
+        if path.name.startswith(_REMOVED) and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif _CUT_OFF.fullmatch(path.name) and path.suffix != ".html":  # another process may be writing a report
+            path.unlink(missing_ok=True)
+
+
+_PARTS = [PurePath(pattern).parts for pattern in OWN]
+
+
+def _matches(relative: PurePath, parts: tuple[str, ...]) -> bool:
+    return all(fnmatchcase(name, pattern) for name, pattern in zip(relative.parts, parts, strict=True))
+
+
+def _walk(folder: Path, top: Path) -> Iterator[Path]:
+    """Yield files below a folder, and links as such, in the folders that a run makes."""
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_dir():
+            yield path
+        elif path.relative_to(top).parts[0] in FOLDERS:
+            yield from _walk(path, top)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folders that a run makes where they hold nothing any more."""
+    for name in FOLDERS:
+        place = folder / name
+        if not place.is_dir() or place.is_symlink():
+            continue
+        inner = [path for path in place.rglob("*") if path.is_dir() and not path.is_symlink()]
+        for path in [*sorted(inner, reverse=True), place]:
+            if not any(path.iterdir()):
+                path.rmdir()

@@ -1,0 +1,100 @@
+"""What can be refused before the first image is read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from resmfn.core.errors import InputError
+from resmfn.core.machine import require_memory
+from resmfn.data import ParticleSet
+from resmfn.reconstruction.config import ReconstructionConfig
+from resmfn.reconstruction.images.working_box import WorkingBox
+from resmfn.reconstruction.maps.network_map import default_width
+from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
+
+LEAST_PARTICLES = 50
+"""Fewer cannot be split into halves that say anything."""
+# 16 maps, and 8 more with the networks in each of the two checkpoints and in the third that is written before the first
+# is dropped; of each image its poses and its row of text. Runs of 500 images of box 48 and of 2,442 of box 64 took 15
+# and 48 MB at most; this says 22 and 56.
+_MAPS, _MAPS_OF_CHECKPOINT, _CHECKPOINTS = 16, 8, 3
+_NETWORKS, _LAYERS_OF_NETWORK = 4, 6
+_BYTES_OF_IMAGE = 1_000
+_BYTES_OF_PIXEL, _HALF_PLANE = (
+    12,
+    0.39,
+)  # value and CTF of a Fourier pixel; pi / 8 of the box's square lie up to Nyquist
+
+
+def refuse_early(config: ReconstructionConfig, particles: ParticleSet, box: WorkingBox) -> None:
+    """Refuse what the images' pixels cannot change: too few of them, no poses, a shift range, a mask, a reference.
+
+    Raises
+    ------
+    InputError
+        Says what is wrong.
+    """
+    if len(particles) < LEAST_PARTICLES:
+        raise InputError(
+            f"{config.particles} lists {len(particles)} particles; a reconstruction in two halves needs at least "
+            f"{LEAST_PARTICLES}"
+        )
+    if config.poses != "unknown":
+        particles.require_poses()
+    if config.shift_range > box.side / 2:
+        raise InputError(
+            f"--shift-range must be at most half the box of {box.side:g} Å, got {config.shift_range:g}; a molecule "
+            "that far off is not in the image"
+        )
+    frames = map_frames(particles, box)
+    if config.mask is not None:
+        read_own_mask(config.mask, frames, box.box_size)
+    if config.reference is not None:
+        reference = read_own_map("--reference", config.reference, frames, box.box_size)
+        if not bool((reference != reference.flatten()[0]).any()):
+            raise InputError(f"--reference {config.reference} is the same everywhere; give another map")
+
+
+def map_frames(particles: ParticleSet, box: WorkingBox) -> Mapping[int, float]:
+    """Return box -> Å per voxel that a map of the user may have: those of the images, and of the working box."""
+    return {particles.box_size: particles.pixel_size, box.box_size: box.pixel_size}
+
+
+def space_needed(n_images: int, box_size: int, hidden_dim: int | None) -> int:
+    """Return the bytes that a run folder takes, about."""
+    width = hidden_dim or default_width(box_size)
+    networks = _NETWORKS * _LAYERS_OF_NETWORK * width**2 * 4
+    maps = box_size**3 * 4
+    images = n_images * _BYTES_OF_IMAGE
+    return _MAPS * maps + _CHECKPOINTS * (_MAPS_OF_CHECKPOINT * maps + networks + images) + images
+
+
+def require_memory_for_images(n_images: int, box_size: int) -> None:
+    """Refuse images whose Fourier pixels this computer's memory cannot hold.
+
+    Raises
+    ------
+    InputError
+        Says how much there is and how much they take.
+    """
+    needed = int(n_images * _BYTES_OF_PIXEL * _HALF_PLANE * box_size**2)
+    require_memory(needed, f"the Fourier pixels of {n_images} images of box {box_size}")
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Refuse a run that its disk cannot hold; what stands in the folder already counts as free, for it is replaced.
+
+    Raises
+    ------
+    InputError
+        Says how much there is and how much is needed.
+    """
+    own = sum(entry.lstat().st_size for entry in folder.iterdir() if entry.is_file())
+    free = shutil.disk_usage(folder).free + own
+    if free < needed:
+        raise InputError(
+            f"--out {folder}: the disk has {free / 2**20:.0f} MiB free, and the run needs about "
+            f"{needed / 2**20:.0f} MiB; make room, or choose another disk"
+        )
