@@ -37,7 +37,8 @@ def test_the_prior_settles_at_the_power_of_the_map(ssnr: float, first: float, wh
         prior = posterior_prior(equations, equations.solve(mask, prior, iterations=2), mask, prior)
     variance = 1 / (2 * prior[4:])
     # Of some 10,000 numbers the variance is known to a few per cent times 1 + 1 / ssnr.
-    assert float(variance.mean()) == pytest.approx(1.0, rel=0.15 + 0.03 / ssnr)
+    # In a mask the posterior's variance is that of its inside, a little too low at the edge; weak maps feel it.
+    assert float(variance.mean()) == pytest.approx(1.0, rel=0.15 + (0.03 if whole else 0.06) / ssnr)
 
 
 def test_the_power_of_the_mean_alone_shrinks_to_nothing() -> None:

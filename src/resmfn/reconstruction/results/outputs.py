@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,8 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     first, second = (state.unmasked[name].cpu() for name in HALVES)
     generator = spawn(run.config.seed, "phases")
     halves = half_map_resolution(first, second, mask, run.pixel_size, generator=generator)
+    # Halves that agree in no shell at all agree on one thing: that something is in the box.
+    halves = replace(halves, resolution=min(halves.resolution, run.box_size * run.pixel_size))
     for name in HALVES:
         write_map(folder.path / f"{name}.mrc", maps[name], run.pixel_size)
     write_map(folder.path / MAP, maps["joint"], run.pixel_size)
