@@ -16,6 +16,7 @@ from resmfn.physics.projection import (
     padded_transform_adjoint,
     project_real_space,
 )
+from resmfn.physics.recorded import plain_from_recorded, recorded_transfer
 from resmfn.physics.shift import phase_shift
 
 __all__ = [
@@ -35,7 +36,9 @@ __all__ = [
     "padded_transform",
     "padded_transform_adjoint",
     "phase_shift",
+    "plain_from_recorded",
     "project_real_space",
+    "recorded_transfer",
     "vote_certainty",
     "whiteness",
 ]
