@@ -38,15 +38,14 @@ def zernike_phase(coefficients: Tensor, frequencies: Tensor, *, odd: bool) -> Te
     -------
         Real ``(n, ...)``.
     """
-    count = coefficients.shape[1]
-    # In double precision: polynomials of high order are differences of large numbers.
-    x, y = frequencies.double().unbind(-1)
-    total = torch.zeros((), dtype=torch.float64, device=frequencies.device)
-    for index, (degree, order) in enumerate(_orders(count, odd=odd)):
-        column = coefficients[:, index].double().reshape(-1, *[1] * (x.ndim - 1))
+    x, y = frequencies.double().unbind(-1)  # of high order they are differences of large numbers
+    phase = torch.zeros(len(coefficients), *x.shape[1:], dtype=frequencies.dtype, device=frequencies.device)
+    for index, (degree, order) in enumerate(_orders(coefficients.shape[1], odd=odd)):
+        column = coefficients[:, index].to(phase)
         if bool((column != 0).any()):
-            total = total + column * _zernike(degree, order, x, y)
-    return (total + torch.zeros_like(x)).to(frequencies.dtype).expand(len(coefficients), *x.shape[1:])
+            polynomial = _zernike(degree, order, x, y).to(phase)
+            phase = torch.addcmul(phase, column.reshape(-1, *[1] * (x.ndim - 1)), polynomial)
+    return phase
 
 
 def coma_of_beam_tilt(tilt: Tensor, spherical_aberration: Tensor, wavelength: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations
     Parameters
     ----------
     names
-        ``number@path`` for each particle, numbers counted from 1; a bare path is its first image.
+        ``number@path`` for each particle, numbers counted from 1; a bare path is its only image.
     folders
         What the names are relative to.
     """
@@ -62,11 +62,25 @@ def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations
     beyond = np.flatnonzero((numbers < 1) | (numbers > available))
     if beyond.size:
         row = int(beyond[0])
+        stack, info = stacks[stack_of[row]], infos[stack_of[row]]
         raise InputError(
-            f"{source}: row {row + 1}: {names[row]} asks for image {numbers[row]}, but {stacks[stack_of[row]]} has "
-            f"{available[row]}; correct the row, or point to the right stack"
+            f"{source}: row {row + 1}: {names[row]} asks for image {numbers[row]}, but {stack} has {available[row]}"
+            f"{_hidden(info)}; correct the row, or point to the right stack"
+        )
+    bare = np.flatnonzero([available[row] > 1 and "@" not in name for row, name in enumerate(names)])
+    if bare.size:
+        row = int(bare[0])
+        raise InputError(
+            f"{source}: row {row + 1}: {names[row]} names no image, and {stacks[stack_of[row]]} has {available[row]}; write "
+            "number@stack, numbers from 1"
         )
     return ImageLocations(stacks, infos, stack_of, numbers - 1)
+
+
+def _hidden(info: StackInfo) -> str:
+    """Say where a file is longer than its header says, as when the count of images was never brought up to date."""
+    more = info.n_extra_bytes // (info.image_shape[0] * info.image_shape[1] * info.dtype.itemsize)
+    return f" by its header, though the file is long enough for {info.n_images + more}" if more else ""
 
 
 def split_names(source: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:

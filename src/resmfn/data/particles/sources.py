@@ -75,6 +75,8 @@ def read_source(path: Path, passthrough: Path | None = None) -> Source:
             f"{path}: a Python pickle, which is never loaded, because it can run code; instead of cryoDRGN's pose.pkl "
             "and ctf.pkl, give the STAR or .cs file they were made from, or make one with `cryodrgn_utils write_star`"
         )
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(f"{path}: text in UTF-16; save it as UTF-8, for instance with `iconv -f utf-16 -t utf-8`")
     if b"\0" in start:
         return _read_stack(path)
     if path.stat().st_size > _LONGEST_STAR:
