@@ -103,7 +103,7 @@ def test_relion_projects_even_aberrations_scale_and_particle_values_as_we_do(rel
     for optics in (told, read):
         ours = scene.images(optics, rows)
         assert torch.nn.functional.cosine_similarity(ours.flatten(1), theirs.flatten(1)).min() > 0.999
-        assert float((ours * theirs).sum() / ours.square().sum()) == pytest.approx(1, abs=2e-3)
+        assert float((ours * theirs).sum() / ours.square().sum()) == pytest.approx(1, abs=5e-3)
 
 
 def agreement(scene: Scene, relion: Path, columns: dict[str, str], optics: Optics) -> float:

@@ -16,7 +16,7 @@ from resmfn.core.chunked_work import refusing_when_out_of_memory
 from resmfn.core.device import limit_gpu_memory
 from resmfn.core.processes import Team, team_of_environment
 from resmfn.core.progress import ProgressEvent
-from resmfn.data import ParticleSet, read_particles
+from resmfn.data import ParticleSet, Supplement, read_particles
 from resmfn.data.runs.progress_file import ProgressFile
 from resmfn.data.runs.run_folder import CONFIG, RunFolder
 from resmfn.reconstruction.config import ReconstructionConfig
@@ -96,19 +96,7 @@ def _reconstruct(
     team: Team,
 ) -> ReconstructionResult:
     started = Clock()
-    particles = read_particles(
-        config.particles,
-        config.datadir,
-        pixel_size=config.pixel_size,
-        strip_prefix=config.strip_prefix,
-        allow_outside=config.allow_outside,
-        passthrough=config.passthrough,
-    ).in_common_frame()
-    if len(particles) < LEAST_PARTICLES:
-        raise InputError(
-            f"{config.particles} lists {len(particles)} particles; a reconstruction in two halves needs at least "
-            f"{LEAST_PARTICLES}"
-        )
+    particles = _read(config)
     device = choose_device(config.device)
     if config.gpu_memory is not None:
         limit_gpu_memory(device, config.gpu_memory)
@@ -124,6 +112,8 @@ def _reconstruct(
         teller = Teller(folder, progress, listener if team.leads else None)
         several = f", {team.size} processes" if team.size > 1 else ""
         teller(ProgressEvent("read", f"{_describe(particles, box)} on {device}{several}", 0.0))
+        for line in (*particles.remarks.applied, *particles.remarks.notes):
+            teller(ProgressEvent("read", line, 0.0))
         observations = observe(particles, mask_radius=radius, device=device, box_size=box.box_size, team=team)
         observations.chunked_work.listener = lambda message: teller(ProgressEvent("memory", message))
         vote = settle_contrast(observations, config.contrast)
@@ -147,6 +137,29 @@ def _reconstruct(
         summary = team.from_leader(write_results(folder, run) if team.leads else {})
         teller(ProgressEvent("done", str(summary["verdict"]), 1.0))
     return ReconstructionResult(config.out, summary)
+
+
+def _read(config: ReconstructionConfig) -> ParticleSet:
+    """Return the particles, their images to be read as plain ones at one box and pixel size."""
+    particles = read_particles(
+        config.particles,
+        config.datadir,
+        pixel_size=config.pixel_size,
+        strip_prefix=config.strip_prefix,
+        allow_outside=config.allow_outside,
+        supplement=Supplement(
+            passthrough=config.passthrough,
+            voltage=config.voltage,
+            spherical_aberration=config.spherical_aberration,
+            amplitude_contrast=config.amplitude_contrast,
+        ),
+    ).in_common_frame()
+    if len(particles) < LEAST_PARTICLES:
+        raise InputError(
+            f"{config.particles} lists {len(particles)} particles; a reconstruction in two halves needs at least "
+            f"{LEAST_PARTICLES}"
+        )
+    return particles
 
 
 def _stop_if_asked(
@@ -176,7 +189,8 @@ def _resolved(
     return replace(
         config,
         mask_diameter=round(2 * box.mask_radius(config.mask_diameter) * box.pixel_size, 6),
-        pixel_size=particles.pixel_size,
+        # Of optics groups that differ in it, each keeps its own when the run goes on.
+        pixel_size=particles.pixel_size if particles.frame is None else config.pixel_size,
         hidden_dim=config.hidden_dim or default_width(box.box_size),
         device="cuda" if device.type == "cuda" else "cpu",
     )

@@ -45,12 +45,10 @@ OPTICS_FIELDS = {
 }
 
 
-#: Columns of the optics table that a converted STAR file had, kept as text in ``rln/NAME``: RELION reads them there only.
-_KEPT_OPTICS = ("BeamTiltX", "BeamTiltY", "OddZernike", "EvenZernike", "MagMat00", "MagMat01", "MagMat10", "MagMat11") + (
-    "CtfDataAreCtfPremultiplied",
-    "CtfDataArePhaseFlipped",
-    "CtfDataAreCtfCorrected",
-    "MtfFileName",
+#: Columns that RELION reads in the optics table only; of a converted STAR file they are kept as text in ``rln/NAME``.
+_KEPT_OPTICS = (
+    *("BeamTiltX", "BeamTiltY", "OddZernike", "EvenZernike", "MagMat00", "MagMat01", "MagMat10", "MagMat11"),
+    *("CtfDataAreCtfPremultiplied", "CtfDataArePhaseFlipped", "CtfDataAreCtfCorrected", "MtfFileName"),
 )
 TILT_FIELD, MAGNIFICATION_FIELD, SHIFT_FIELD = "ctf/tilt_A", "ctf/anisomag", "ctf/shift_A"
 SCALE_FIELD, B_FACTOR_FIELD = "ctf/scale", "ctf/bfactor"
@@ -193,7 +191,9 @@ def _aberration_columns(path: Path, records: np.ndarray) -> dict[str, np.ndarray
         tilt = _of_width(path, records, TILT_FIELD, 2)
         aberration = _numbers(path, records, "ctf/cs_mm")[:, None] if "ctf/cs_mm" in names else np.zeros((1, 1))
         if not aberration.all():
-            raise InputError(f"{path}: {TILT_FIELD} is Cs times the beam tilt, but ctf/cs_mm is 0 or missing; correct it")
+            raise InputError(
+                f"{path}: {TILT_FIELD} is Cs times the beam tilt, but ctf/cs_mm is 0 or missing; correct it"
+            )
         mrad = tilt / (1e4 * aberration)  # mm to Å, rad to mrad
         columns["rlnBeamTiltX"], columns["rlnBeamTiltY"] = mrad[:, 0], mrad[:, 1]
     if MAGNIFICATION_FIELD in names and records[MAGNIFICATION_FIELD].any():

@@ -97,8 +97,14 @@ def read_header(path: Path, file: IO[bytes]) -> MrcHeader:
         shape = (int(fields["nz"]), int(fields["ny"]), int(fields["nx"]))
         if all(0 < side < _LARGEST_SIDE for side in shape) and 0 <= int(fields["mode"]) < 128:
             return _interpret(path, fields, shape, byte_order, unsigned=_has_unsigned_bytes(raw, byte_order))
-        if shape[0] == 0 and all(0 < side < _LARGEST_SIDE for side in shape[1:]) and int(fields["mode"]) in _TYPE_OF_MODE:
-            raise InputError(f"{path}: the header says that there is no image (nz 0): its writer never ended; make it anew")
+        if (
+            shape[0] == 0
+            and all(0 < side < _LARGEST_SIDE for side in shape[1:])
+            and int(fields["mode"]) in _TYPE_OF_MODE
+        ):
+            raise InputError(
+                f"{path}: the header says that there is no image (nz 0): its writer never ended; make it anew"
+            )
     raise InputError(f"{path}: not an MRC file: its header makes no sense in either byte order")
 
 
@@ -109,7 +115,7 @@ def _require_no_other_kind(path: Path, raw: bytes) -> None:
 
 
 def _has_unsigned_bytes(raw: bytes, byte_order: str) -> bool:
-    """Tell whether IMOD wrote the header, and says that the bytes of mode 0 are 0 to 255 (its first flag is not set)."""
+    """Tell whether IMOD wrote the header and says, by its first flag, that bytes of mode 0 are 0 to 255."""
     stamp, flags = (int(value) for value in np.frombuffer(raw, dtype=f"{byte_order}i4", count=2, offset=_IMOD_OFFSET))
     return stamp == _IMOD_STAMP and not flags & 1
 

@@ -146,7 +146,7 @@ def _ctf_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[st
 
 
 def _aberration_fields(particles: ParticleSet) -> dict[str, np.ndarray]:
-    """Return what cryoSPARC has fields for of scale, beam tilt and magnification; :func:`unknown_to_cryosparc` for more."""
+    """Return scale, beam tilt and magnification; cryoSPARC has no fields for other aberrations of RELION's."""
     metadata, fields = particles.metadata, {}
     if SCALE_COLUMN in metadata:
         fields[SCALE_FIELD] = metadata.numbers(SCALE_COLUMN)
@@ -169,10 +169,10 @@ def _pose_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[s
         )
     rotations, shifts = particles.require_poses()
     pixel_sizes = particles.pixel_sizes[:, None]
-    beam_shift = torch.from_numpy(known[SHIFT_FIELD].astype(np.float64)) if SHIFT_FIELD in known else 0.0
+    beam_shift = known[SHIFT_FIELD].astype(np.float64) if SHIFT_FIELD in known else 0.0
     fields = {
         f"{POSE_GROUP}/pose": log_so3(rotations.cpu().double().mT).numpy().astype("<f4"),
-        f"{POSE_GROUP}/shift": ((shifts.cpu().double() + beam_shift).numpy() / pixel_sizes).astype("<f4"),
+        f"{POSE_GROUP}/shift": ((shifts.cpu().double().numpy() + beam_shift) / pixel_sizes).astype("<f4"),
         f"{POSE_GROUP}/psize_A": particles.pixel_sizes.astype("<f4"),
     }
     if "rlnRandomSubset" in particles.table:

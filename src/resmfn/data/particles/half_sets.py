@@ -8,9 +8,8 @@ from torch import Tensor
 
 from resmfn.core import InputError
 from resmfn.data.particles.particle_set import ParticleSet
+from resmfn.data.star.metadata import SUBSET_COLUMN
 from resmfn.data.star.tables import PARTICLE_COLUMN, unquote
-
-SUBSET_COLUMN = "rlnRandomSubset"
 
 
 def half_sets(particles: ParticleSet) -> Tensor | None:
@@ -35,16 +34,19 @@ def half_sets(particles: ParticleSet) -> Tensor | None:
         row = int((halves == 0).argmax())
         raise InputError(f"{path}: row {row + 1}: {SUBSET_COLUMN} must be 1 or 2, got {cells[row]!r}; {advice}")
     if (halves == halves[0]).all():
-        raise InputError(f"{path}: {SUBSET_COLUMN} must name two halves, but every row is in half {halves[0]}; {advice}")
+        raise InputError(
+            f"{path}: {SUBSET_COLUMN} must name two halves, but every row is in half {halves[0]}; {advice}"
+        )
     image = _images(particles)
     first = np.full(image.max() + 1, len(image))
     np.minimum.at(first, image, np.arange(len(image)))
     torn = halves != halves[first[image]]
     if torn.any():
         row = int(torn.argmax())
+        other = int(first[image[row]])
         raise InputError(
-            f"{path}: rows {first[image[row]] + 1} and {row + 1} show one image, in half {halves[first[image[row]]]} and in "
-            f"half {halves[row]} by {SUBSET_COLUMN}: halves that share images agree on noise; {advice}"
+            f"{path}: rows {other + 1} and {row + 1} show one image, in half {halves[other]} and in half {halves[row]} "
+            f"by {SUBSET_COLUMN}: halves that share images agree on noise; {advice}"
         )
     return torch.from_numpy(halves)
 
@@ -59,7 +61,7 @@ def _half(cell: str) -> int:
 
 
 def _images(particles: ParticleSet) -> np.ndarray:
-    """Return which image each row shows (n,): by its place in the stacks or, where they were not opened, by its name."""
+    """Return which image each row shows (n,): by its place in the stacks or, if they were not opened, by its name."""
     if particles.images is not None:
         return particles.distinct_images()[1].numpy()
     table = particles.table

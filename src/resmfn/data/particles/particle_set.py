@@ -16,10 +16,9 @@ from resmfn.core import InputError
 from resmfn.data.cryosparc.records import stated_sign
 from resmfn.data.particles.common_frame import CommonFrame, plain_images
 from resmfn.data.particles.image_folders import ImageFolders
-from resmfn.data.particles.locations import ImageLocations, locate_images
-from resmfn.data.remarks.agreement import require_agreement, require_one_pixel_size
+from resmfn.data.particles.locations import ImageLocations, locate_images, require_agreement
+from resmfn.data.particles.sources import Supplement, read_source
 from resmfn.data.remarks.particles import Remarks, remark_on
-from resmfn.data.particles.sources import read_source
 from resmfn.data.star.metadata import (
     ORIGIN_COLUMNS,
     ORIGIN_PIXEL_COLUMNS,
@@ -30,9 +29,10 @@ from resmfn.data.star.metadata import (
     find_shifts,
     join_tables,
     pose_columns,
+    require_one_pixel_size,
     shared_value,
 )
-from resmfn.data.star.optics import Microscope, find_optics
+from resmfn.data.star.optics import find_optics
 from resmfn.data.star.tables import PARTICLE_COLUMN, Column, Table, format_cells
 from resmfn.physics.optics import Optics
 from resmfn.physics.recorded import recorded_shift, specimen_shift
@@ -58,7 +58,9 @@ class ParticleSet:
     dtype: torch.dtype = torch.float32  #: of optics, rotations and shifts
     frame: CommonFrame | None = None  #: what images are brought to as they are read; None leaves them as stored
     recorded: Optics | None = None  #: what is undone of images as they are read; None leaves them as recorded
-    remarks: Remarks = Remarks()  #: what is to be said of the file, and what a reconstruction would refuse
+    remarks: Remarks = field(
+        default_factory=Remarks
+    )  #: what is to be said of the file, and what a reconstruction would refuse
 
     def __len__(self) -> int:
         return len(self.table)
@@ -297,8 +299,7 @@ def read_particles(
     dtype: torch.dtype = torch.float32,
     strip_prefix: str | None = None,
     allow_outside: bool = False,
-    passthrough: str | os.PathLike[str] | None = None,
-    microscope: Microscope | None = None,
+    supplement: Supplement | None = None,
 ) -> ParticleSet:
     """Read a particle file and check everything short of the pixels.
 
@@ -319,10 +320,8 @@ def read_particles(
         Taken away from the front of image names that begin with it.
     allow_outside
         Whether image names may lead out of the folder that they start from.
-    passthrough
-        Of a ``.cs`` file: the one that has the fields it lacks [by default found beside it].
-    microscope
-        What the file leaves out of voltage, Cs and amplitude contrast.
+    supplement
+        What the file leaves out: of a ``.cs`` file another with more fields, of any file the microscope's values.
 
     Returns
     -------
@@ -336,9 +335,9 @@ def read_particles(
         contradict one another. The message names file and row.
     """
     path = Path(path)
-    source = read_source(path, None if passthrough is None else Path(passthrough))
-    metadata = join_tables(path, source.tables, needs_images=with_images)
-    metadata = metadata if microscope is None else microscope.added_to(metadata)
+    supplement = supplement or Supplement()
+    source = read_source(path, supplement.passthrough)
+    metadata = supplement.added_to(join_tables(path, source.tables, needs_images=with_images))
     if pixel_size is not None:
         require_one_pixel_size(metadata, pixel_size)
     stated = find_pixel_sizes(metadata) if pixel_size is None else np.full(len(metadata), float(pixel_size))
@@ -355,6 +354,9 @@ def read_particles(
         require_agreement(path, images, box_sizes, stated, trusts_headers=pixel_size is not None)
         box_sizes = images.box_sizes
     optics = find_optics(metadata, dtype)
+    remarks = remark_on(metadata, optics, records=source.records, pixel_sizes=stated)
+    if images is not None:
+        remarks = replace(remarks, notes=(*remarks.notes, *images.remarks()))
     particles = ParticleSet(
         path=path,
         tables=dict(metadata.tables),
@@ -368,7 +370,7 @@ def read_particles(
         rotations=find_rotations(metadata, dtype),
         shifts=find_shifts(metadata, stated, dtype),
         dtype=dtype,
-        remarks=remark_on(metadata, optics, records=source.records, pixel_sizes=stated, images=images),
+        remarks=remarks,
     )
     if with_images and stated is None:
         _ = particles.pixel_size  # must be known, now rather than an hour later

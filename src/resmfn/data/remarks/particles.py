@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resmfn.data.particles.locations import ImageLocations
 from resmfn.data.star.metadata import Metadata, parse_numbers
 from resmfn.data.star.optics import (
     DEFOCUS_COLUMNS,
@@ -47,7 +46,6 @@ def remark_on(
     *,
     records: np.ndarray | None = None,
     pixel_sizes: np.ndarray | None = None,
-    images: ImageLocations | None = None,
 ) -> Remarks:
     """Return what is to be said of a particle file.
 
@@ -61,8 +59,6 @@ def remark_on(
         (n,) of a cryoSPARC file.
     pixel_sizes
         (n,) in Å, where known.
-    images
-        Where they lie, if stacks were opened.
     """
     refusals = [
         *_not_modelled(metadata, records),
@@ -74,7 +70,7 @@ def remark_on(
         *_missing_ctf(metadata, optics),
         *_repeated_rows(metadata),
         *_helices(metadata),
-        *_strange_images(images, pixel_sizes),
+        *_coarse_pixels(pixel_sizes),
     ]
     return Remarks(tuple(f"{metadata.path}: {line}" for line in refusals), tuple(notes), tuple(_applied(optics)))
 
@@ -91,8 +87,8 @@ def _not_modelled(metadata: Metadata, records: np.ndarray | None) -> list[str]:
     if "rlnCtfBfactor" in metadata and (b_factor := metadata.numbers("rlnCtfBfactor")).min() < 0:
         row = int(b_factor.argmin())
         found.append(
-            f"row {row + 1}: rlnCtfBfactor must not be negative, got {b_factor[row]:g}; Warp and M write so the dose of "
-            "tilt series, which are not modelled: single-particle images are needed, one for each row"
+            f"row {row + 1}: rlnCtfBfactor must not be negative, got {b_factor[row]:g}; Warp and M write so the dose "
+            "of tilt series, which are not modelled: single-particle images are needed, one for each row"
         )
     for field, name in _UNSCALED.items():
         if _any_nonzero(metadata, records, field):
@@ -183,29 +179,16 @@ def _helices(metadata: Metadata) -> list[str]:
     if TUBE_COLUMN not in metadata.particles:
         return []
     return [
-        f"helical segments ({TUBE_COLUMN}): no helical symmetry is applied, and segments of one tube overlap; half maps "
-        "are independent only if rlnRandomSubset keeps each tube in one half"
+        f"helical segments ({TUBE_COLUMN}): no helical symmetry is applied, and segments of one tube overlap; half "
+        "maps are independent only if rlnRandomSubset keeps each tube in one half"
     ]
 
 
-def _strange_images(images: ImageLocations | None, pixel_sizes: np.ndarray | None) -> list[str]:
-    found = []
-    if pixel_sizes is not None and float(pixel_sizes.max()) > _COARSE_PIXEL:
-        coarsest = float(pixel_sizes.max())
-        found.append(f"pixels of {coarsest:g} Å show nothing finer than {2 * coarsest:g} Å: is that the pixel size?")
-    if images is None:
-        return found
-    if (odd := images.box_sizes % 2 == 1).any():
-        size = images.box_sizes[odd][0]
-        found.append(f"odd box ({size} pixels): the origin is pixel {size // 2} here, one pixel off RELION's")
-    for stack, info in zip(images.stacks, images.infos, strict=True):
-        if info.n_extra_bytes:
-            found.append(
-                f"{stack}: {info.n_extra_bytes} bytes more than its header says; if its header is longer than it says, "
-                "images are shifted: look at them"
-            )
-            break
-    return found
+def _coarse_pixels(pixel_sizes: np.ndarray | None) -> list[str]:
+    if pixel_sizes is None or float(pixel_sizes.max()) <= _COARSE_PIXEL:
+        return []
+    coarsest = float(pixel_sizes.max())
+    return [f"pixels of {coarsest:g} Å show nothing finer than {2 * coarsest:g} Å: is that the pixel size?"]
 
 
 def _applied(optics: Optics | None) -> list[str]:

@@ -20,6 +20,7 @@ from resmfn.data.star.tables import PARTICLE_COLUMN, Table, unquote
 from resmfn.rotations.convert import euler_from_matrix, matrix_from_euler
 
 OPTICS_BLOCK = "optics"
+SUBSET_COLUMN = "rlnRandomSubset"
 ANGLE_COLUMNS = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGIN_COLUMNS = ("rlnOriginXAngst", "rlnOriginYAngst")
 ORIGIN_PIXEL_COLUMNS = ("rlnOriginX", "rlnOriginY")
@@ -96,17 +97,20 @@ class Metadata:
         """Say how a missing column may be given."""
         flag = f", or give {_FLAGS[column]}" if column in _FLAGS else ""
         if self.groups is None and "rlnOpticsGroup" in self.particles:
-            return f"the particles name optics groups, but the table data_{OPTICS_BLOCK} is missing or empty: add it{flag}"
+            return (
+                f"the particles name optics groups, but the table data_{OPTICS_BLOCK} is missing or empty: add it{flag}"
+            )
         return f"add it to the file{flag}"
 
     def contradictions(self) -> list[str]:
         """Say which columns stand in both tables with other values, and which of the two counts."""
         found = []
-        for column in self.optics.columns if self.groups is not None else ():
+        groups = [] if self.groups is None else self.groups.tolist()
+        for column in self.optics.columns:
             if column not in self.particles or column == "rlnOpticsGroup":
                 continue
             ours = self.particles.text(column)
-            theirs = [self.optics.text(column)[row] for row in self.groups.tolist()]
+            theirs = [self.optics.text(column)[row] for row in groups]
             differs = next((row for row, pair in enumerate(zip(ours, theirs, strict=True)) if _differ(*pair)), None)
             if differs is not None:
                 values = f"{ours[differs]} in data_{self.block}, {theirs[differs]} in data_{OPTICS_BLOCK}"
@@ -238,6 +242,20 @@ def _require_same_pixel_size(path: Path, stated: np.ndarray, by_magnification: n
         raise InputError(
             f"{path}: row {row + 1}: rlnPixelSize says {stated[row]:g} Å, rlnDetectorPixelSize / rlnMagnification "
             f"{by_magnification[row]:g} Å (which RELION takes); correct the wrong one, or give --pixel-size"
+        )
+
+
+def require_one_pixel_size(metadata: Metadata, pixel_size: float) -> None:
+    """Refuse a pixel size for all where the file says several: images of some groups would be taken for others'."""
+    try:
+        stated = find_pixel_sizes(metadata)
+    except InputError:  # what is given in its place is the way out
+        return
+    if stated is not None and np.ptp(stated) > _SAME * stated.max():
+        found = ", ".join(f"{value:g}" for value in np.unique(stated)[:5])
+        raise InputError(
+            f"{metadata.path}: --pixel-size {pixel_size:g} cannot stand for pixel sizes of {found} Å; correct "
+            "rlnImagePixelSize of each optics group in the file"
         )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from resmfn.core import InputError
-from resmfn.data.star.metadata import OPTICS_BLOCK, Metadata
+from resmfn.data.star.metadata import Metadata
 from resmfn.physics.aberrations import coma_of_beam_tilt
 from resmfn.physics.ctf import electron_wavelength
 from resmfn.physics.optics import Optics
@@ -39,33 +39,6 @@ _LARGEST_STRETCH = 0.2  # of a magnification matrix: lenses distort by some perc
 _MOST_COEFFICIENTS = 64
 
 
-@dataclass(frozen=True, kw_only=True)
-class Microscope:
-    """What is known of a microscope beside a file: kV, mm, a fraction; None where nothing is."""
-
-    voltage: float | None = None
-    spherical_aberration: float | None = None
-    amplitude_contrast: float | None = None
-
-    def added_to(self, metadata: Metadata) -> Metadata:
-        """Return tables that say it where they said nothing; an InputError if they say something else."""
-        tables = dict(metadata.tables)
-        where = metadata.block if metadata.groups is None else OPTICS_BLOCK
-        for field, column in MICROSCOPE_COLUMNS.items():
-            value = getattr(self, field)
-            if value is None:
-                continue
-            if column not in metadata:
-                tables[where] = tables[where].with_columns({column: [f"{value:.6f}"] * len(tables[where])})
-            elif (stated := metadata.numbers(column))[0] != value or np.ptp(stated) > 0:
-                flag = f"--{field.replace('_', '-')}"
-                raise InputError(
-                    f"{metadata.path}: {column} says {stated[0]:g}, {flag} {value:g}; the flag is for files that do not "
-                    "say it: drop it, or correct the file"
-                )
-        return replace(metadata, tables=tables)
-
-
 def find_optics(metadata: Metadata, dtype: torch.dtype) -> Optics | None:
     """Return the optics of each particle, or None where no column speaks of defocus: images without CTF."""
     if not any(column in metadata for column in DEFOCUS_COLUMNS):
@@ -82,14 +55,11 @@ def find_optics(metadata: Metadata, dtype: torch.dtype) -> Optics | None:
     contrast = columns["amplitude_contrast"]
     if ((contrast < 0) | (contrast > 1)).any():
         cause = ": percent? RELION's is a fraction" if contrast.max() > 1 else ""
+        got = float(contrast.max() if contrast.max() > 1 else contrast.min())
         raise InputError(
-            f"{metadata.path}: rlnAmplitudeContrast must lie between 0 and 1, got {_outermost(contrast)}{cause}; correct it"
+            f"{metadata.path}: rlnAmplitudeContrast must lie between 0 and 1, got {got:g}{cause}; correct it"
         )
     return _with_further_terms(metadata, Optics(**columns)).to(dtype=dtype)
-
-
-def _outermost(values: Tensor) -> str:
-    return f"{float(values.max() if values.max() > 1 else values.min()):g}"
 
 
 def _with_further_terms(metadata: Metadata, optics: Optics) -> Optics:
@@ -98,7 +68,9 @@ def _with_further_terms(metadata: Metadata, optics: Optics) -> Optics:
     if SCALE_COLUMN in metadata:
         scale = torch.from_numpy(metadata.numbers(SCALE_COLUMN))
         if not bool((scale > 0).all()):
-            raise InputError(f"{metadata.path}: {SCALE_COLUMN} must be positive, got {float(scale.min()):g}; correct it")
+            raise InputError(
+                f"{metadata.path}: {SCALE_COLUMN} must be positive, got {float(scale.min()):g}; correct it"
+            )
         found |= {"scale": scale} if bool((scale != 1).any()) else {}
     even, odd = _coefficients(metadata, EVEN_COLUMN), _odd_coefficients(metadata, optics)
     found |= {"even_aberration": even} if bool(even.any()) else {}
@@ -155,7 +127,9 @@ def _parse_list(metadata: Metadata, column: str, cell: str) -> list[float]:
     except ValueError:
         numbers = [float("nan")]
     if not np.isfinite(numbers).all() or len(numbers) > _MOST_COEFFICIENTS:
-        raise InputError(f"{metadata.path}: {column} must be a list of numbers as [0.1,0.2], got {cell[:40]!r}; correct it")
+        raise InputError(
+            f"{metadata.path}: {column} must be a list of numbers as [0.1,0.2], got {cell[:40]!r}; correct it"
+        )
     return numbers
 
 

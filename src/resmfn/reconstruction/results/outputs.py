@@ -137,7 +137,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
 
 def _warnings(run: RunContext) -> list[str]:
     """Say in plain words what a referee would ask about."""
-    found = []
+    found = list(run.particles.remarks.notes)
     others = sorted(run.state.start_agreement)[:-1]
     apart = sum(value < SAME_MAP for value in others)
     if apart:
