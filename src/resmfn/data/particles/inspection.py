@@ -16,6 +16,7 @@ from resmfn.fourier import half_plane_from_images, half_plane_pixels
 from resmfn.physics import CLEAR, FIRST_SHELLS, compute_ctf, vote_certainty, whiteness
 
 _MOST_LISTED = 20
+_BATCH = 50  # images looked at together
 # Fitted by hand to benchmarks/results/accuracy.jsonl (2,000 images of box 64 to 72 on a CPU: 0.6 to 0.85 GiB, 90 to
 # 370 CPU seconds): what a start costs, and what each image adds.
 _BASE_BYTES, _BYTES_PER_PIXEL = 500 * 2**20, 16
@@ -119,7 +120,7 @@ def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tupl
     if images is None:
         raise ResmfnError(f"{particles.path}: its images were not opened; read the file with them")
     bad: list[tuple[int, str]] = []
-    white = []
+    good = []
     for row in rows.tolist():
         image = images.read(np.array([row]))
         if not np.isfinite(image).all():
@@ -127,19 +128,20 @@ def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tupl
         elif image.min() == image.max():
             bad.append((row, "is constant"))
         else:
-            white.append(_looks_white(particles, row))
-    return bad, np.array(white, dtype=bool)
+            good.append(row)
+    white = [_look_white(particles, part) for part in torch.tensor(good, dtype=torch.int64).split(_BATCH) if len(part)]
+    return bad, torch.cat([torch.zeros(0, dtype=torch.bool), *white]).numpy()
 
 
-def _looks_white(particles: ParticleSet, row: int) -> bool:
-    image = particles.read_images(slice(row, row + 1))
+def _look_white(particles: ParticleSet, rows: torch.Tensor) -> torch.Tensor:
+    """Return whether images look white (m,) bool."""
     pixels = half_plane_pixels(min(FIRST_SHELLS, (particles.box_size - 1) // 2), radius_min=0.5)
-    values = half_plane_from_images(image, pixels)
+    values = half_plane_from_images(particles.read_images(rows), pixels)
     ctf = torch.ones(values.shape)
     if particles.optics is not None:
         frequencies = pixels.float() / (particles.box_size * particles.pixel_size)
-        ctf = compute_ctf(particles.optics.select(slice(row, row + 1)), frequencies).float()
-    return bool(whiteness(values, ctf, pixels.float().norm(dim=1)) > 0)
+        ctf = compute_ctf(particles.optics.select(rows), frequencies).float()
+    return whiteness(values, ctf, pixels.float().norm(dim=1)) > 0
 
 
 def _optics_groups(particles: ParticleSet) -> list[dict[str, float]]:

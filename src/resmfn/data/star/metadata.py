@@ -303,7 +303,9 @@ def find_shifts(metadata: Metadata, pixel_sizes: np.ndarray | None, dtype: torch
         columns, unit = ORIGIN_COLUMNS, np.ones(len(metadata))
     elif any(column in metadata for column in ORIGIN_PIXEL_COLUMNS):
         if pixel_sizes is None:
-            raise InputError(f"{metadata.path}: rlnOriginX/Y are in pixels, but the pixel size is missing; give it")
+            raise InputError(
+                f"{metadata.path}: rlnOriginX/Y are in pixels, but the pixel size is missing; give --pixel-size"
+            )
         columns, unit = ORIGIN_PIXEL_COLUMNS, pixel_sizes
     else:
         return None
