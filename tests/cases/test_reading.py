@@ -106,7 +106,7 @@ CHECKED = [
     Case("group_missing", REFUSED, ("optics group 2",)),
     Case("groupname1.0", READ),
     Case("mag_nominal", READ, ("1.5 Å",), "check p.star --pixel-size 1.5"),
-    Case("mag_nominal", REFUSED, ("pixel size is missing", "--pixel-size")),
+    Case("mag_nominal", REFUSED, ("pixel size is missing", "--pixel-size gives it")),
     Case("micrograph_pixel_only", REFUSED, ("--pixel-size",)),
     Case("origin_both", READ, ("not used      rlnOpticsGroupName rlnOriginX rlnOriginY",)),
     Case("origin_px31", READ, ("rotations and shifts",)),
