@@ -114,12 +114,8 @@ def test_spherical_aberration_opposes_underfocus() -> None:
 
 def test_each_image_has_its_own_optics_on_any_grid(generator: torch.Generator) -> None:
     f = 0.2 * torch.randn(3, 4, 2, generator=generator, dtype=DOUBLE)
-    both = Optics(
-        **{
-            name: torch.cat((getattr(optics(), name), getattr(optics(defocus_u=9000.0), name)))
-            for name in vars(optics())
-        }
-    )
+    both = optics(2)
+    both = replace(both, defocus_u=torch.tensor([float(both.defocus_u[0]), 9000.0], dtype=DOUBLE))
     values = compute_ctf(both, f)
     assert values.shape == (2, 3, 4)
     torch.testing.assert_close(values[1], compute_ctf(optics(defocus_u=9000.0), f)[0])
@@ -127,8 +123,11 @@ def test_each_image_has_its_own_optics_on_any_grid(generator: torch.Generator) -
 
 def test_gradients_to_optics_and_frequencies_also_at_zero(generator: torch.Generator) -> None:
     f = torch.cat((torch.zeros(1, 2, dtype=DOUBLE), 0.02 * torch.randn(3, 2, generator=generator, dtype=DOUBLE)))
-    names = tuple(vars(optics()))
-    values = tuple(getattr(optics(2), name).requires_grad_() for name in names)
+    magnification = 1.02 * torch.eye(2, dtype=DOUBLE).repeat(2, 1, 1)
+    given = replace(optics(2), scale=torch.full((2,), 0.8, dtype=DOUBLE), magnification=magnification)
+    fields = {name: value for name, value in vars(given).items() if value is not None}
+    fields["even_aberration"] = torch.randn(2, 9, generator=generator, dtype=DOUBLE)
+    names, values = tuple(fields), tuple(value.clone().requires_grad_() for value in fields.values())
 
     def ctf(grid: torch.Tensor, *fields: torch.Tensor) -> torch.Tensor:
         return compute_ctf(Optics(**dict(zip(names, fields, strict=True))), grid)

@@ -9,7 +9,15 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from resmfn.cli.input_flags import AllowOutside, DataDir, Passthrough, StripPrefix
+from resmfn.cli.input_flags import (
+    AllowOutside,
+    AmplitudeContrast,
+    DataDir,
+    Passthrough,
+    SphericalAberration,
+    StripPrefix,
+    Voltage,
+)
 from resmfn.cli.number_flags import in_range
 from resmfn.core.numbers import COUNT, PIXEL_SIZE, SIDE
 
@@ -29,6 +37,9 @@ def check(
     allow_outside: AllowOutside = False,
     passthrough: Passthrough = None,
     pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what the files say.")] = None,
+    voltage: Voltage = None,
+    spherical_aberration: SphericalAberration = None,
+    amplitude_contrast: AmplitudeContrast = None,
     samples: Annotated[int, in_range(COUNT, "How many images to read.")] = 300,
     box_size: Annotated[
         int | None, in_range(SIDE, "Working box, as of reconstruct, to estimate memory and time for [default: theirs].")
@@ -39,7 +50,7 @@ def check(
     Exit code 0: it can be read. 2: it is refused, with the reason.
     """
     from resmfn.core import ResmfnError
-    from resmfn.data import inspect_map, inspect_particles, is_map_file, read_particles
+    from resmfn.data import Supplement, inspect_map, inspect_particles, is_map_file, read_particles
 
     try:
         if is_map_file(particles):
@@ -53,7 +64,12 @@ def check(
             pixel_size=pixel_size,
             strip_prefix=strip_prefix,
             allow_outside=allow_outside,
-            passthrough=passthrough,
+            supplement=Supplement(
+                passthrough=passthrough,
+                voltage=voltage,
+                spherical_aberration=spherical_aberration,
+                amplitude_contrast=amplitude_contrast,
+            ),
         )
         record = inspect_particles(found, samples, box_size).as_dict()
     except (ResmfnError, OSError) as error:
@@ -99,8 +115,11 @@ def _table(record: dict[str, Any]) -> str:
         rows += [("working box", f"{box} pixels of {pixel_size:g} Å")]
         rows += [("memory, about", f"{record['memory_bytes'] / 2**30:.1f} GiB")]
         rows += [("time, about", f"{record['cpu_seconds'] / 60:.0f} minutes of one CPU")]
-    lines = [f"{name:<15} {text}" for name, text in rows]
-    return "\n".join([*lines, *(f"would fail      {reason}" for reason in record["would_fail"])])
+    rows += [("applied", line) for line in record["applied"]]
+    rows += [("columns used", " ".join(record["columns_used"]))]
+    rows += [("  not used", " ".join(record["columns_not_used"]) or "none")]
+    rows += [("note", line) for line in record["notes"]] + [("would fail", reason) for reason in record["would_fail"]]
+    return "\n".join(f"{name:<15} {text}" for name, text in rows)
 
 
 def _map_table(record: dict[str, Any]) -> str:

@@ -13,3 +13,6 @@ AllowOutside = Annotated[
 Passthrough = Annotated[
     Path | None, Parameter(help="For a .cs file, the one with the fields it lacks [default: found beside it].")
 ]
+Voltage = Annotated[float | None, Parameter(help="kV, of a file that does not say it.")]
+SphericalAberration = Annotated[float | None, Parameter(help="Cs in mm, of a file that does not say it.")]
+AmplitudeContrast = Annotated[float | None, Parameter(help="0 to 1, of a file that does not say it.")]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
+from resmfn.cli.input_flags import AmplitudeContrast, SphericalAberration, Voltage
 from resmfn.cli.published_flags import CHECK
 
 
@@ -25,3 +26,6 @@ class RealDataFlags:
     flip_hand: Annotated[
         bool, Parameter(negative="", help="Give the mirror image; with --resume, of a run that is done.")
     ] = False
+    voltage: Voltage = None
+    spherical_aberration: SphericalAberration = None
+    amplitude_contrast: AmplitudeContrast = None

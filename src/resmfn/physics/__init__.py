@@ -17,6 +17,7 @@ from resmfn.physics.projection import (
     padded_transform_adjoint,
     project_real_space,
 )
+from resmfn.physics.recorded import plain_from_recorded, recorded_transfer
 from resmfn.physics.shift import phase_shift
 
 __all__ = [
@@ -37,9 +38,11 @@ __all__ = [
     "padded_transform",
     "padded_transform_adjoint",
     "phase_shift",
+    "plain_from_recorded",
     "planes",
     "project_real_space",
     "ramp_strength",
+    "recorded_transfer",
     "vote_certainty",
     "whiteness",
 ]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from resmfn.core.errors import ShapeError
+from resmfn.physics.aberrations import zernike_phase
 from resmfn.physics.optics import Optics
 
 Voltage = TypeVar("Voltage", float, Tensor)
@@ -23,16 +24,17 @@ def electron_wavelength(voltage_kv: Voltage) -> Voltage:
 def compute_ctf(optics: Optics, frequencies: Tensor) -> Tensor:
     """Return the contrast transfer function of a weak-phase object; +amplitude_contrast at frequency 0.
 
-    ``(sqrt(1 - w^2) sin g + w cos g) exp(-B k^2 / 4)``, where ``g = pi lambda dZ k^2 - pi/2 Cs lambda^3 k^4 + phase
-    shift`` and ``dZ = ((dU + dV) + (dU - dV) cos 2 (angle of k - defocus_angle)) / 2``, written without the angle of
-    k so that gradients exist at k = 0.
+    ``s (sqrt(1 - w^2) sin g + w cos g) exp(-B k^2 / 4)``, where ``g = pi lambda dZ k^2 - pi/2 Cs lambda^3 k^4 + phase
+    shift - even aberrations`` and ``dZ = ((dU + dV) + (dU - dV) cos 2 (angle of k - defocus_angle)) / 2``, written
+    without the angle of k so that gradients exist at k = 0. With a magnification M, k is M times the image's frequency.
+    What was done to the recorded image is not in it: :func:`resmfn.physics.recorded.recorded_transfer`.
 
     Parameters
     ----------
     optics
         One entry per image.
     frequencies
-        ``(..., 2)``: (fx, fy) in 1/Å.
+        ``(..., 2)``: (fx, fy) of the image in 1/Å.
 
     Returns
     -------
@@ -49,7 +51,8 @@ def compute_ctf(optics: Optics, frequencies: Tensor) -> Tensor:
     def column(values: Tensor) -> Tensor:
         return values.reshape(per_image)
 
-    fx, fy = frequencies[None, ..., 0], frequencies[None, ..., 1]
+    at_specimen = specimen_frequencies(optics, frequencies)
+    fx, fy = at_specimen[..., 0], at_specimen[..., 1]
     k2 = fx.square() + fy.square()
     twice_angle = 2 * torch.deg2rad(column(optics.defocus_angle))
     along_u = twice_angle.cos() * (fx.square() - fy.square()) + twice_angle.sin() * 2 * fx * fy
@@ -60,4 +63,15 @@ def compute_ctf(optics: Optics, frequencies: Tensor) -> Tensor:
     cs = 1e7 * column(optics.spherical_aberration)  # mm to Å
     offset = torch.deg2rad(column(optics.phase_shift)) + column(optics.amplitude_contrast).asin()
     gamma = math.pi * wavelength * (defocus_k2 - 0.5 * cs * wavelength.square() * k2.square())
-    return (gamma + offset).sin() * (-0.25 * column(optics.b_factor) * k2).exp()
+    if optics.even_aberration is not None:
+        offset = offset - zernike_phase(optics.even_aberration, at_specimen, odd=False)
+    ctf = (gamma + offset).sin() * (-0.25 * column(optics.b_factor) * k2).exp()
+    return ctf if optics.scale is None else ctf * column(optics.scale)
+
+
+def specimen_frequencies(optics: Optics, frequencies: Tensor) -> Tensor:
+    """Return the frequencies of the specimen that an image's ``(..., 2)`` show: ``(n, ..., 2)``, or ``(1, ..., 2)``."""
+    if optics.magnification is None:
+        return frequencies[None]
+    flat = frequencies.reshape(-1, 2).to(optics.magnification)
+    return (flat @ optics.magnification.mT).reshape(len(optics), *frequencies.shape)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from resmfn.physics.ctf import compute_ctf
+from resmfn.physics.ctf import specimen_frequencies
 from resmfn.physics.optics import Optics
 from resmfn.physics.projection import FourierSliceProjector
+from resmfn.physics.recorded import recorded_transfer
 from resmfn.physics.shift import phase_shift
 
 
@@ -40,7 +42,8 @@ class ImageFormation(nn.Module):
         shift
             ``(n, 2)`` in Å, (rlnOriginXAngst, rlnOriginYAngst): the molecule stands at minus it. None: centered.
         optics
-            One entry per image. None: no CTF, plain projections.
+            One entry per image: CTF, aberrations, magnification and what was done to the images since. None: no CTF,
+            plain projections.
         """
         return self.from_transform(self.projector.transform(volume), rotation, shift, optics)
 
@@ -54,11 +57,22 @@ class ImageFormation(nn.Module):
         self, transform: Tensor, rotation: Tensor, shift: Tensor | None = None, optics: Optics | None = None
     ) -> Tensor:
         """Return the Fourier coefficients of those images at ``projector.pixels``; complex ``(n, P)``."""
+        if optics is not None and optics.magnification is not None:
+            rotation = _magnified(rotation, optics.magnification)
         values = self.projector.slices(transform, rotation)
         pixels, box_size = self.projector.pixels.to(values.device), self.projector.box_size
+        if optics is not None and optics.magnification is not None:  # beyond Nyquist the map has nothing
+            values = values * (specimen_frequencies(optics, pixels).norm(dim=-1) <= box_size / 2)
         if shift is not None:
             values = values * phase_shift(pixels, shift, self.pixel_size, box_size).to(values.dtype)
         if optics is not None:
             frequencies = pixels.to(values.real.dtype) / (box_size * self.pixel_size)
-            values = values * compute_ctf(optics, frequencies).to(values.real.dtype)
+            transfer = recorded_transfer(optics, frequencies)
+            values = values * transfer.to(values.dtype if transfer.is_complex() else values.real.dtype)
         return values
+
+
+def _magnified(rotation: Tensor, magnification: Tensor) -> Tensor:
+    """Return matrices whose first two rows lead image frequencies k to A^T (M k, 0)."""
+    rows = magnification.to(rotation).mT @ rotation[:, :2]
+    return torch.cat((rows, rotation[:, 2:]), dim=1)

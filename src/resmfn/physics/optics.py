@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +14,14 @@ from resmfn.core.errors import ShapeError
 
 @dataclass(frozen=True, kw_only=True)
 class Optics:
-    """Contrast transfer parameters, one entry per image: tensors ``(n,)``, all of one length.
+    """What stands between a projection and its image, one entry per image: the first axis of every tensor is ``n``.
+
+    The fields after ``amplitude_contrast`` are None where images have nothing of the kind.
 
     Raises
     ------
     ShapeError
-        A field is not one-dimensional or has another length than the others.
+        A field has another shape than it must, or another length than the others.
     """
 
     defocus_u: Tensor
@@ -36,22 +40,48 @@ class Optics:
     """mm."""
     amplitude_contrast: Tensor
     """Fraction, 0 to 1."""
+    scale: Tensor | None = None
+    """Strength of the signal: a factor of the CTF."""
+    even_aberration: Tensor | None = None
+    """``(n, K)``: coefficients of the even Zernike polynomials, taken from the CTF's phase, in radians."""
+    odd_aberration: Tensor | None = None
+    """``(n, K)``: coefficients of the odd Zernike polynomials, a phase of the image's transform in radians."""
+    magnification: Tensor | None = None
+    """``(n, 2, 2)``: M; the image's frequency k is the frequency M k of the specimen."""
+    premultiplied: Tensor | None = None
+    """Bool: whether the recorded image was multiplied by its CTF."""
+    phase_flipped: Tensor | None = None
+    """Bool: whether the recorded image's phases were flipped where its CTF is negative."""
 
     def __post_init__(self) -> None:
-        shapes = {field.name: tuple(getattr(self, field.name).shape) for field in fields(self)}
-        if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        shapes = {name: tuple(value.shape) for name, value in given.items() if value is not None}
+        more = {"even_aberration": 1, "odd_aberration": 1, "magnification": 2}
+        lengths = {shape[:1] for shape in shapes.values()}
+        if len(lengths) != 1 or any(len(shape) != 1 + more.get(name, 0) for name, shape in shapes.items()):
             raise ShapeError(f"all optics must be 1-D and of one length, got shapes {shapes}")
+        if self.magnification is not None and self.magnification.shape[1:] != (2, 2):
+            raise ShapeError(f"magnification must have shape (n, 2, 2), got {shapes['magnification']}")
 
     def __len__(self) -> int:
         return len(self.defocus_u)
 
     def select(self, index: Tensor | slice) -> Optics:
         """Return the optics of some images: a slice, int64 indices or a boolean mask."""
-        return Optics(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+        return self._changed(lambda value: value[index])
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Optics:
         """Return the same optics on another device or in another precision; None keeps what is."""
-        return Optics(**{f.name: getattr(self, f.name).to(device=device, dtype=dtype) for f in fields(self)})
+        return self._changed(lambda value: value.to(device, None if value.dtype == torch.bool else dtype))
+
+    def undistorted(self) -> Optics:
+        """Return the optics of the same images once :mod:`resmfn.physics.recorded` has undone what it can."""
+        return replace(self, odd_aberration=None, magnification=None, premultiplied=None, phase_flipped=None)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Optics:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in given.items()}
+        return Optics(**changed)
 
     @classmethod
     def uniform(

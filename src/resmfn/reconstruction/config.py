@@ -88,6 +88,12 @@ class ReconstructionConfig:
     """Of a cryoSPARC .cs file, the one that has the fields it lacks; by default found beside it."""
     pixel_size: float | None = None
     """Å per pixel, in place of what the files say."""
+    voltage: float | None = None
+    """kV, of a particle file that does not say it."""
+    spherical_aberration: float | None = None
+    """mm, of a particle file that does not say it."""
+    amplitude_contrast: float | None = None
+    """Fraction, of a particle file that does not say it."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     seed: int = 0

@@ -16,7 +16,7 @@ from resmfn.core.chunked_work import refusing_when_out_of_memory
 from resmfn.core.device import limit_gpu_memory
 from resmfn.core.processes import Team, team_of_environment
 from resmfn.core.progress import ProgressEvent
-from resmfn.data import ParticleSet, read_particles
+from resmfn.data import ParticleSet, Supplement, read_particles
 from resmfn.data.runs.file_names import CONFIG
 from resmfn.data.runs.progress_file import ProgressFile
 from resmfn.data.runs.result_files import recorded_results
@@ -119,6 +119,8 @@ def _reconstruct(
         teller = Teller(folder, progress, listener if team.leads else None)
         several = f", {team.size} processes" if team.size > 1 else ""
         teller(ProgressEvent("read", f"{_describe(particles, box)} on {device}{several}", 0.0))
+        for line in (*particles.remarks.applied, *particles.remarks.notes):
+            teller(ProgressEvent("read", line, 0.0))
         observations = observe(particles, mask_radius=radius, device=device, box_size=box.box_size, team=team)
         require_same_noise(config.out, particles, state.input.get(NOISE), observations.noise_level)
         state.input[NOISE] = observations.noise_level
@@ -157,7 +159,12 @@ def _read(config: ReconstructionConfig) -> ParticleSet:
         pixel_size=config.pixel_size,
         strip_prefix=config.strip_prefix,
         allow_outside=config.allow_outside,
-        passthrough=config.passthrough,
+        supplement=Supplement(
+            passthrough=config.passthrough,
+            voltage=config.voltage,
+            spherical_aberration=config.spherical_aberration,
+            amplitude_contrast=config.amplitude_contrast,
+        ),
     ).in_common_frame()
 
 
@@ -193,7 +200,8 @@ def _resolved(
     return replace(
         config,
         mask_diameter=round(2 * box.mask_radius(config.mask_diameter) * box.pixel_size, 6),
-        pixel_size=particles.pixel_size,
+        # Of optics groups that differ in it, each keeps its own when the run goes on.
+        pixel_size=particles.pixel_size if particles.frame is None else config.pixel_size,
         hidden_dim=config.hidden_dim or default_width(box.box_size),
         datadir=config.datadir or (None if particles.images is None else particles.images.start),
         device="cuda" if device.type == "cuda" else "cpu",

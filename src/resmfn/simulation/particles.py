@@ -16,7 +16,8 @@ from resmfn.data.mrc.maps import DensityMap, write_map
 from resmfn.data.mrc.stacks import ImageStackWriter, read_stack_images, read_stack_info
 from resmfn.data.particles.particle_set import read_particles
 from resmfn.data.particles.published import VOLUME_FILE, published_folder_name, write_published
-from resmfn.data.star.metadata import defocus_columns, pose_columns
+from resmfn.data.star.metadata import pose_columns
+from resmfn.data.star.optics import defocus_columns
 from resmfn.data.star.tables import PARTICLE_COLUMN, Column, Table, format_cells, write_star
 from resmfn.physics import Optics, add_noise
 from resmfn.rotations.sampling import concentrated_rotations

@@ -41,7 +41,8 @@ def project(
         The stack, ``.mrcs`` (added if missing). Beside it a ``.star`` with every row and column of ``star_path``, in
         which rlnImageName points to the new stack.
     ctf
-        Whether images are modulated by the CTF of their row.
+        Whether images are as recorded: modulated by the CTF of their row, with its aberrations and magnification, and
+        multiplied by it or with phases flipped where the file says so.
     pixel_size
         Å, in place of what map and STAR file say.
     overwrite
@@ -70,6 +71,8 @@ def project(
     optics = particles.optics if ctf else None
     if ctf and optics is None:
         raise InputError(f"{star_path}: has no rlnDefocusU, so no CTF can be applied; give --no-ctf")
+    if ctf:
+        particles.require_modelled()
     names = [f"{row:06d}@{stack_path.name}" for row in range(1, len(particles) + 1)]
     with ImageStackWriter(stack_path, len(particles), density.box_size, density.pixel_size) as stack:
         for images in clean_images(density, rotations, shifts, optics, progress):

@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from resmfn.core import InputError
-from resmfn.data import read_particles, write_particles
+from resmfn.data import Supplement, read_particles, write_particles
 from resmfn.data.cryosparc.csdat import lz4_unpack, read_csdat
 from resmfn.data.cryosparc.records import records_of
 from resmfn.rotations import random_rotations
@@ -125,7 +125,7 @@ def test_passthrough_files_are_joined_by_uid(cs_file, records, tmp_path, given):
     for path, table in ((tmp_path / "J1" / "main.cs", rest), (other, blob)):
         with path.open("wb") as file:
             np.save(file, table)
-    particles = read_particles(tmp_path / "J1" / "main.cs", passthrough=other if given else None)
+    particles = read_particles(tmp_path / "J1" / "main.cs", supplement=Supplement(passthrough=other if given else None))
     assert particles.table["rlnImageName"] == read_particles(cs_file).table["rlnImageName"]
 
 
@@ -141,7 +141,7 @@ def test_passthrough_must_have_every_particle(cs_file, records, tmp_path):
     with (tmp_path / "few.cs").open("wb") as file:
         np.save(file, records[:2])
     with pytest.raises(InputError, match=r"few\.cs: 3 of the 5 particles of .*particles\.cs are not in it"):
-        read_particles(cs_file, passthrough=tmp_path / "few.cs")
+        read_particles(cs_file, supplement=Supplement(passthrough=tmp_path / "few.cs"))
 
 
 def test_pickled_objects_are_never_loaded(tmp_path):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from resmfn.data.remarks.particles import Remarks
 from resmfn.evaluation.starts import SAME_LIKELIHOOD
 from resmfn.reconstruction.results.outputs import _verdict, _warnings
 
@@ -67,9 +68,15 @@ def test_what_held_out_images_do_not_prefer_to_noise_is_no_structure_however_wel
     ("agreement", "says"), [([0.9, 1.0, 0.4], "1 of 2 other starts"), ([1.0, 0.95], None), ([], None)]
 )
 def test_starts_that_end_in_other_maps_are_warned_of(agreement: list[float], says: str | None) -> None:
-    found = _warnings(SimpleNamespace(state=SimpleNamespace(start_agreement=agreement)))
+    particles = SimpleNamespace(remarks=Remarks())
+    found = _warnings(SimpleNamespace(state=SimpleNamespace(start_agreement=agreement), particles=particles))
     assert (says is None) == (found == [])
     assert says is None or (says in found[0] and "another --seed" in found[0])
+
+
+def test_what_is_to_be_said_of_the_input_is_a_warning_of_the_run() -> None:
+    particles = SimpleNamespace(remarks=Remarks(notes=("half a CTF",)))
+    assert _warnings(SimpleNamespace(state=SimpleNamespace(start_agreement=[]), particles=particles)) == ["half a CTF"]
 
 
 def test_images_that_look_like_noise_are_counted() -> None:

@@ -7,7 +7,9 @@ A ``.cs`` file is a numpy array of records (or the container of :mod:`resmfn.dat
 - ``alignments3D/shift`` is in pixels of ``alignments3D/psize_A``, and has the sign of rlnOriginX/YAngst;
 - ``ctf/df1_A``, ``df2_A`` are rlnDefocusU, V; ``df_angle_rad`` and ``phase_shift_rad`` are in radians;
 - ``blob/idx`` counts images from 0; a ``>`` before ``blob/path`` marks a path within an exported group;
-- ``blob/sign`` is -1 where the molecule is dark.
+- ``blob/sign`` is -1 where the molecule is dark;
+- ``ctf/tilt_A`` is Cs times rlnBeamTiltX and Y; ``ctf/anisomag`` is rlnMagMat less the identity; ``ctf/scale`` and
+  ``ctf/bfactor`` are rlnCtfScalefactor and rlnCtfBfactor; ``ctf/shift_A`` is to be taken from rlnOriginX/YAngst.
 
 Fields ``rln/NAME`` hold columns of a STAR file that was converted; they become columns again.
 """
@@ -41,6 +43,15 @@ OPTICS_FIELDS = {
     "rlnAmplitudeContrast": "ctf/amp_contrast",
     "rlnImagePixelSize": "blob/psize_A",
 }
+
+
+#: Columns that RELION reads in the optics table only; of a converted STAR file they are kept as text in ``rln/NAME``.
+_KEPT_OPTICS = (
+    *("BeamTiltX", "BeamTiltY", "OddZernike", "EvenZernike", "MagMat00", "MagMat01", "MagMat10", "MagMat11"),
+    *("CtfDataAreCtfPremultiplied", "CtfDataArePhaseFlipped", "CtfDataAreCtfCorrected", "MtfFileName"),
+)
+TILT_FIELD, MAGNIFICATION_FIELD, SHIFT_FIELD = "ctf/tilt_A", "ctf/anisomag", "ctf/shift_A"
+SCALE_FIELD, B_FACTOR_FIELD = "ctf/scale", "ctf/bfactor"
 
 
 def read_records(path: Path, passthrough: Path | None = None) -> np.ndarray:
@@ -124,17 +135,22 @@ def tables_from_records(path: Path, records: np.ndarray) -> dict[str, Table]:
     for column, (field, factor) in PARTICLE_FIELDS.items():
         if field in names:
             columns[column] = _cells(_numbers(path, records, field) * factor)
+    for column, field, neutral in (("rlnCtfScalefactor", SCALE_FIELD, 1), ("rlnCtfBfactor", B_FACTOR_FIELD, 0)):
+        if field in names and bool((records[field] != neutral).any()):
+            columns[column] = _cells(_numbers(path, records, field))
     columns |= _pose_columns(path, records)
+    optics, group = _optics_table(path, records)
     for name in records.dtype.names or ():
         if name.startswith(RELION_GROUP) and records[name].ndim == 1:
-            columns.setdefault("rln" + name.removeprefix(RELION_GROUP), column_text(records[name]))
+            column = "rln" + name.removeprefix(RELION_GROUP)
+            if column not in optics:
+                columns.setdefault(column, column_text(records[name]))
     if not {PARTICLE_COLUMN, "rlnAngleRot"} & set(columns):
         found = ", ".join(sorted({name.split("/")[0] for name in names}))
         raise InputError(
             f"{path}: the cryoSPARC file has no particle images (blob/path) and no poses, only {found[:80]}; give the "
             "file of particles, or with --passthrough the one that has the rest"
         )
-    optics, group = _optics_table(path, records)
     columns["rlnOpticsGroup"] = [str(number + 1) for number in group.tolist()]
     return {"optics": optics, "particles": Table(columns, version="30001")}
 
@@ -145,16 +161,52 @@ def _optics_table(path: Path, records: np.ndarray) -> tuple[Table, np.ndarray]:
     columns = {column: _numbers(path, records, field) for column, field in OPTICS_FIELDS.items() if field in names}
     if "blob/shape" in names:
         columns["rlnImageSize"] = _numbers(path, records, "blob/shape").reshape(len(records), -1)[:, 0]
+    columns |= _aberration_columns(path, records)
     exposure = "ctf/exp_group_id"
+    texts = {
+        f"rln{name}": column_text(records[RELION_GROUP + name])
+        for name in _KEPT_OPTICS
+        if RELION_GROUP + name in names and f"rln{name}" not in columns and records[RELION_GROUP + name].ndim == 1
+    }
     keys = [_numbers(path, records, exposure)] if exposure in names else [np.zeros(len(records))]
-    distinct, group = np.unique(np.stack([*keys, *columns.values()], axis=1), axis=0, return_inverse=True)
+    codes = [np.unique(cells, return_inverse=True)[1].reshape(-1) for cells in texts.values()]
+    distinct, first, group = np.unique(
+        np.stack([*keys, *columns.values(), *codes], axis=1), axis=0, return_index=True, return_inverse=True
+    )
     cells = {"rlnOpticsGroup": [str(number + 1) for number in range(len(distinct))]}
     cells["rlnOpticsGroupName"] = [
         f"opticsGroup{number + 1}_exposure{row[0]:.0f}" for number, row in enumerate(distinct)
     ]
     cells |= {column: _cells(distinct[:, i]) for i, column in enumerate(columns, start=1)}
+    cells |= {column: [text[row] for row in first.tolist()] for column, text in texts.items()}
     cells["rlnImageDimensionality"] = ["2"] * len(distinct)
     return Table(cells, version="30001"), group.reshape(-1)
+
+
+def _aberration_columns(path: Path, records: np.ndarray) -> dict[str, np.ndarray]:
+    """Return beam tilt and magnification matrix in RELION's columns, where there are any."""
+    names = records.dtype.names or ()
+    columns: dict[str, np.ndarray] = {}
+    if TILT_FIELD in names and records[TILT_FIELD].any():
+        tilt = _of_width(path, records, TILT_FIELD, 2)
+        aberration = _numbers(path, records, "ctf/cs_mm")[:, None] if "ctf/cs_mm" in names else np.zeros((1, 1))
+        if not aberration.all():
+            raise InputError(
+                f"{path}: {TILT_FIELD} is Cs times the beam tilt, but ctf/cs_mm is 0 or missing; correct it"
+            )
+        mrad = tilt / (1e4 * aberration)  # mm to Å, rad to mrad
+        columns["rlnBeamTiltX"], columns["rlnBeamTiltY"] = mrad[:, 0], mrad[:, 1]
+    if MAGNIFICATION_FIELD in names and records[MAGNIFICATION_FIELD].any():
+        matrix = _of_width(path, records, MAGNIFICATION_FIELD, 4) + np.array([1.0, 0.0, 0.0, 1.0])
+        columns |= {f"rlnMagMat{i // 2}{i % 2}": matrix[:, i] for i in range(4)}
+    return columns
+
+
+def _of_width(path: Path, records: np.ndarray, field: str, width: int) -> np.ndarray:
+    values = _numbers(path, records, field)
+    if values.shape != (len(records), width):
+        raise InputError(f"{path}: {field} must have {width} numbers a particle, got shape {values.shape[1:]}")
+    return values
 
 
 def _pose_columns(path: Path, records: np.ndarray) -> dict[str, list[str]]:
@@ -173,8 +225,10 @@ def _pose_columns(path: Path, records: np.ndarray) -> dict[str, list[str]]:
     if f"{group}/shift" in names and sizes is not None:
         shifts = _numbers(path, records, f"{group}/shift").reshape(len(records), -1)
         shifts = shifts * _numbers(path, records, sizes).reshape(-1, 1)
+        if SHIFT_FIELD in names:
+            shifts = shifts - _of_width(path, records, SHIFT_FIELD, 2)
         columns["rlnOriginXAngst"], columns["rlnOriginYAngst"] = _cells(shifts[:, 0]), _cells(shifts[:, -1])
-    if f"{group}/split" in names:
+    if f"{group}/split" in names and len(np.unique(records[f"{group}/split"])) > 1:  # jobs without halves write zeros
         columns["rlnRandomSubset"] = [f"{half + 1:.0f}" for half in _numbers(path, records, f"{group}/split").tolist()]
     return columns
 

@@ -21,6 +21,15 @@ HEADER_BYTES = 1024
 _TYPE_OF_MODE = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _FLOAT32_MODE = 2
 _LARGEST_SIDE = 1_000_000
+_IMOD_OFFSET, _IMOD_STAMP = 152, 1146047817  # "IMOD"; its flags follow (IMOD's mrc_format)
+_OTHER_KINDS = {
+    b"version https://git-lfs": "a pointer of Git LFS, not the file itself; run `git lfs pull` where it came from",
+    b"<!DOCTYPE": "a web page, not an MRC file: the download failed; get the file again",
+    b"<html": "a web page, not an MRC file: the download failed; get the file again",
+    b"\x89HDF": "an HDF file, not MRC; write the images as .mrcs, as `e2proc2d.py in.hdf out.mrcs` does",
+    b"II*\0": "a TIFF file, not MRC; write the images as .mrcs, as `relion_image_handler` or `tif2mrc` do",
+    b"MM\0*": "a TIFF file, not MRC; write the images as .mrcs, as `relion_image_handler` or `tif2mrc` do",
+}
 Triple = tuple[float, float, float]
 
 
@@ -80,17 +89,40 @@ def read_header(path: Path, file: IO[bytes]) -> MrcHeader:
         raw = file.read(HEADER_BYTES)
     except (EOFError, OSError, zlib.error) as error:
         raise InputError(f"{path}: the compressed file is damaged ({error}); copy it again") from error
+    _require_no_other_kind(path, raw)
     if len(raw) < HEADER_BYTES:
         raise InputError(f"{path}: not an MRC file: it has {len(raw)} bytes, the header alone takes {HEADER_BYTES}")
     for byte_order in ("<", ">"):
         fields = np.frombuffer(raw, dtype=HEADER_DTYPE.newbyteorder(byte_order))[0]
         shape = (int(fields["nz"]), int(fields["ny"]), int(fields["nx"]))
         if all(0 < side < _LARGEST_SIDE for side in shape) and 0 <= int(fields["mode"]) < 128:
-            return _interpret(path, fields, shape, byte_order)
+            return _interpret(path, fields, shape, byte_order, unsigned=_has_unsigned_bytes(raw, byte_order))
+        if (
+            shape[0] == 0
+            and all(0 < side < _LARGEST_SIDE for side in shape[1:])
+            and int(fields["mode"]) in _TYPE_OF_MODE
+        ):
+            raise InputError(
+                f"{path}: the header says that there is no image (nz 0): its writer never ended; make it anew"
+            )
     raise InputError(f"{path}: not an MRC file: its header makes no sense in either byte order")
 
 
-def _interpret(path: Path, fields: np.void, shape: tuple[int, int, int], byte_order: str) -> MrcHeader:
+def _require_no_other_kind(path: Path, raw: bytes) -> None:
+    kind = next((kind for magic, kind in _OTHER_KINDS.items() if raw.startswith(magic)), None)
+    if kind is not None:
+        raise InputError(f"{path}: {kind}")
+
+
+def _has_unsigned_bytes(raw: bytes, byte_order: str) -> bool:
+    """Tell whether IMOD wrote the header and says, by its first flag, that bytes of mode 0 are 0 to 255."""
+    stamp, flags = (int(value) for value in np.frombuffer(raw, dtype=f"{byte_order}i4", count=2, offset=_IMOD_OFFSET))
+    return stamp == _IMOD_STAMP and not flags & 1
+
+
+def _interpret(
+    path: Path, fields: np.void, shape: tuple[int, int, int], byte_order: str, *, unsigned: bool
+) -> MrcHeader:
     mode = int(fields["mode"])
     if mode not in _TYPE_OF_MODE:
         known = ", ".join(map(str, _TYPE_OF_MODE))
@@ -100,7 +132,7 @@ def _interpret(path: Path, fields: np.void, shape: tuple[int, int, int], byte_or
     axes = axes if sorted(axes) == [1, 2, 3] else (3, 2, 1)
     return MrcHeader(
         shape=shape,
-        dtype=np.dtype(byte_order + _TYPE_OF_MODE[mode]),
+        dtype=np.dtype(byte_order + ("u1" if mode == 0 and unsigned else _TYPE_OF_MODE[mode])),
         data_offset=HEADER_BYTES + max(0, int(fields["nsymbt"])),
         voxel_size=(x, y, z),
         axis_order=axes,

@@ -41,6 +41,8 @@ class StackInfo:
     pixel_size: float | None  #: Å, None where the header does not say
     dtype: np.dtype
     data_offset: int
+    n_extra_bytes: int = 0
+    """How much longer the file is than its header says."""
 
 
 def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
@@ -59,13 +61,15 @@ def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
             return _npy_stack_info(path)
         file.seek(0)
         header = read_header(path, file)
-    require_complete(path, header, path.stat().st_size - header.data_offset)
+    available = path.stat().st_size - header.data_offset
+    require_complete(path, header, available)
     return StackInfo(
         n_images=header.shape[0],
         image_shape=header.shape[1:],
         pixel_size=header.voxel_size[0] if header.voxel_size[0] > 0 else None,
         dtype=header.dtype,
         data_offset=header.data_offset,
+        n_extra_bytes=available - header.data_bytes,
     )
 
 

@@ -1,4 +1,4 @@
-"""One box and pixel size for images of optics groups that differ in them.
+"""Images as they are read: plain ones made of recorded ones, and one box and pixel size where optics groups differ.
 
 The field of view is the smallest of all, so that images are only cropped: what a group did not record is not made up,
 and the corners hold noise. The pixels are the coarsest of all, so that no group lacks frequencies that another has.
@@ -14,8 +14,11 @@ import torch
 from torch import Tensor
 
 from resmfn.fourier import radius_grid
+from resmfn.physics.optics import Optics
+from resmfn.physics.recorded import plain_from_recorded, undo_magnification
 
 _SAME = 1e-5  # relative difference of pixel sizes that is rounding
+_PIXELS_AT_ONCE = 2_000_000  # of factors, which take several times the memory of images
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,46 @@ class CommonFrame:
         there = torch.polar(weight[:, None].expand(-1, size), -turns * k[:, None] * source)
         back = torch.polar(torch.ones(m, len(k), dtype=torch.float64), turns * target[:, None] * k)
         return (back @ there).real * within * (ratio / m)
+
+
+def plain_images(images: Tensor, optics: Optics, pixel_size: float) -> Tensor:
+    """Return what the images would be without beam tilt, odd aberrations, magnification and treatment since.
+
+    Parameters
+    ----------
+    images
+        (n, N, N) as recorded.
+    optics
+        One entry an image.
+    pixel_size
+        Å.
+
+    Returns
+    -------
+    Tensor
+        (n, N, N): CTF times projection, and noise that is as white as it was in the microscope.
+    """
+    size = images.shape[-1]
+    ky = torch.fft.fftfreq(size, d=pixel_size, dtype=images.dtype)
+    kx = torch.fft.rfftfreq(size, d=pixel_size, dtype=images.dtype)
+    frequencies = torch.stack(torch.meshgrid(kx, ky, indexing="xy"), dim=-1)
+    step = max(1, _PIXELS_AT_ONCE // size**2)
+    plain = torch.empty_like(images)
+    for start in range(0, len(images), step):
+        part = slice(start, start + step)
+        chosen = optics.select(part)
+        factor = plain_from_recorded(chosen, frequencies)
+        plain[part] = images[part]
+        if factor is not None:
+            plain[part] = torch.fft.irfft2(torch.fft.rfft2(images[part]) * factor, s=(size, size))
+        if chosen.magnification is not None:
+            _undo_each(plain[part], chosen.magnification)
+    return plain
+
+
+def _undo_each(images: Tensor, magnification: Tensor) -> None:
+    """Undo the magnification (n, 2, 2) of images in place, those of one matrix together."""
+    distinct, which = magnification.flatten(1).unique(dim=0, return_inverse=True)
+    for number, matrix in enumerate(distinct):
+        here = which == number
+        images[here] = undo_magnification(images[here], matrix.reshape(2, 2))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,9 +17,15 @@ from resmfn.data.npy import NPY_MAGIC
 from resmfn.data.particles.particle_set import ParticleSet, read_particles
 from resmfn.data.particles.particle_writer import write_particles
 from resmfn.data.particles.published import write_published
+from resmfn.data.particles.sources import Supplement
+from resmfn.data.star.metadata import Metadata, parse_numbers
+from resmfn.data.star.optics import EVEN_COLUMN, ODD_COLUMN, PHASE_FLIPPED_COLUMN, PREMULTIPLIED_COLUMN
 from resmfn.data.star.tables import PARTICLE_COLUMN, Table, quote
 
 _BATCH = 500
+_UNKNOWN_TO_CRYOSPARC = (ODD_COLUMN, EVEN_COLUMN, PREMULTIPLIED_COLUMN, PHASE_FLIPPED_COLUMN)
+_UNKNOWN_TO_RELION = ("ctf/trefoil_A", "ctf/tetra_A")
+_NOT_PUBLISHED = ("scale", "even_aberration", "odd_aberration", "magnification", "premultiplied", "phase_flipped")
 _TABLE_SUFFIXES = (".star", ".cs")
 
 
@@ -29,8 +36,8 @@ def convert_particles(
     datadir: str | os.PathLike[str] | None = None,
     strip_prefix: str | None = None,
     allow_outside: bool = False,
-    passthrough: str | os.PathLike[str] | None = None,
     pixel_size: float | None = None,
+    supplement: Supplement | None = None,
 ) -> tuple[ParticleSet, list[Path]]:
     """Read particles of one format and write them in another.
 
@@ -44,7 +51,7 @@ def convert_particles(
         A STAR file, a ``.cs`` file, an image stack or a folder in the published layout.
     out
         A path that ends in ``.star`` or ``.cs``; any other is a folder for the published layout.
-    datadir, strip_prefix, allow_outside, passthrough, pixel_size
+    datadir, strip_prefix, allow_outside, pixel_size, supplement
         As :func:`resmfn.data.read_particles` takes them.
 
     Returns
@@ -69,7 +76,7 @@ def convert_particles(
         pixel_size=pixel_size,
         strip_prefix=strip_prefix,
         allow_outside=allow_outside,
-        passthrough=passthrough,
+        supplement=supplement,
     )
     if pixel_size is not None:
         particles = _with_pixel_size(particles, pixel_size)
@@ -86,13 +93,47 @@ def convert_particles(
     return particles, written
 
 
+def lost_by(particles: ParticleSet, out: Path) -> list[str]:
+    """Return lines on what of the images' optics the program that reads ``out`` will not take into account."""
+    metadata = particles.metadata
+    if out.suffix == ".cs":
+        found = [column for column in _UNKNOWN_TO_CRYOSPARC if column in metadata and _says_something(metadata, column)]
+        kept = ", ".join(f"rln/{column.removeprefix('rln')}" for column in found)
+        return (
+            [f"cryoSPARC has no field for {', '.join(found)}: kept as {kept}, which it does not use"] if found else []
+        )
+    records = particles.records
+    if records is None:
+        return []
+    fields = records.dtype.names or ()
+    found = [field for field in _UNKNOWN_TO_RELION if field in fields and bool(np.any(records[field]))]
+    kept = ", ".join(f"cs/{field}" for field in found)
+    return [f"RELION has no column for {', '.join(found)}: kept as {kept}, which it does not use"] if found else []
+
+
+def _says_something(metadata: Metadata, column: str) -> bool:
+    cells = metadata.texts(column)[0]
+    return any(character in "123456789" for cell in cells for character in cell)
+
+
 def _with_pixel_size(particles: ParticleSet, pixel_size: float) -> ParticleSet:
-    """Return the particles with their tables saying this pixel size, where they say one already or else anew."""
-    column, optics = "rlnImagePixelSize", particles.optics_table
-    if optics is None or particles.groups is None:
-        return particles.with_columns({column: [float(pixel_size)] * len(particles)})
-    changed = optics.with_columns({column: [f"{pixel_size:.6f}"] * len(optics)})
-    return replace(particles, tables={**particles.tables, "optics": changed})
+    """Return the particles with their tables saying this pixel size, wherever they say one; or else anew."""
+    tables, said = dict(particles.tables), False
+    for name in {particles.block, "optics"} & set(tables):
+        table, columns = tables[name], dict[str, list[str]]()
+        for column in ("rlnImagePixelSize", "rlnPixelSize"):
+            if column in table:
+                columns[column] = [f"{pixel_size:.6f}"] * len(table)
+        if "rlnMagnification" in table and "rlnDetectorPixelSize" in table:
+            # The detector's pixels are in µm (1 µm = 10,000 Å); the magnification stays.
+            magnification = parse_numbers(table["rlnMagnification"], "rlnMagnification", particles.path)
+            columns["rlnDetectorPixelSize"] = [f"{pixel_size * value / 1e4:.6f}" for value in magnification.tolist()]
+        said = said or bool(columns)
+        tables[name] = table.with_columns(columns)
+    if not said:
+        where = particles.block if particles.groups is None else "optics"
+        tables[where] = tables[where].with_columns({"rlnImagePixelSize": [f"{pixel_size:.6f}"] * len(tables[where])})
+    return replace(particles, tables=tables)
 
 
 def _holds_npy(particles: ParticleSet) -> bool:
@@ -131,5 +172,12 @@ def _write_folder(folder: Path, particles: ParticleSet) -> list[Path]:
         )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: exists and is no folder; a name that ends in .star or .cs makes such a file")
+    optics = particles.optics
+    lost = [] if optics is None else [name for name in _NOT_PUBLISHED if getattr(optics, name) is not None]
+    if optics is not None and (lost or bool((optics.b_factor != 0).any())):
+        raise InputError(
+            f"{particles.path}: the published layout has no place for {', '.join(lost or ['B-factors'])}, and these "
+            "particles have some; write .star or .cs"
+        )
     write_published(folder, _batches(particles), torch.as_tensor(rotations), particles.optics)
     return [folder]

@@ -18,15 +18,21 @@ import numpy as np
 
 from resmfn.core import InputError, atomic_write
 from resmfn.data.cryosparc.records import (
+    B_FACTOR_FIELD,
+    MAGNIFICATION_FIELD,
     OPTICS_FIELDS,
     PARTICLE_FIELDS,
     POSE_GROUP,
     RELION_GROUP,
+    SCALE_FIELD,
+    SHIFT_FIELD,
+    TILT_FIELD,
     column_text,
     records_of,
 )
 from resmfn.data.particles.locations import split_names
 from resmfn.data.star.metadata import ANGLE_COLUMNS, ORIGIN_COLUMNS, parse_numbers
+from resmfn.data.star.optics import MAGNIFICATION_COLUMNS, SCALE_COLUMN, TILT_COLUMNS
 from resmfn.data.star.tables import PARTICLE_COLUMN, Table
 from resmfn.rotations.exponential import log_so3
 
@@ -76,7 +82,7 @@ def particle_records(particles: ParticleSet) -> np.ndarray:
     if PARTICLE_COLUMN in particles.table and "blob/path" not in fields:
         made |= _image_fields(particles)
     made |= _ctf_fields(particles, fields)
-    made |= _pose_fields(particles)
+    made |= _pose_fields(particles, fields)
     for name, (kind, shape, value) in _NEUTRAL.items():
         if name not in fields and (name.startswith("blob/") or particles.optics is not None):
             made[name] = np.full((n, *shape), value, dtype=kind)
@@ -125,9 +131,10 @@ def _ctf_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[st
         "ctf/df2_A": optics.defocus_v,
         "ctf/df_angle_rad": optics.defocus_angle.deg2rad(),
         "ctf/phase_shift_rad": optics.phase_shift.deg2rad(),
-        "ctf/bfactor": optics.b_factor,
+        B_FACTOR_FIELD: optics.b_factor,
     }
-    fields = {name: value.cpu().numpy().astype("<f4") for name, value in values.items()}
+    fields = _aberration_fields(particles)
+    fields |= {name: value.cpu().numpy().astype("<f4") for name, value in values.items()}
     n, in_groups = len(particles), "rlnOpticsGroup" in particles.table
     if "ctf/type" not in known:
         fields["ctf/type"] = np.full(n, b"imported", dtype="S8")
@@ -138,7 +145,22 @@ def _ctf_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[st
     return fields
 
 
-def _pose_fields(particles: ParticleSet) -> dict[str, np.ndarray]:
+def _aberration_fields(particles: ParticleSet) -> dict[str, np.ndarray]:
+    """Return scale, beam tilt and magnification; cryoSPARC has no fields for other aberrations of RELION's."""
+    metadata, fields = particles.metadata, {}
+    if SCALE_COLUMN in metadata:
+        fields[SCALE_FIELD] = metadata.numbers(SCALE_COLUMN)
+    if any(column in metadata for column in TILT_COLUMNS):
+        given = [metadata.numbers(c) if c in metadata else np.zeros(len(metadata)) for c in TILT_COLUMNS]
+        aberration = 1e4 * metadata.numbers("rlnSphericalAberration")[:, None]  # mm to Å, mrad to rad
+        fields[TILT_FIELD] = np.stack(given, axis=1) * aberration
+    if all(column in metadata for column in MAGNIFICATION_COLUMNS):
+        matrix = np.stack([metadata.numbers(column) for column in MAGNIFICATION_COLUMNS], axis=1)
+        fields[MAGNIFICATION_FIELD] = matrix - np.array([1.0, 0.0, 0.0, 1.0])
+    return {name: values.astype("<f4") for name, values in fields.items()}
+
+
+def _pose_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if particles.rotations is None:
         return {}
     if particles.pixel_sizes is None:
@@ -147,9 +169,10 @@ def _pose_fields(particles: ParticleSet) -> dict[str, np.ndarray]:
         )
     rotations, shifts = particles.require_poses()
     pixel_sizes = particles.pixel_sizes[:, None]
+    beam_shift = known[SHIFT_FIELD].astype(np.float64) if SHIFT_FIELD in known else 0.0
     fields = {
         f"{POSE_GROUP}/pose": log_so3(rotations.cpu().double().mT).numpy().astype("<f4"),
-        f"{POSE_GROUP}/shift": (shifts.cpu().double().numpy() / pixel_sizes).astype("<f4"),
+        f"{POSE_GROUP}/shift": ((shifts.cpu().double().numpy() + beam_shift) / pixel_sizes).astype("<f4"),
         f"{POSE_GROUP}/psize_A": particles.pixel_sizes.astype("<f4"),
     }
     if "rlnRandomSubset" in particles.table:

@@ -9,11 +9,14 @@ import numpy as np
 import torch
 
 from resmfn.core import ResmfnError
+from resmfn.data.particles.half_sets import half_sets
 from resmfn.data.particles.particle_set import ParticleSet
+from resmfn.data.remarks.columns import columns_by_use
 from resmfn.fourier import half_plane_from_images, half_plane_pixels
 from resmfn.physics import CLEAR, FIRST_SHELLS, compute_ctf, vote_certainty, whiteness
 
 _MOST_LISTED = 20
+_BATCH = 50  # images looked at together
 # Fitted by hand to benchmarks/results/accuracy.jsonl (2,000 images of box 64 to 72 on a CPU: 0.6 to 0.85 GiB, 90 to
 # 370 CPU seconds): what a start costs, and what each image adds.
 _BASE_BYTES, _BYTES_PER_PIXEL = 500 * 2**20, 16
@@ -42,6 +45,10 @@ class Inspection:
     working_box: tuple[int, float] | None = None  #: side, and Å per pixel, that a reconstruction would work in
     memory_bytes: float | None = None  #: estimate for a reconstruction in it
     cpu_seconds: float | None = None  #: likewise
+    columns_used: list[str] = field(default_factory=list)  #: or fields of a .cs file
+    columns_not_used: list[str] = field(default_factory=list)  #: kept, and without effect on a reconstruction
+    applied: list[str] = field(default_factory=list)  #: what changes images beside defocus, poses and sampling, and how
+    notes: list[str] = field(default_factory=list)  #: what a user should know of the file
     would_fail: list[str] = field(default_factory=list)  #: why a reconstruction would refuse them
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,7 +68,7 @@ def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: in
     box_size
         Of the reconstruction that memory and time are estimated for; by default the images'.
     """
-    particles = particles.in_common_frame()
+    particles = particles.in_plain_frame()
     n = len(particles)
     boxes = [] if particles.box_sizes is None else np.unique(particles.box_sizes).tolist()
     pixels = [] if particles.pixel_sizes is None else np.unique(particles.pixel_sizes.round(6)).tolist()
@@ -73,6 +80,7 @@ def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: in
         bad, white = _look_at_images(particles, rows)
     certainty = vote_certainty(float(white.mean()), len(white)) if len(white) else 0.0
     box, faults = _working_box(particles, box_size)
+    used, not_used = columns_by_use(particles.metadata, particles.records)
     work = None if box is None else n * float(box[0]) ** 2
     return Inspection(
         path=str(particles.path),
@@ -93,7 +101,16 @@ def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: in
         working_box=box,
         memory_bytes=None if work is None else _BASE_BYTES + work * _BYTES_PER_PIXEL,
         cpu_seconds=None if work is None else work * _SECONDS_PER_PIXEL,
-        would_fail=faults + _faults_of_images(particles, bad),
+        columns_used=used,
+        columns_not_used=not_used,
+        applied=list(particles.remarks.applied),
+        notes=list(particles.remarks.notes),
+        would_fail=[
+            *particles.remarks.refusals,
+            *faults,
+            *_faults_of_halves(particles),
+            *_faults_of_images(particles, bad),
+        ],
     )
 
 
@@ -103,7 +120,7 @@ def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tupl
     if images is None:
         raise ResmfnError(f"{particles.path}: its images were not opened; read the file with them")
     bad: list[tuple[int, str]] = []
-    white = []
+    good = []
     for row in rows.tolist():
         image = images.read(np.array([row]))
         if not np.isfinite(image).all():
@@ -111,20 +128,20 @@ def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tupl
         elif image.min() == image.max():
             bad.append((row, "is constant"))
         else:
-            white.append(_looks_white(particles, row, torch.from_numpy(image)))
-    return bad, np.array(white, dtype=bool)
+            good.append(row)
+    white = [_look_white(particles, part) for part in torch.tensor(good, dtype=torch.int64).split(_BATCH) if len(part)]
+    return bad, torch.cat([torch.zeros(0, dtype=torch.bool), *white]).numpy()
 
 
-def _looks_white(particles: ParticleSet, row: int, image: torch.Tensor) -> bool:
-    if particles.frame is not None and particles.pixel_sizes is not None:
-        image = particles.frame.bring(image, float(particles.pixel_sizes[row]))
+def _look_white(particles: ParticleSet, rows: torch.Tensor) -> torch.Tensor:
+    """Return whether images look white (m,) bool."""
     pixels = half_plane_pixels(min(FIRST_SHELLS, (particles.box_size - 1) // 2), radius_min=0.5)
-    values = half_plane_from_images(image, pixels)
+    values = half_plane_from_images(particles.read_images(rows), pixels)
     ctf = torch.ones(values.shape)
     if particles.optics is not None:
         frequencies = pixels.float() / (particles.box_size * particles.pixel_size)
-        ctf = compute_ctf(particles.optics.select(slice(row, row + 1)), frequencies).float()
-    return bool(whiteness(values, ctf, pixels.float().norm(dim=1)) > 0)
+        ctf = compute_ctf(particles.optics.select(rows), frequencies).float()
+    return whiteness(values, ctf, pixels.float().norm(dim=1)) > 0
 
 
 def _optics_groups(particles: ParticleSet) -> list[dict[str, float]]:
@@ -159,6 +176,15 @@ def _working_box(particles: ParticleSet, wanted: int | None) -> tuple[tuple[int,
         return (size, particles.pixel_size_in(size) if wanted else pixel_size), []
     except ResmfnError as error:
         return None, [str(error)]
+
+
+def _faults_of_halves(particles: ParticleSet) -> list[str]:
+    """Return why the half sets that the file gives would be refused."""
+    try:
+        half_sets(particles)
+    except ResmfnError as error:
+        return [str(error)]
+    return []
 
 
 def _faults_of_images(particles: ParticleSet, bad: list[tuple[int, str]]) -> list[str]:

@@ -12,6 +12,7 @@ from resmfn.core import InputError
 from resmfn.data.mrc.stacks import StackInfo, read_stack_images, read_stack_info
 from resmfn.data.particles.image_folders import ImageFolders
 
+_HEADER_TOLERANCE = 0.01  # relative; headers are often rounded
 _MOST_DIGITS = 18  # of an image number: what 64 bits hold
 
 
@@ -29,6 +30,20 @@ class ImageLocations:
     def box_sizes(self) -> np.ndarray:
         """Pixels along each side of every particle's image (n,)."""
         return np.array([info.image_shape[0] for info in self.infos])[self.stack_of]
+
+    def remarks(self) -> list[str]:
+        """Return what whoever uses the images should know of their stacks."""
+        found = []
+        if (odd := self.box_sizes % 2 == 1).any():
+            size = self.box_sizes[odd][0]
+            found.append(f"odd box ({size} pixels): the origin is pixel {size // 2} here, one pixel off RELION's")
+        longer = next((place for place in zip(self.stacks, self.infos, strict=True) if place[1].n_extra_bytes), None)
+        if longer is not None:
+            found.append(
+                f"{longer[0]}: {longer[1].n_extra_bytes} bytes more than its header says; if its header is longer than "
+                "it says, images are shifted: look at them"
+            )
+        return found
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Read the images of these particles (m,), all of one box size, in this order, as float32 (m, N, N)."""
@@ -49,7 +64,7 @@ def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations
     Parameters
     ----------
     names
-        ``number@path`` for each particle, numbers counted from 1; a bare path is its first image.
+        ``number@path`` for each particle, numbers counted from 1; a bare path is its only image.
     folders
         What the names are relative to.
     """
@@ -64,9 +79,17 @@ def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations
     beyond = np.flatnonzero((numbers < 1) | (numbers > available))
     if beyond.size:
         row = int(beyond[0])
+        stack, info = stacks[stack_of[row]], infos[stack_of[row]]
         raise InputError(
-            f"{source}: row {row + 1}: {names[row]} asks for image {numbers[row]}, but {stacks[stack_of[row]]} has "
-            f"{available[row]}; correct the row, or point to the right stack"
+            f"{source}: row {row + 1}: {names[row]} asks for image {numbers[row]}, but {stack} has {available[row]}"
+            f"{_hidden(info)}; correct the row, or point to the right stack"
+        )
+    bare = np.flatnonzero([available[row] > 1 and "@" not in name for row, name in enumerate(names)])
+    if bare.size:
+        row = int(bare[0])
+        raise InputError(
+            f"{source}: row {row + 1}: {names[row]} names no image, and {stacks[stack_of[row]]} has {available[row]}; "
+            "write number@stack, numbers from 1"
         )
     return ImageLocations(stacks, infos, stack_of, numbers - 1, _only_start(found))
 
@@ -76,6 +99,54 @@ def _only_start(found: Sequence[tuple[Path, Path]]) -> Path | None:
     starts = {start for _, start in found}
     start = starts.pop() if len(starts) == 1 else None
     return start if start is not None and all(stack.is_relative_to(start) for stack, _ in found) else None
+
+
+def _hidden(info: StackInfo) -> str:
+    """Say where a file is longer than its header says, as when the count of images was never brought up to date."""
+    more = info.n_extra_bytes // (info.image_shape[0] * info.image_shape[1] * info.dtype.itemsize)
+    return f" by its header, though the file is long enough for {info.n_images + more}" if more else ""
+
+
+def require_agreement(
+    path: Path,
+    images: ImageLocations,
+    box_sizes: np.ndarray | None,
+    pixel_sizes: np.ndarray | None,
+    *,
+    trusts_headers: bool,
+) -> None:
+    """Compare the box and pixel size that the file states of each image (n,) with those of its stack."""
+    stored = images.box_sizes
+    if box_sizes is not None and (box_sizes != stored).any():
+        row = int((box_sizes != stored).argmax())
+        raise InputError(
+            f"{path}: row {row + 1}: rlnImageSize says {box_sizes[row]} pixels, but the images of "
+            f"{images.stacks[images.stack_of[row]]} have {stored[row]}; correct rlnImageSize, or point to the "
+            "right stack"
+        )
+    if pixel_sizes is None or trusts_headers:
+        return
+    # 0 and 1 are what programs write when they do not know.
+    told = np.array([info.pixel_size if info.pixel_size not in (None, 1.0) else np.nan for info in images.infos])
+    headers = told[images.stack_of]
+    wrong = np.abs(headers - pixel_sizes) > _HEADER_TOLERANCE * pixel_sizes
+    if wrong.any():
+        row = int(wrong.argmax())
+        cause = _cause(headers[row] / pixel_sizes[row], int(stored[row]))
+        raise InputError(
+            f"{path}: the pixel size is {pixel_sizes[row]:g} Å there, but {headers[row]:g} Å in the header of "
+            f"{images.stacks[images.stack_of[row]]}{cause}; correct the wrong one, or give --pixel-size"
+        )
+
+
+def _cause(ratio: float, box_size: int) -> str:
+    """Say what a header's pixel size, that many times the file's, comes from, where it can be told."""
+    for factor, cause in ((0.1, "nm in the header"), (1 / box_size, "the header's cell is one pixel's")):
+        if abs(ratio - factor) < _HEADER_TOLERANCE * factor:
+            return f" ({cause}?)"
+    whole = round(max(ratio, 1 / ratio))
+    binned = whole > 1 and abs(max(ratio, 1 / ratio) - whole) < _HEADER_TOLERANCE * whole
+    return f" ({whole} times: binned images, or a header from before?)" if binned else ""
 
 
 def split_names(source: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:

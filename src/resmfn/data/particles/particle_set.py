@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,29 +14,30 @@ from torch import Tensor
 
 from resmfn.core import InputError
 from resmfn.data.cryosparc.records import stated_sign
-from resmfn.data.particles.common_frame import CommonFrame
+from resmfn.data.particles.common_frame import CommonFrame, plain_images
 from resmfn.data.particles.image_folders import ImageFolders
-from resmfn.data.particles.locations import ImageLocations, locate_images
-from resmfn.data.particles.sources import read_source
+from resmfn.data.particles.locations import ImageLocations, locate_images, require_agreement
+from resmfn.data.particles.sources import Supplement, read_source
+from resmfn.data.remarks.particles import Remarks, remark_on
 from resmfn.data.star.metadata import (
     ORIGIN_COLUMNS,
     ORIGIN_PIXEL_COLUMNS,
+    Metadata,
     find_box_sizes,
-    find_optics,
     find_pixel_sizes,
     find_rotations,
     find_shifts,
     join_tables,
     pose_columns,
+    require_one_pixel_size,
     shared_value,
 )
+from resmfn.data.star.optics import find_optics
 from resmfn.data.star.tables import PARTICLE_COLUMN, Column, Table, format_cells
 from resmfn.physics.optics import Optics
+from resmfn.physics.recorded import recorded_shift, specimen_shift
 
 _CHECK_BATCH = 1000
-
-
-_HEADER_TOLERANCE = 0.01  # relative; headers are often rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,10 @@ class ParticleSet:
     images: ImageLocations | None = field(default=None, repr=False)  #: None if read without images
     dtype: torch.dtype = torch.float32  #: of optics, rotations and shifts
     frame: CommonFrame | None = None  #: what images are brought to as they are read; None leaves them as stored
+    recorded: Optics | None = None  #: what is undone of images as they are read; None leaves them as recorded
+    remarks: Remarks = field(
+        default_factory=Remarks
+    )  #: what is to be said of the file, and what a reconstruction would refuse
 
     def __len__(self) -> int:
         return len(self.table)
@@ -68,6 +74,11 @@ class ParticleSet:
     def optics_table(self) -> Table | None:
         """The table of the optics groups; RELION 3.0 files have none."""
         return self.tables.get("optics")
+
+    @property
+    def metadata(self) -> Metadata:
+        """The tables read as one."""
+        return Metadata(self.path, self.tables, self.block, self.groups)
 
     @property
     def stated_pixel_size(self) -> float | None:
@@ -108,13 +119,31 @@ class ParticleSet:
         return box_size
 
     def in_common_frame(self) -> ParticleSet:
-        """Return the particles so that their images are read at one box and pixel size, where optics groups differ.
+        """Return the particles so that their images are read as plain ones, at one box and pixel size.
 
-        Tables, poses (in Å) and optics stay as they are.
+        What beam tilt, odd aberrations, magnification and later treatment did to images is undone as they are read
+        (:mod:`resmfn.physics.recorded`); ``optics`` and ``shifts`` then are those of the plain images. Tables stay as
+        they are, and :meth:`with_poses` takes shifts of plain images.
+
+        Raises
+        ------
+        InputError
+            The file says of its images what is not modelled.
         """
+        self.require_modelled()
+        return self.in_plain_frame()
+
+    def in_plain_frame(self) -> ParticleSet:
+        """Return the same without refusing what is not modelled, to look at images."""
         if self.box_sizes is None or self.pixel_sizes is None:
             return self
-        return replace(self, frame=CommonFrame.of(self.box_sizes, self.pixel_sizes))
+        framed = replace(self, frame=CommonFrame.of(self.box_sizes, self.pixel_sizes))
+        return framed if self.optics is None else replace(framed, **_plain(self.optics, self.shifts))
+
+    def require_modelled(self) -> None:
+        """Raise InputError if the file says of its images what is not modelled."""
+        if self.remarks.refusals:
+            raise InputError(self.remarks.refusals[0])
 
     def pixel_size_in(self, box_size: int) -> float:
         """Return Å per pixel of the images, cropped in Fourier space to a box; an InputError if it is a larger one."""
@@ -147,13 +176,22 @@ class ParticleSet:
         rows = np.arange(len(self))[index if isinstance(index, slice) else index.cpu().numpy()]
         if self.frame is None:
             _ = self.box_size  # one for all
-            return self._read_alike(rows)
+            stored = self._read_alike(rows)
+            return self._plain(stored, rows, self.pixel_size) if self.recorded is not None else stored
         pixels = torch.empty(len(rows), self.frame.box_size, self.frame.box_size)
         sampling = np.stack((images.box_sizes, np.asarray(self.pixel_sizes)), axis=1)[rows]
         for box_and_pixel in np.unique(sampling, axis=0):
             here = (sampling == box_and_pixel).all(axis=1)
-            pixels[torch.from_numpy(here)] = self.frame.bring(self._read_alike(rows[here]), float(box_and_pixel[1]))
+            pixel_size = float(box_and_pixel[1])
+            plain = self._plain(self._read_alike(rows[here]), rows[here], pixel_size)
+            pixels[torch.from_numpy(here)] = self.frame.bring(plain, pixel_size)
         return pixels
+
+    def _plain(self, images: Tensor, rows: np.ndarray, pixel_size: float) -> Tensor:
+        """Return images (m, N, N) of these rows without what is undone at reading."""
+        if self.recorded is None:
+            return images
+        return plain_images(images, self.recorded.select(torch.from_numpy(rows)).to(dtype=images.dtype), pixel_size)
 
     def _read_alike(self, rows: np.ndarray) -> Tensor:
         """Return images (m, N, N) of one box size as they are stored."""
@@ -217,19 +255,21 @@ class ParticleSet:
         table = self.table.with_columns({name: format_cells(values) for name, values in columns.items()})
         tables = {**self.tables, self.block: table}
         metadata = join_tables(self.path, tables, needs_images=self.images is not None)
-        return replace(
-            self,
-            tables=tables,
-            optics=find_optics(metadata, self.dtype),
-            rotations=find_rotations(metadata, self.dtype),
-            shifts=find_shifts(metadata, self.pixel_sizes, self.dtype),
+        optics = find_optics(metadata, self.dtype)
+        shifts = find_shifts(metadata, self.pixel_sizes, self.dtype)
+        changed = replace(
+            self, tables=tables, optics=optics, rotations=find_rotations(metadata, self.dtype), shifts=shifts
         )
+        return changed if optics is None or self.recorded is None else replace(changed, **_plain(optics, shifts))
 
     def with_poses(self, rotation: Tensor, shift: Tensor) -> ParticleSet:
         """Return the particles with other poses: rotations A (n, 3, 3) and shifts (n, 2) in Å.
 
-        Where the file has RELION 3.0's origins in pixels, they are brought in line.
+        Where the file has RELION 3.0's origins in pixels, they are brought in line. Shifts of plain images are written
+        as those of the recorded ones.
         """
+        if self.recorded is not None and self.recorded.magnification is not None:
+            shift = recorded_shift(shift, self.recorded.magnification.to(shift))
         columns: dict[str, Column] = dict(pose_columns(rotation, shift))
         for pixels, angstroms in zip(ORIGIN_PIXEL_COLUMNS, ORIGIN_COLUMNS, strict=True):
             if pixels in self.table:
@@ -238,6 +278,16 @@ class ParticleSet:
 
     def _pixels_of_origins(self) -> Tensor:
         return torch.from_numpy(np.full(len(self), self.pixel_size) if self.pixel_sizes is None else self.pixel_sizes)
+
+
+def _plain(optics: Optics, shifts: Tensor | None) -> dict[str, Any]:
+    """Return the fields of a set whose images are read as plain ones, where there is something to undo."""
+    undistorted = optics.undistorted()
+    if all(getattr(optics, field.name) is getattr(undistorted, field.name) for field in fields(optics)):
+        return {}
+    if optics.magnification is not None and shifts is not None:
+        shifts = specimen_shift(shifts, optics.magnification.to(shifts))
+    return {"optics": undistorted, "recorded": optics, "shifts": shifts}
 
 
 def read_particles(
@@ -249,7 +299,7 @@ def read_particles(
     dtype: torch.dtype = torch.float32,
     strip_prefix: str | None = None,
     allow_outside: bool = False,
-    passthrough: str | os.PathLike[str] | None = None,
+    supplement: Supplement | None = None,
 ) -> ParticleSet:
     """Read a particle file and check everything short of the pixels.
 
@@ -270,8 +320,8 @@ def read_particles(
         Taken away from the front of image names that begin with it.
     allow_outside
         Whether image names may lead out of the folder that they start from.
-    passthrough
-        Of a ``.cs`` file: the one that has the fields it lacks [by default found beside it].
+    supplement
+        What the file leaves out: of a ``.cs`` file another with more fields, of any file the microscope's values.
 
     Returns
     -------
@@ -285,8 +335,11 @@ def read_particles(
         contradict one another. The message names file and row.
     """
     path = Path(path)
-    source = read_source(path, None if passthrough is None else Path(passthrough))
-    metadata = join_tables(path, source.tables, needs_images=with_images)
+    supplement = supplement or Supplement()
+    source = read_source(path, supplement.passthrough)
+    metadata = supplement.added_to(join_tables(path, source.tables, needs_images=with_images))
+    if pixel_size is not None:
+        require_one_pixel_size(metadata, pixel_size)
     stated = find_pixel_sizes(metadata) if pixel_size is None else np.full(len(metadata), float(pixel_size))
     box_sizes = find_box_sizes(metadata)
     images = None
@@ -298,21 +351,26 @@ def read_particles(
             allow_outside=allow_outside,
         )
         images = locate_images(metadata.tables[metadata.block].text(PARTICLE_COLUMN), folders)
-        _require_agreement(path, images, box_sizes, stated, trusts_headers=pixel_size is not None)
+        require_agreement(path, images, box_sizes, stated, trusts_headers=pixel_size is not None)
         box_sizes = images.box_sizes
+    optics = find_optics(metadata, dtype)
+    remarks = remark_on(metadata, optics, records=source.records, pixel_sizes=stated)
+    if images is not None:
+        remarks = replace(remarks, notes=(*remarks.notes, *images.remarks()))
     particles = ParticleSet(
         path=path,
-        tables=source.tables,
+        tables=dict(metadata.tables),
         block=metadata.block,
         groups=metadata.groups,
         pixel_sizes=stated,
         box_sizes=box_sizes,
         records=source.records,
         images=images,
-        optics=find_optics(metadata, dtype),
+        optics=optics,
         rotations=find_rotations(metadata, dtype),
         shifts=find_shifts(metadata, stated, dtype),
         dtype=dtype,
+        remarks=remarks,
     )
     if with_images and stated is None:
         _ = particles.pixel_size  # must be known, now rather than an hour later
@@ -323,34 +381,3 @@ def check_images(particles: ParticleSet) -> None:
     """Read every image once, and raise InputError at the first that is constant or not finite."""
     for start in range(0, len(particles), _CHECK_BATCH):
         particles.read_images(slice(start, start + _CHECK_BATCH))
-
-
-def _require_agreement(
-    path: Path,
-    images: ImageLocations,
-    box_sizes: np.ndarray | None,
-    pixel_sizes: np.ndarray | None,
-    *,
-    trusts_headers: bool,
-) -> None:
-    """Compare the box and pixel size that the file states of each image with those of its stack."""
-    stored = images.box_sizes
-    if box_sizes is not None and (box_sizes != stored).any():
-        row = int((box_sizes != stored).argmax())
-        raise InputError(
-            f"{path}: row {row + 1}: rlnImageSize says {box_sizes[row]} pixels, but the images of "
-            f"{images.stacks[images.stack_of[row]]} have {stored[row]}; correct rlnImageSize, or point to the "
-            "right stack"
-        )
-    if pixel_sizes is None or trusts_headers:
-        return
-    # 0 and 1 are what programs write when they do not know.
-    told = np.array([info.pixel_size if info.pixel_size not in (None, 1.0) else np.nan for info in images.infos])
-    headers = told[images.stack_of]
-    wrong = np.abs(headers - pixel_sizes) > _HEADER_TOLERANCE * pixel_sizes
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise InputError(
-            f"{path}: the pixel size is {pixel_sizes[row]:g} Å there, but {headers[row]:g} Å in the header of "
-            f"{images.stacks[images.stack_of[row]]}; correct the wrong one, or give --pixel-size"
-        )

@@ -6,7 +6,8 @@ Read: STAR files, cryoSPARC's records, image stacks alone, folders in the publis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from resmfn.data.mrc.header import read_header
 from resmfn.data.mrc.stacks import read_stack_info
 from resmfn.data.npy import NPY_MAGIC
 from resmfn.data.particles.published import POSES_FILE, STACK_FILE, VOLUME_FILE, read_published
-from resmfn.data.star.metadata import pose_columns
+from resmfn.data.star.metadata import OPTICS_BLOCK, Metadata, pose_columns
+from resmfn.data.star.optics import MICROSCOPE_COLUMNS
 from resmfn.data.star.tables import PARTICLE_COLUMN, Table, format_cells, quote, read_star
 
 _VERSION = "30001"  # of RELION's STAR files, 3.1 and later
@@ -45,6 +47,49 @@ class Source:
     tables: dict[str, Table]
     anchor: Path  #: the file whose folder image names start from
     records: np.ndarray | None = None  #: (n,) cryoSPARC's, every field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supplement:
+    """What a particle file leaves out, and a user gives; None where nothing is given."""
+
+    passthrough: Path | None = None
+    """Of a ``.cs`` file: the one that has the fields it lacks; by default found beside it."""
+    voltage: float | None = None
+    """kV."""
+    spherical_aberration: float | None = None
+    """mm."""
+    amplitude_contrast: float | None = None
+    """Fraction, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "voltage": (0.0, math.inf, "positive (kV)"),
+            "spherical_aberration": (-math.inf, math.inf, "finite (mm)"),
+            "amplitude_contrast": (-math.ulp(0.0), math.nextafter(1.0, 2.0), "in 0 to 1"),
+        }
+        for name, (above, below, what) in ranges.items():
+            value = getattr(self, name)
+            if value is not None and not above < value < below:
+                raise InputError(f"--{name.replace('_', '-')} must be {what}, got {value:g}")
+
+    def added_to(self, metadata: Metadata) -> Metadata:
+        """Return tables that say the microscope's values where they said nothing; an InputError where they differ."""
+        tables = dict(metadata.tables)
+        where = metadata.block if metadata.groups is None else OPTICS_BLOCK
+        for field, column in MICROSCOPE_COLUMNS.items():
+            value = getattr(self, field)
+            if value is None:
+                continue
+            if column not in metadata:
+                tables[where] = tables[where].with_columns({column: [f"{value:.6f}"] * len(tables[where])})
+            elif (stated := metadata.numbers(column))[0] != value or np.ptp(stated) > 0:
+                flag = f"--{field.replace('_', '-')}"
+                raise InputError(
+                    f"{metadata.path}: {column} says {stated[0]:g}, {flag} {value:g}; the flag is for files that do "
+                    "not say it: drop it, or correct the file"
+                )
+        return replace(metadata, tables=tables)
 
 
 def read_source(path: Path, passthrough: Path | None = None) -> Source:
@@ -75,6 +120,8 @@ def read_source(path: Path, passthrough: Path | None = None) -> Source:
             f"{path}: a Python pickle, which is never loaded, because it can run code; instead of cryoDRGN's pose.pkl "
             "and ctf.pkl, give the STAR or .cs file they were made from, or make one with `cryodrgn_utils write_star`"
         )
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(f"{path}: text in UTF-16; save it as UTF-8, for instance with `iconv -f utf-16 -t utf-8`")
     if b"\0" in start:
         return _read_stack(path)
     if path.stat().st_size > _LONGEST_STAR:

@@ -1,4 +1,4 @@
-"""What the tables of a RELION particle file say: optics, poses, sampling.
+"""What the tables of a RELION particle file say: poses and sampling, and which of two values counts.
 
 Both layouts are read: RELION 3.1 and later (a table ``data_optics``, joined by rlnOpticsGroup) and 3.0 (everything in
 the particle table; origins in pixels; the pixel size from magnification and detector).
@@ -17,26 +17,32 @@ from torch import Tensor
 from resmfn.core import InputError
 from resmfn.data.star.kinds import describe_tables, require_single_particles
 from resmfn.data.star.tables import PARTICLE_COLUMN, Table, unquote
-from resmfn.physics.optics import Optics
 from resmfn.rotations.convert import euler_from_matrix, matrix_from_euler
 
 OPTICS_BLOCK = "optics"
+SUBSET_COLUMN = "rlnRandomSubset"
 ANGLE_COLUMNS = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGIN_COLUMNS = ("rlnOriginXAngst", "rlnOriginYAngst")
 ORIGIN_PIXEL_COLUMNS = ("rlnOriginX", "rlnOriginY")
 _SAME = 1e-4  # relative difference that is rounding
 _LARGEST_BOX = 1_000_000
 
-#: Field of Optics -> its column, and its value where the column is absent (None: the column must be there).
-_OPTICS_COLUMNS: dict[str, tuple[str, float | None]] = {
-    "defocus_u": ("rlnDefocusU", None),
-    "defocus_v": ("rlnDefocusV", None),
-    "defocus_angle": ("rlnDefocusAngle", None),
-    "phase_shift": ("rlnPhaseShift", 0.0),
-    "b_factor": ("rlnCtfBfactor", 0.0),
-    "voltage": ("rlnVoltage", None),
-    "spherical_aberration": ("rlnSphericalAberration", None),
-    "amplitude_contrast": ("rlnAmplitudeContrast", None),
+#: What both tables may have, and RELION (CTF::readByGroup) takes from the particles first; all else from the optics.
+PARTICLES_FIRST = {
+    "rlnDefocusU",
+    "rlnDefocusV",
+    "rlnDefocusAngle",
+    "rlnPhaseShift",
+    "rlnCtfBfactor",
+    "rlnCtfScalefactor",
+    "rlnVoltage",
+    "rlnSphericalAberration",
+    "rlnAmplitudeContrast",
+}
+_FLAGS = {
+    "rlnVoltage": "--voltage",
+    "rlnSphericalAberration": "--spherical-aberration",
+    "rlnAmplitudeContrast": "--amplitude-contrast",
 }
 
 
@@ -55,17 +61,67 @@ class Metadata:
     def __contains__(self, column: object) -> bool:
         return self._table_with(column) is not None
 
+    @property
+    def particles(self) -> Table:
+        """The particle table."""
+        return self.tables[self.block]
+
+    @property
+    def optics(self) -> Table:
+        """The optics table, one without columns where the file has none."""
+        return self.tables[OPTICS_BLOCK] if self.groups is not None else Table()
+
     def _table_with(self, column: object) -> Table | None:
-        optics = self.tables[OPTICS_BLOCK] if self.groups is not None else Table()
-        return next((table for table in (optics, self.tables[self.block]) if column in table), None)
+        order = (self.optics, self.particles)
+        if column in PARTICLES_FIRST:
+            order = (self.particles, self.optics)
+        return next((table for table in order if column in table), None)
 
     def numbers(self, column: str) -> np.ndarray:
-        """Return (n,) float64, one finite number a particle, from whichever table has the column."""
+        """Return (n,) float64, one finite number a particle, from the table whose value counts, as in RELION."""
         table = self._table_with(column)
         if table is None:
-            raise InputError(f"{self.path}: the column {column} is missing; add it to the file")
-        values = parse_numbers(table[column], column, self.path)
-        return values if table is self.tables[self.block] or self.groups is None else values[self.groups]
+            raise InputError(f"{self.path}: the column {column} is missing; {self._advice(column)}")
+        return self.per_particle(parse_numbers(table[column], column, self.path), table)
+
+    def texts(self, column: str) -> tuple[list[str], np.ndarray]:
+        """Return the cells of a column that one of the tables has, and which of them each particle has (n,)."""
+        table = self._table_with(column) or Table()
+        return table.text(column), self.per_particle(np.arange(len(table)), table)
+
+    def per_particle(self, values: np.ndarray, table: Table) -> np.ndarray:
+        """Return the values of a table's rows for each particle."""
+        return values if table is self.particles or self.groups is None else values[self.groups]
+
+    def _advice(self, column: str) -> str:
+        """Say how a missing column may be given."""
+        flag = f", or give {_FLAGS[column]}" if column in _FLAGS else ""
+        if self.groups is None and "rlnOpticsGroup" in self.particles:
+            return (
+                f"the particles name optics groups, but the table data_{OPTICS_BLOCK} is missing or empty: add it{flag}"
+            )
+        return f"add it to the file{flag}"
+
+    def contradictions(self) -> list[str]:
+        """Say which columns stand in both tables with other values, and which of the two counts."""
+        found = []
+        groups = [] if self.groups is None else self.groups.tolist()
+        for column in self.optics.columns:
+            if column not in self.particles or column == "rlnOpticsGroup":
+                continue
+            ours = self.particles.text(column)
+            theirs = [self.optics.text(column)[row] for row in groups]
+            differs = next((row for row, pair in enumerate(zip(ours, theirs, strict=True)) if _differ(*pair)), None)
+            if differs is not None:
+                values = f"{ours[differs]} in data_{self.block}, {theirs[differs]} in data_{OPTICS_BLOCK}"
+                counts = self.block if column in PARTICLES_FIRST else OPTICS_BLOCK
+                found.append(f"{column} contradicts itself ({values}): data_{counts} counts, as in RELION")
+        return found
+
+
+def _differ(a: str, b: str) -> bool:
+    x, y = _number_or_nan(a), _number_or_nan(b)
+    return a != b if np.isnan(x) or np.isnan(y) else abs(x - y) > _SAME * max(abs(x), abs(y))
 
 
 def join_tables(path: Path, tables: Mapping[str, Table], *, needs_images: bool) -> Metadata:
@@ -111,7 +167,11 @@ def _optics_rows(path: Path, optics: Table, particles: Table) -> np.ndarray:
         raise InputError(f"{path}: {len(optics)} optics groups, but the particles have no column {column}; add it")
     if column not in optics:
         raise InputError(f"{path}: the table data_{OPTICS_BLOCK} has no column {column}; add it")
-    row_of = {_group_name(cell): row for row, cell in enumerate(optics[column])}
+    names = [_group_name(cell) for cell in optics[column]]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: data_{OPTICS_BLOCK} has several rows of optics group {twice}; number them anew")
+    row_of = {name: row for row, name in enumerate(names)}
     cells = [_group_name(cell) for cell in particles[column]]
     for row, name in enumerate(cells):
         if name not in row_of:
@@ -149,15 +209,13 @@ def _number_or_nan(text: str) -> float:
 def find_pixel_sizes(metadata: Metadata) -> np.ndarray | None:
     """Return the pixel size (n,) of each particle's image in Å, or None where the file does not say it."""
     column = next((name for name in ("rlnImagePixelSize", "rlnPixelSize") if name in metadata), None)
+    by_magnification = _pixel_sizes_by_magnification(metadata)
     if column is not None:
         sizes = metadata.numbers(column)
-    elif "rlnDetectorPixelSize" in metadata and "rlnMagnification" in metadata:
-        column = "rlnDetectorPixelSize / rlnMagnification"
-        # The detector's pixels are in µm (1 µm = 10,000 Å); six digits undo the rounding of the magnification.
-        magnification = metadata.numbers("rlnMagnification")
-        ratio = 1e4 * metadata.numbers("rlnDetectorPixelSize") / np.where(magnification == 0, np.inf, magnification)
-        found, places = np.unique(ratio, return_inverse=True)
-        sizes = np.array([float(f"{value:.6g}") for value in found])[places]
+        if column == "rlnPixelSize" and by_magnification is not None:
+            _require_same_pixel_size(metadata.path, sizes, by_magnification)
+    elif by_magnification is not None:
+        column, sizes = "rlnDetectorPixelSize / rlnMagnification", by_magnification
     else:
         return None
     if (sizes <= 0).any():
@@ -165,6 +223,40 @@ def find_pixel_sizes(metadata: Metadata) -> np.ndarray | None:
             f"{metadata.path}: the pixel size ({column}) must be positive, got {sizes.min():g}; correct it"
         )
     return sizes
+
+
+def _pixel_sizes_by_magnification(metadata: Metadata) -> np.ndarray | None:
+    if "rlnDetectorPixelSize" not in metadata or "rlnMagnification" not in metadata:
+        return None
+    # The detector's pixels are in µm (1 µm = 10,000 Å); six digits undo the rounding of the magnification.
+    magnification = metadata.numbers("rlnMagnification")
+    ratio = 1e4 * metadata.numbers("rlnDetectorPixelSize") / np.where(magnification == 0, np.inf, magnification)
+    found, places = np.unique(ratio, return_inverse=True)
+    return np.array([float(f"{value:.6g}") for value in found])[places]
+
+
+def _require_same_pixel_size(path: Path, stated: np.ndarray, by_magnification: np.ndarray) -> None:
+    wrong = np.abs(stated - by_magnification) > 0.01 * np.abs(stated)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"{path}: row {row + 1}: rlnPixelSize says {stated[row]:g} Å, rlnDetectorPixelSize / rlnMagnification "
+            f"{by_magnification[row]:g} Å (which RELION takes); correct the wrong one, or give --pixel-size"
+        )
+
+
+def require_one_pixel_size(metadata: Metadata, pixel_size: float) -> None:
+    """Refuse a pixel size for all where the file says several: images of some groups would be taken for others'."""
+    try:
+        stated = find_pixel_sizes(metadata)
+    except InputError:  # what is given in its place is the way out
+        return
+    if stated is not None and np.ptp(stated) > _SAME * stated.max():
+        found = ", ".join(f"{value:g}" for value in np.unique(stated)[:5])
+        raise InputError(
+            f"{metadata.path}: --pixel-size {pixel_size:g} cannot stand for pixel sizes of {found} Å; correct "
+            "rlnImagePixelSize of each optics group in the file"
+        )
 
 
 def find_box_sizes(metadata: Metadata) -> np.ndarray | None:
@@ -194,25 +286,6 @@ def shared_value(path: Path, name: str, values: np.ndarray) -> float:
     return float(values[0])
 
 
-def find_optics(metadata: Metadata, dtype: torch.dtype) -> Optics | None:
-    """Return the optics of each particle, or None where no column speaks of defocus: images without CTF."""
-    if not any(column in metadata for column in ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")):
-        return None
-    columns = {}
-    for name, (column, default) in _OPTICS_COLUMNS.items():
-        if default is not None and column not in metadata:
-            values = np.full(len(metadata), default)
-        else:
-            values = metadata.numbers(column)
-        columns[name] = torch.from_numpy(values).to(dtype)
-    if (columns["voltage"] <= 0).any():
-        raise InputError(f"{metadata.path}: rlnVoltage must be positive; give it in kV")
-    contrast = columns["amplitude_contrast"]
-    if ((contrast < 0) | (contrast > 1)).any():
-        raise InputError(f"{metadata.path}: rlnAmplitudeContrast must lie between 0 and 1; correct it")
-    return Optics(**columns)
-
-
 def find_rotations(metadata: Metadata, dtype: torch.dtype) -> Tensor | None:
     """Return the rotation matrices A (n, 3, 3), or None where an angle is missing (2-D classes have only psi)."""
     if not all(column in metadata for column in ANGLE_COLUMNS):
@@ -230,22 +303,14 @@ def find_shifts(metadata: Metadata, pixel_sizes: np.ndarray | None, dtype: torch
         columns, unit = ORIGIN_COLUMNS, np.ones(len(metadata))
     elif any(column in metadata for column in ORIGIN_PIXEL_COLUMNS):
         if pixel_sizes is None:
-            raise InputError(f"{metadata.path}: rlnOriginX/Y are in pixels, but the pixel size is missing; give it")
+            raise InputError(
+                f"{metadata.path}: rlnOriginX/Y are in pixels, but the pixel size is missing; give --pixel-size"
+            )
         columns, unit = ORIGIN_PIXEL_COLUMNS, pixel_sizes
     else:
         return None
     origins = np.stack([metadata.numbers(column) for column in columns], axis=1)
     return torch.from_numpy(origins * unit[:, None]).to(dtype)
-
-
-def defocus_columns(optics: Optics) -> dict[str, Tensor]:
-    """Return the four columns of the optics that RELION keeps for each particle: defocus, its axis, phase shift."""
-    return {
-        "rlnDefocusU": optics.defocus_u,
-        "rlnDefocusV": optics.defocus_v,
-        "rlnDefocusAngle": optics.defocus_angle,
-        "rlnPhaseShift": optics.phase_shift,
-    }
 
 
 def pose_columns(rotation: Tensor, shift: Tensor) -> dict[str, Tensor]:

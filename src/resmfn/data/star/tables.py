@@ -105,7 +105,7 @@ def read_star(path: str | os.PathLike[str]) -> dict[str, Table]:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the name") from error
-    lines = text.split("\n")
+    lines = text.removeprefix("\ufeff").split("\n")
     del text  # of a large file, a second copy counts
     starts = _block_starts(lines)
     if not starts:
@@ -120,8 +120,29 @@ def read_star(path: str | os.PathLike[str]) -> dict[str, Table]:
 
 
 def _block_starts(lines: Sequence[str]) -> list[int]:
-    """Return the numbers of the lines that are one word beginning with data_ (a row of a loop may begin so too)."""
-    return [i for i, line in enumerate(lines) if line.startswith("data_") and len(line.split()) == 1]
+    """Return the numbers of the lines that name a block: one word beginning with data_, in either case.
+
+    A row of a loop may begin so too, so a line that is not plainly a block's name, because it is indented or goes on,
+    is taken for one only where a loop or a name follows.
+    """
+    found = []
+    for i, line in enumerate(lines):
+        if "data_" not in line[:80].lower() or not (words := line.split()) or not words[0].lower().startswith("data_"):
+            continue
+        plain = len(words) == 1 and line[:1] in "dD"
+        comment_or_alone = len(words) == 1 or words[1].startswith("#")
+        if plain or (comment_or_alone and _names_follow(lines, i + 1)):
+            found.append(i)
+    return found
+
+
+def _names_follow(lines: Sequence[str], start: int) -> bool:
+    """Tell whether the next line that says something begins a loop or a list of names and values."""
+    for line in lines[start:]:
+        word = line.strip()
+        if word and not word.startswith("#"):
+            return word.lower().startswith(("loop_", "_"))
+    return False
 
 
 def _version_above(lines: Sequence[str], start: int) -> str | None:
@@ -161,7 +182,7 @@ def _read_block(block: _Block, version: str | None) -> Table:
     line = block.peek()
     if line is None:
         return Table({}, is_loop=False, version=version)
-    if line.split()[0] == "loop_":
+    if line.split()[0].lower() == "loop_":
         block.position += 1
         return Table(_read_loop(block), version=version)
     return Table(_read_pairs(block), is_loop=False, version=version)
@@ -171,7 +192,7 @@ def _read_pairs(block: _Block) -> dict[str, list[str]]:
     columns: dict[str, list[str]] = {}
     while (line := block.peek()) is not None:
         cells = _split(line)
-        if cells[0] == "loop_":
+        if cells[0].lower() == "loop_":
             raise block.error(
                 "a loop after a list of names and values: this block holds several tables, as mmCIF files do; "
                 "RELION's hold one"

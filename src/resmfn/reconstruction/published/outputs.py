@@ -11,7 +11,8 @@ from resmfn.data import Table, write_map, write_star
 from resmfn.data.particles.published import STACK_FILE
 from resmfn.data.runs.file_names import MAP, PARTICLES, SUMMARY
 from resmfn.data.runs.run_folder import RunFolder
-from resmfn.data.star.metadata import defocus_columns, pose_columns
+from resmfn.data.star.metadata import pose_columns
+from resmfn.data.star.optics import defocus_columns
 from resmfn.data.star.tables import PARTICLE_COLUMN, Column, format_cells
 from resmfn.evaluation import align_poses
 from resmfn.physics import Optics

@@ -140,7 +140,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
 
 def _warnings(run: RunContext) -> list[str]:
     """Say in plain words what a referee would ask about."""
-    found = []
+    found = list(run.particles.remarks.notes)
     others = sorted(run.state.start_agreement)[:-1]
     apart = starts_with_another_map(others)
     if apart:
