@@ -198,11 +198,10 @@ def _size(record: RunRecord) -> list[Finding]:
     n = number(record.summary, "n_particles")
     if n is None or n >= FEW_PARTICLES:
         return []
-    text = (
-        f"Each half map is made of {n // 2:.0f} particles. With so few, poses and details are uncertain; more "
-        f"particles "
-        "are the surest way to a better map."
+    share = (
+        f"Each half map is made of {n // 2:.0f} particles" if record.fsc else f"The map is made of {n:.0f} particles"
     )
+    text = f"{share}. With so few, poses and details are uncertain; more particles are the surest way to a better map."
     return [Finding("warning", f"Few particles: {n:,.0f}", text)]
 
 
