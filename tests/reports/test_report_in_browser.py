@@ -239,7 +239,8 @@ def test_the_page_itself_forbids_requests(browser, tmp_path) -> None:
 def test_hostile_text_in_a_run_leads_nowhere(browser, tmp_path) -> None:
     """A refresh to elsewhere and a script in the settings: the page stays where it is, and runs neither."""
     run = make_run(tmp_path / "run", done=False)
-    hostile = '"></td><meta http-equiv="refresh" content="0;url=http://127.0.0.1:9/"><script>document.title = "taken"</script>'
+    hostile = '"></td><meta http-equiv="refresh" content="0;url=http://127.0.0.1:9/">'
+    hostile += '<script>document.title = "taken"</script>'
     (run / "config.yaml").write_text(yaml.safe_dump({"particles": hostile, hostile: hostile}))
     (run / "run.log").write_text(f"</pre>{hostile}")
     (run / "progress.json").write_text(json.dumps({"stage": hostile, "message": hostile, "done": hostile}))

@@ -12,7 +12,6 @@ from torch import Tensor
 from resmfn.core import ResmfnError
 from resmfn.evaluation import ViewCoverage, symmetric_copies, view_coverage
 from resmfn.evaluation.starts import starts_as_likely_as_the_best, starts_with_another_map
-from resmfn.reports.html.text import plain
 from resmfn.reports.run_record import RunRecord
 from resmfn.reports.tables import angstrom, is_nyquist
 from resmfn.reports.values import number, numbers, words
@@ -108,9 +107,9 @@ def _resolution(record: RunRecord) -> list[Finding]:
     said = angstrom(resolution, nyquist)
     text = f"Two maps, each from half of the particles, agree to {said} (FSC 0.143, corrected for the mask)."
     found = [Finding("good", f"Resolved to {said}", text)]
-    if is_nyquist(resolution, nyquist):
+    if nyquist is not None and is_nyquist(resolution, nyquist):
         text = (
-            f"The resolution is Nyquist, two pixels of {plain(record.summary.get('pixel_size'))} Å, the finest that "
+            f"The resolution is Nyquist, two pixels of {nyquist / 2:.4g} Å, the finest that "
             "these images can hold: the half maps agree as far as they go. Smaller pixels may show more."
         )
         found.append(Finding("note", "Limited by the pixel size", text))
