@@ -30,10 +30,8 @@ def model(tmp_path_factory) -> Path:
     """Return a file of atoms without symmetry, some 30 Å wide."""
     rng = np.random.default_rng(1)
     path = tmp_path_factory.mktemp("model") / "atoms.csv"
-    rows = [
-        f"{e},{x:.3f},{y:.3f},{z:.3f}"
-        for e, (x, y, z) in zip("NCOS" * 30, rng.normal(0, (14, 9, 6), (120, 3)), strict=False)
-    ]
+    places = rng.normal(0, (14, 9, 6), (120, 3))
+    rows = [f"{e},{x:.3f},{y:.3f},{z:.3f}" for e, (x, y, z) in zip("NCOS" * 30, places, strict=True)]
     path.write_text("\n".join(["element,x,y,z", *rows]) + "\n")
     return path
 
