@@ -1,7 +1,7 @@
 """``make mutants``: make each fault of mutations.py in a copy of the package, and name those that no test notices.
 
     python tests/mutants/run.py                  # all
-    python tests/mutants/run.py rotations physics # those of some folders
+    python tests/mutants/run.py rotations physics/ctf # those of some folders or files
 
 Ends with exit code 1 if any lives. The working tree is not touched.
 """
@@ -45,7 +45,7 @@ def survivors(wanted: list[str]) -> tuple[int, list[str]]:
         package = Path(folder) / "src"
         shutil.copytree(ROOT / "src", package, ignore=shutil.ignore_patterns("__pycache__"))
         for group in MUTATIONS:
-            if wanted and group.file.partition("/")[0] not in wanted:
+            if wanted and not group.file.startswith(tuple(wanted)):
                 continue
             path = package / "resmfn" / group.file
             whole = path.read_text()
@@ -65,7 +65,7 @@ def survivors(wanted: list[str]) -> tuple[int, list[str]]:
 
 
 def main() -> None:
-    """Make the faults of the folders that are named, or all."""
+    """Make the faults of the folders and files that are named, or all."""
     n, alive = survivors(sys.argv[1:])
     print(f"{n} faults, {len(alive)} of them noticed by no test")
     for text in alive:
