@@ -5,6 +5,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
 BENCHMARK_FLAGS ?=
+MUTANTS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,12 +15,13 @@ DEV_STAMP := $(VENV)/.installed-dev
 BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check-long docs install clean
+.PHONY: help demo test lint check-long mutants docs install clean
 
 help:
 	@echo "make demo        simulate, reconstruct with unknown poses and evaluate a molecule (minutes)"
 	@echo "make test        lint, types, layers and the tests"
 	@echo "make check-long  the long tests and the benchmarks (hours)"
+	@echo "make mutants     faults made on purpose, and those that no test notices (hours)"
 	@echo "make docs        the documentation site, in build/site"
 	@echo "make lint        lint, types and layers only"
 	@echo "make install     the environment with the development tools, in $(VENV)"
@@ -70,8 +72,12 @@ lint: $(DEV_STAMP)
 test: lint
 	$(BIN)/python -m pytest -m "not long" $(PYTEST_FLAGS)
 
+mutants: $(DEV_STAMP)
+	$(BIN)/python tests/mutants/run.py $(MUTANTS)
+
 check-long: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m long $(PYTEST_FLAGS)
+	$(BIN)/python tests/mutants/run.py
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script $(BENCHMARK_FLAGS); done
 
 # --- documentation ---------------------------------------------------------------------------------

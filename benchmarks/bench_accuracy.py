@@ -1,15 +1,19 @@
 """Accuracy and cost of the main job, case by case: simulate, reconstruct, score, with independent programs.
 
-Each case is simulated by the program given as ``--simulator``, reconstructed by the command that users type from a
-folder that holds nothing but particles.star and particles.mrcs, and scored by ``--scorer`` against the truth. One JSON
-object a run goes to ``--results`` (appended) and a table is printed. README.md beside this file says how we measure.
+Each case is simulated by a program that shares no line with the package (``--simulator``; by default
+independent/simulate.py), reconstructed by the command that users type from a folder that holds nothing but
+particles.star and particles.mrcs, and scored against the truth by another such program (``--scorer``). One JSON object
+a run goes to ``--results`` (appended) and a table is printed. The headline figure:
+
+    python benchmarks/bench_accuracy.py --cases readme
+
+README.md beside this file says how we measure.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import resource
 import shutil
@@ -20,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from judges import add_tools, model_file, names
 from records import append, stamp
 
 
@@ -44,6 +49,7 @@ NOT_RESOLVED = 4
 """Exit code of a run that has a result, though one that says little."""
 ADK, CENTERED = "adk_open.pdb", ("--mask-diameter", "84", "--shift-range", "0")
 CASES = {
+    "readme": Case(ADK, ("--n", "2000"), ("--mask-diameter", "84")),
     "n2000": Case(ADK, ("--n", "2000"), CENTERED),
     "n2000-true-poses": Case(ADK, ("--n", "2000"), CENTERED, poses="fixed"),
     "n2000-seeds": Case(ADK, ("--n", "2000"), CENTERED, seeds=tuple(range(1, 11))),
@@ -140,7 +146,9 @@ def _peak_of_tree(process: int) -> int:
 def simulate(case: Case, seed: int, folder: Path, tools: argparse.Namespace) -> Path:
     """Make the data set of a case, unless it is there."""
     if not (folder / "particles_true.star").exists():
-        model = Path(tools.models) / case.model
+        model = model_file(tools.models, case.model)
+        if model is None:
+            raise SystemExit(f"{case.model} is not in {tools.models}: give --models")
         run([sys.executable, tools.simulator, str(model), str(folder), *case.simulate, "--seed", str(seed)])
     return folder
 
@@ -197,6 +205,7 @@ def measure(name: str, seed: int, tools: argparse.Namespace) -> dict:
         "case": name,
         "seed": seed,
         "made_with": stamp(),
+        **names(tools),
         "fsc05_unmasked_A": round(scores["unmasked"]["fsc05"], 3),
         "fsc05_masked_A": round(scores["masked"]["fsc05"], 3),
         "half_map_fsc0143_A": summary["resolution_half_0143"],
@@ -240,9 +249,7 @@ def parser_of_cases(
 ) -> argparse.ArgumentParser:
     """Return the parser of a script that does some of the cases."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulator", default=os.environ.get("RESMFN_SIMULATOR"))
-    parser.add_argument("--scorer", default=os.environ.get("RESMFN_SCORER"))
-    parser.add_argument("--models", default=os.environ.get("RESMFN_MODELS"))
+    add_tools(parser)
     parser.add_argument("--out", default="benchmarks/out")
     parser.add_argument("--results", default=results)
     parser.add_argument("--cases", nargs="+", default=default, choices=cases)
@@ -250,24 +257,18 @@ def parser_of_cases(
     return parser
 
 
-def required_tools(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Read the command line; end where the independent programs are not named."""
-    given = parser.parse_args()
-    for name in ("simulator", "scorer", "models"):
-        if not getattr(given, name):
-            parser.error(f"--{name} (or RESMFN_{name.upper()}) must say where an independent one lies; none is shipped")
-    return given
-
-
 def main() -> None:
     """Run the cases asked for."""
     parser = parser_of_cases("benchmarks/results/accuracy.jsonl", tuple(CASES), tuple(DEFAULT), __doc__)
     parser.add_argument("--on-cpu", action="store_true", help="also cases that are meant for a GPU, however long")
-    tools = required_tools(parser)
+    tools = parser.parse_args()
     records = []
     for name in tools.cases:
         if CASES[name].needs_gpu and not tools.on_cpu and not has_gpu():
             print(f"{name}: not measured: no GPU", flush=True)
+            continue
+        if model_file(tools.models, CASES[name].model) is None:
+            print(f"{name}: not measured: {CASES[name].model} is not in {tools.models} (--models)", flush=True)
             continue
         for seed in tools.seeds or CASES[name].seeds:
             record = measure(name, seed, tools)

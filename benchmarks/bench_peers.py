@@ -16,7 +16,8 @@ import argparse
 import json
 from pathlib import Path
 
-from bench_accuracy import CASES, Case, Usage, parser_of_cases, reconstruct, required_tools, score, simulate
+from bench_accuracy import CASES, Case, Usage, parser_of_cases, reconstruct, score, simulate
+from judges import names
 from peers import PEERS, SCHEDULES, Attempt, attempt, missing
 from records import append, stamp
 
@@ -48,7 +49,7 @@ def compare(name: str, seed: int, tools: argparse.Namespace) -> dict[str, object
     out, case = Path(tools.out).resolve(), CASES[name]
     data = simulate(case, seed, out / f"data-{name}-{seed}", tools)
     mine = out / f"run-peers-{name}-{seed}"
-    record: dict[str, object] = {"benchmark": "peers", "case": name, "seed": seed, "made_with": stamp()}
+    record: dict[str, object] = {"benchmark": "peers", "case": name, "seed": seed, "made_with": stamp(), **names(tools)}
     usage = reconstruct(case, seed, data, mine)
     ours = figures(case, Attempt([usage], mine / "map.mrc", mine / "particles.star"), data, tools)
     record["resmfn"] = ours
@@ -87,7 +88,7 @@ def main() -> None:
     parser.add_argument("--aspire", type=Path, help="folder of ASPIRE's executable")
     parser.add_argument("--cryodrgn", type=Path, help="folder of cryoDRGN's executables")
     parser.add_argument("--limit-s", type=int, default=1800, help="CPU seconds, at which another program is stopped")
-    tools = required_tools(parser)
+    tools = parser.parse_args()
     for name in tools.cases:
         for seed in tools.seeds or CASES[name].seeds:
             record = compare(name, seed, tools)

@@ -20,6 +20,7 @@ import gemmi
 import numpy as np
 import torch
 from bench_accuracy import Case, reconstruct, relion_map, score, simulate
+from judges import add_tools, names
 from records import append, stamp
 
 from resmfn.data import read_map, read_particles
@@ -394,9 +395,7 @@ def _handled(folder: Path) -> bool:
 def main() -> None:
     """Run the cases asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulator", default=os.environ.get("RESMFN_SIMULATOR"))
-    parser.add_argument("--scorer", default=os.environ.get("RESMFN_SCORER"))
-    parser.add_argument("--models", default=os.environ.get("RESMFN_MODELS"))
+    add_tools(parser)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/real_sets.jsonl"))
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
@@ -406,13 +405,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the images and the truth of --run")
     tools = parser.parse_args()
     tools.out = tools.out.resolve()
-    for name in ("simulator", "scorer", "models"):
-        if not getattr(tools, name):
-            parser.error(f"--{name} (or RESMFN_{name.upper()}) must say where an independent one lies; none is shipped")
     if (tools.run is None) != (tools.data is None):
         parser.error("--run and --data go together")
     for name in tools.cases:
-        record = {"benchmark": "real_sets", "case": name, "made_with": stamp(), **CASES[name](tools)}
+        if name.startswith("symmetry") and not (Path(tools.models) / UNIT).is_file():
+            print(f"{name}: not measured: {UNIT} is not in {tools.models} (--models)", flush=True)
+            continue
+        record = {"benchmark": "real_sets", "case": name, "made_with": stamp(), **names(tools), **CASES[name](tools)}
         append(tools.results, record)
         print(json.dumps(record), flush=True)
 

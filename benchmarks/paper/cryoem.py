@@ -5,16 +5,15 @@ One command for a machine with a GPU (3,000 images, 86 epochs, switches at 22 an
     python benchmarks/paper/cryoem.py --case gpu
     python benchmarks/paper/cryoem.py --case cpu
 
-Data come from the program given as ``--simulator`` (or RESMFN_SIMULATOR), brought to the published layout; without one
-from ``resmfn simulate``, and the results say so. Maps are scored by ``resmfn evaluate`` or by ``--scorer``. Runs go on
-where they stopped; those that are in the JSON are not run again. One JSON and one table come of it.
+Data come from ../independent/simulate.py or the program given as ``--simulator``, brought to the published layout. Maps
+are scored by ../independent/score.py or by ``--scorer``. Runs go on where they stopped; those that are in the JSON are
+not run again. One JSON and one table come of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+from judges import MOLECULES, add_tools, names
 from records import stamp
 
 VARIANTS = ("residual-mfn", "staged-residual", "staged-fair", "staged", "vanilla")
@@ -79,19 +79,14 @@ def resmfn(*arguments: str) -> None:
     run(sys.executable, "-m", "resmfn", *arguments)
 
 
-def make_data(case: Case, seed: int, folder: Path, simulator: str | None, model: str) -> Path:
+def make_data(case: Case, seed: int, folder: Path, simulator: str, model: str) -> Path:
     """Make the data set unless it is there; return its folder in the published layout."""
     stack = folder / f"N{case.n}_snr0.1_ctf"
     if (stack / "done").exists():
         return stack
-    if simulator is None:
-        sampling = ("--box-size", str(case.box), "--pixel-size", str(case.pixel_size))
-        count = ("--n-projections", str(case.n), "--seed", str(seed), "--overwrite")
-        resmfn("simulate", model, "--out", str(folder), "--layout", "published", *sampling, *count)
-    else:
-        sampling = ("--box", str(case.box), "--pixel-size", str(case.pixel_size))
-        run(sys.executable, simulator, model, str(folder), "--n", str(case.n), "--seed", str(seed), *sampling)
-        convert(folder, stack)
+    sampling = ("--box", str(case.box), "--pixel-size", str(case.pixel_size))
+    run(sys.executable, simulator, model, str(folder), "--n", str(case.n), "--seed", str(seed), *sampling)
+    convert(folder, stack)
     (stack / "done").touch()
     return stack
 
@@ -107,13 +102,9 @@ def convert(folder: Path, stack: Path) -> None:
     np.save(stack / STACK_FILE, np.load(stack / STACK_FILE).astype(np.float64))
 
 
-def score(folder: Path, data: Path, scorer: str | None) -> dict[str, float]:
+def score(folder: Path, data: Path, scorer: str) -> dict[str, float]:
     """Return FSC 0.5 and pose errors against the truth."""
     truth = folder / "particles_true.star"
-    if scorer is None:
-        resmfn("evaluate", str(folder), "--reference", str(data), "--true-poses", str(truth))
-        found = json.loads((folder / "evaluation.json").read_text())
-        return {"fsc05_unmasked_A": found["fsc"]["unmasked"]["resolution_05"]}
     target = folder / "score.json"
     stars = ("--star", str(folder / "particles.star"), "--true-star", str(truth))
     run(sys.executable, scorer, str(folder / "map.mrc"), str(data / "volume.mrc"), *stars, "--json", str(target))
@@ -142,7 +133,7 @@ def measure(case: Case, variant: str, seed: int, given: argparse.Namespace) -> d
         "variant": variant,
         "seed": seed,
         "flags": [*case.flags, *given.extra],
-        "simulator": "resmfn simulate" if given.simulator is None else Path(given.simulator).name,
+        **names(given),
         **{name: summary[name] for name in kept},
         **score(folder, data, given.scorer),
     }
@@ -173,15 +164,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--case", choices=list(CASES), default="cpu")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="in place of the case's own")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--simulator", default=os.environ.get("RESMFN_SIMULATOR"))
-    parser.add_argument("--scorer", default=os.environ.get("RESMFN_SCORER"))
-    parser.add_argument("--model", default="4ake", help="what is simulated; a file if --simulator is given")
+    add_tools(parser)
+    parser.add_argument("--model", default=str(MOLECULES / "4ake.csv"), help="file of the molecule that is simulated")
     parser.add_argument("--out", default="benchmarks/out/cryoem")
     parser.add_argument("--results", default="benchmarks/results/cryoem.json")
     parser.add_argument("extra", nargs="*", help="further flags of resmfn reconstruct, after --")
     given = parser.parse_args()
-    if given.simulator is not None and not Path(given.model).exists():
-        parser.error("--simulator needs a --model file")
+    if not Path(given.model).is_file():
+        parser.error(f"--model {given.model}: no such file")
     return given
 
 

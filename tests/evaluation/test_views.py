@@ -3,10 +3,24 @@
 import pytest
 import torch
 
-from resmfn.evaluation import view_coverage, view_density, view_directions
+from resmfn.evaluation import (
+    compare_poses,
+    evaluate_run,
+    symmetric_copies,
+    view_coverage,
+    view_density,
+    view_directions,
+)
 from resmfn.evaluation.views import fibonacci_sphere
 from resmfn.physics.phantoms import GaussianBlobs
-from resmfn.rotations import concentrated_rotations, matrix_from_euler, random_rotations, super_fibonacci
+from resmfn.rotations import (
+    asymmetric_unit,
+    concentrated_rotations,
+    matrix_from_euler,
+    point_group,
+    random_rotations,
+    super_fibonacci,
+)
 
 
 def test_directions_are_evenly_spread():
@@ -57,3 +71,29 @@ def test_views_from_behind_count_as_views_from_the_front(generator):
     first, second = view_coverage(rotation), view_coverage(behind)
     assert first.largest == pytest.approx(second.largest)
     assert first.sparse_share == second.sparse_share
+
+
+def test_a_symmetric_map_has_the_same_views_whichever_copy_a_search_finds(generator):
+    """Poses A and A S give the same image: the density, copies counted, does not depend on the choice."""
+    group = point_group("D3")
+    rotation = concentrated_rotations(60, 4.0, generator=generator, dtype=torch.float64)
+    chosen = group[torch.randint(len(group), (60,), generator=generator)]
+    directions = fibonacci_sphere(300)
+    one, other = (view_density(symmetric_copies(r, group), directions) for r in (rotation, rotation @ chosen))
+    torch.testing.assert_close(one, other)
+    assert float((view_density(rotation, directions) - view_density(rotation @ chosen, directions)).abs().max()) > 0.5
+    turned = view_density(symmetric_copies(rotation, group), directions @ group[1].T)
+    torch.testing.assert_close(turned, one)
+
+
+def test_an_evaluation_counts_the_copies_in_the_true_frame(generator):
+    group = point_group("O")
+    estimated = super_fibonacci(4000, torch.float64)
+    estimated = estimated[asymmetric_unit(estimated, group)]
+    frame = random_rotations(1, generator=generator, dtype=torch.float64)
+    compared = compare_poses(estimated, estimated @ frame)
+    without, with_copies = evaluate_run(None, compared, estimated), evaluate_run(None, compared, estimated, group)
+    assert without.views.largest > 2
+    assert with_copies.views.largest < 1.3
+    assert with_copies.n_copies == 24
+    assert len(with_copies.rotations) == 24 * len(estimated)

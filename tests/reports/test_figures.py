@@ -63,8 +63,8 @@ def test_the_picture_says_the_figures(generator):
     half_maps = {"unmasked": curve(torch.linspace(1, -1, 17)), "corrected": curve(torch.linspace(1, 0.2, 17))}
     said = texts(_compose(evaluation, torch.randn(32, 32, 32, generator=generator), half_maps))
     for expected in (
-        "with mask: 6.00 Å (0.5), 3.50 Å (0.143)",
-        "half maps: 3.00 Å (0.143)",
+        "with mask: 6.00 Å at 0.5, 3.50 Å at 0.143",
+        "half maps: 3.00 Å (Nyquist) at 0.143",
         "spatial frequency (1/Å)",
         "resolution (Å)",
         "xy section",

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from resmfn.cli.main import main
 from resmfn.core import make_generator
+from resmfn.core.random import spawn
 from resmfn.data import read_map, read_star, write_map
+from resmfn.evaluation import half_map_resolution
 from resmfn.fourier import radius_grid, soft_sphere
 from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 from resmfn.reports.postprocess import postprocess
@@ -52,6 +54,32 @@ def test_a_run_folder_gives_all_files_and_the_figures(files, tmp_path, capsys) -
     local = record["local_resolution"]
     assert local["p05"] <= local["median"] <= local["p95"]
     assert local["median"] == pytest.approx(record["resolution_0143"]["corrected"], rel=0.25)
+
+
+def test_a_run_is_told_the_same_figures_again(files, tmp_path, capsys) -> None:
+    """The random phases are those of the run's own seed, and "without mask" is of the halves that have none."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("half1.mrc", "half2.mrc", "mask.mrc"):
+        (run / name).write_bytes((files / name).read_bytes())
+    a, b, mask = (read_map(run / f"{name}.mrc").data for name in ("half1", "half2", "mask"))
+    (run / "config.yaml").write_text("seed: 5\n")
+    expected = half_map_resolution(a, b, mask, PIXEL, generator=spawn(5, "phases"))
+    found = postprocess(run, out=tmp_path / "out").found.halves
+    assert torch.equal(found.curves.corrected.correlation, expected.curves.corrected.correlation)
+    assert main(["fsc", f"{run}/half1.mrc", f"{run}/half2.mrc", "--mask", f"{run}/mask.mrc", "--seed", "5"]) == 0
+    (line,) = (text for text in capsys.readouterr().out.splitlines() if text.startswith("corrected"))
+    assert f"{expected.curves.corrected.area():.3f}" in line
+    assert f"{expected.resolution:.2f} Å" in line
+    noise = torch.randn(SIZE, SIZE, SIZE, generator=make_generator(2))
+    write_map(run / "half1_unfil.mrc", a + 3 * noise, PIXEL)
+    write_map(run / "half2_unfil.mrc", b - 3 * noise, PIXEL)
+    assert main(["postprocess", str(run), "--out", str(tmp_path / "again")]) == 0
+    lines = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "none" in lines["without mask"]
+    assert "none" not in lines["corrected"]
+    record = json.loads((tmp_path / "again" / "validation.json").read_text())
+    assert record["unfiltered_halves"]["resolution_0143"]["unmasked"] is None
 
 
 def test_a_known_fall_of_amplitudes_is_found_and_undone(files, tmp_path) -> None:

@@ -4,23 +4,29 @@ import base64
 import json
 import re
 import zlib
+from html import escape, unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from reports.example_run import AMPLITUDES, BOX, PIXEL, make_run, phantom
+from reports.conftest import write_poses
+from reports.example_run import AMPLITUDES, BOX, PIXEL, N, make_run, phantom
 from resmfn.core import InputError
 from resmfn.data import write_map
-from resmfn.evaluation import ViewCoverage
+from resmfn.evaluation import FscCurve, ViewCoverage, fsc_csv_text
+from resmfn.fourier import radius_grid
+from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 from resmfn.reports.findings import find, measure_views
 from resmfn.reports.html.charts import Axes, Line, histogram, line_chart, nice_ticks
 from resmfn.reports.html.pictures import colored, mollweide_uri, png_uri
 from resmfn.reports.html.volumes import MOST_SIZE, MOST_SIZE_FIRST, pack_local, pack_map
+from resmfn.reports.inputs import read_fsc_table
 from resmfn.reports.report import build_page, live_report, report
 from resmfn.reports.run_record import read_run
-from resmfn.rotations import random_rotations
+from resmfn.reports.scoring import evaluate
+from resmfn.rotations import asymmetric_unit, point_group, random_rotations
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +59,7 @@ def test_a_finished_run_has_all_sections_each_with_words_on_how_to_read_it(page)
         "pairs",
         "progress",
         "optics",
+        "files",
         "settings",
     ]
     assert len(re.findall(r'<p class="read">[^<]{30,}', page)) == len(names)
@@ -78,7 +85,7 @@ def test_text_from_the_run_cannot_become_markup(run, page) -> None:
 
 def test_the_page_holds_all_it_needs_and_the_license_of_what_is_not_ours(page) -> None:
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
-    assert "default-src 'none'" in page
+    assert "default-src 'none'" in unescape(page)
     assert "University of Pittsburgh" in page
     assert page.count("</script>") == 3
     assert len(page) < 2.5e6
@@ -90,14 +97,14 @@ def test_a_run_that_goes_on_shows_what_there_is(tmp_path) -> None:
     assert "Still running: halves, round 2." in page
     assert "Map so far" in page
     assert '"refresh": 7' in page
-    assert re.findall(r'<section id="(\w+)"', page) == ["findings", "map", "sections", "progress", "settings"]
+    assert re.findall(r'<section id="(\w+)"', page) == ["findings", "map", "sections", "progress", "files", "settings"]
 
 
 def test_a_run_that_has_only_begun_has_a_page(tmp_path) -> None:
     (tmp_path / "config.yaml").write_text("particles: p.star\n")
     (tmp_path / "metrics.jsonl").write_text('{"stage": "search", "start": 1, "log_lik')  # half a line
     page = build_page(read_run(tmp_path))
-    assert re.findall(r'<section id="(\w+)"', page) == ["findings", "settings"]
+    assert re.findall(r'<section id="(\w+)"', page) == ["findings", "files", "settings"]
     assert "University of Pittsburgh" not in page  # no viewer without maps
 
 
@@ -120,7 +127,7 @@ def test_live_writes_until_the_run_is_done(tmp_path) -> None:
     [
         ("config.yaml", "a: [", "config.yaml: cannot be read"),
         ("summary.json", "{", "summary.json: not JSON"),
-        ("examples.npz", "no", "examples.npz: cannot be read"),
+        ("examples.npz", "no", "examples.npz holds no examples of particles"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, name, text, message) -> None:
@@ -178,8 +185,184 @@ def test_noise_is_called_neither_resolved_nor_good_in_any_way(tmp_path) -> None:
     assert "<dt>Resolution</dt><dd>none<" in build_page(read_run(run))
 
 
-def test_nyquist_is_named(tmp_path) -> None:
-    assert titles(make_run(tmp_path / "run", resolution_half_0143=6.0))["Limited by the pixel size"] == "note"
+def test_nyquist_is_named_wherever_a_figure_is_nyquist(tmp_path) -> None:
+    """Pixels of 3 Å: half maps that agree to the last shell agree to 6.00 Å, whatever they would do beyond."""
+    run = make_run(tmp_path / "run", resolution_half_0143=6.0)
+    found = titles(run)
+    assert found["Limited by the pixel size"] == "note"
+    assert found["Resolved to 6.00 Å (Nyquist)"] == "good"
+    rows = (run / "fsc.csv").read_text().splitlines()
+    agreeing = [re.sub(r"^(\d+,[^,]*,[^,]*),[^,]*", r"\1,0.9", row) for row in rows[1:]]
+    (run / "fsc.csv").write_text("\n".join([rows[0], *agreeing]) + "\n")
+    validation = json.loads((run / "validation.json").read_text())
+    validation["local_resolution"] = {"p05": 6.0, "median": 6.7, "p95": 9.0}
+    (run / "validation.json").write_text(json.dumps(validation))
+    page = build_page(read_run(run))
+    assert (
+        "<dt>Resolution</dt><dd>6.00 Å (Nyquist)<small>half maps at 0.143, corrected; 6.00 Å (Nyquist) at 0.5" in page
+    )
+    assert "6.00 Å (Nyquist) at 0.143, 6.00 Å (Nyquist) at 0.5" in page
+    assert "median 6.70 Å; 90 % of the voxels 6.00 Å (Nyquist) to 9.00 Å" in page
+    assert not re.findall(r"6\.00 Å(?! \(Nyquist\))", page[page.index('id="fsc"') : page.index('id="poses"')])
+
+
+def test_half_maps_that_are_masked_have_no_curve_without_mask(tmp_path) -> None:
+    """What fsc.csv calls unmasked is of masked maps: another one there must not change the page."""
+    run = make_run(tmp_path / "run")
+    table = read_fsc_table(run / "fsc.csv")
+    curves = {"unmasked": -0.5, "masked": 0.31, "corrected": 0.21}
+    other = {
+        name: FscCurve(c.frequency, torch.full_like(c.correlation, curves.get(name, 0.0))) for name, c in table.items()
+    }
+    (run / "fsc.csv").write_text(fsc_csv_text(other))
+    section = sections_of(build_page(read_run(run)))["fsc"]
+    assert "without mask" not in section
+    assert "area 0.310" in section
+    assert "area -0.500" not in section
+    unfiltered = FscCurve(other["masked"].frequency, torch.full_like(other["masked"].correlation, 0.4))
+    (run / "fsc.csv").write_text(fsc_csv_text(other | {"explicit_unmasked": unfiltered}))
+    section = sections_of(build_page(read_run(run)))["fsc"]
+    assert re.search(r"without mask: no network, unfiltered</th><td>[^<]* area 0\.400", section)
+
+
+def test_each_curve_stands_under_its_own_name(tmp_path) -> None:
+    """Curves of known heights: each name with its own figures, in the legend and in the table."""
+    run = make_run(tmp_path / "run")
+    frequency = read_fsc_table(run / "fsc.csv")["masked"].frequency
+    heights = {"corrected": 0.6, "masked": 0.7, "explicit_unmasked": 0.3, "explicit_corrected": 0.4, "randomized": 0.1}
+    curves = {name: FscCurve(frequency, torch.full_like(frequency, h)) for name, h in heights.items()}
+    (run / "fsc.csv").write_text(fsc_csv_text(curves))
+    section = sections_of(build_page(read_run(run)))["fsc"]
+    said = dict(re.findall(r"<th scope=\"row\">([^<]*)</th><td>[^<]* area ([\d.]+)</td>", section))
+    assert said == {
+        "corrected for the mask": "0.600",
+        "with mask": "0.700",
+        "without mask: no network, unfiltered": "0.300",
+        "no network, corrected for the mask": "0.400",
+    }
+    colors = {
+        label: color for color, label in re.findall(r'class="line (c\d)[^"]*"[^>]*></line></svg>([^<:]*)', section)
+    }
+    first_y = {
+        color: float(y)
+        for color, y in re.findall(r'<polyline class="line (c\d)[^"]*" points="[\d.]+,([\d.]+)', section)
+    }
+    ordered = ["with mask", "corrected for the mask", "no network, corrected for the mask", "without mask"]
+    ordered.append("phases randomized, with mask")
+    assert sorted(ordered, key=lambda name: first_y[colors[name]]) == ordered  # high curves have a small y
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """Return the markup of each section by its name."""
+    return {part.partition('"')[0]: part.partition("</section>")[0] for part in page.split('<section id="')[1:]}
+
+
+def test_the_truth_is_shown_where_it_was_found(tmp_path, finished_run) -> None:
+    run = make_run(tmp_path / "run")
+    assert "truth" not in sections_of(build_page(read_run(run)))
+    evaluate(finished_run / "run", reference=finished_run / "volume.mrc",
+             true_poses=finished_run / "particles_true.star", out=run, figure=False)  # fmt: skip
+    found = json.loads((run / "evaluation.json").read_text())
+    section = sections_of(build_page(read_run(run)))["truth"]
+    assert f"median {found['poses']['median']:.2f}°" in section
+    assert f"{found['fsc']['masked']['resolution_05']:.2f} Å" in section
+    assert "<td>mirrored</td>" in section
+    assert f"{found['shifts']['rms']:.2f} Å rms" in section
+
+
+def test_the_noise_control_and_the_images_that_look_like_noise_are_told(tmp_path) -> None:
+    control = {"n_images": 321, "gain": 12.345, "gain_error": 0.25, "lead": 3.5, "lead_error": 0.5}
+    run = make_run(tmp_path / "run", noise_control=control, n_bad=1234)
+    page = build_page(read_run(run))
+    assert (
+        "321 images without part in the map prefer it to noise by 12.35 ± 0.25 nat, and to random maps by 3.5 ± 0.5"
+        in page
+    )
+    assert "<td>1,234 of 5,000</td>" in page
+    assert "<dt>Particles</dt><dd>5,000<small>used; 1,234 look like noise" in page
+    assert titles(run)["Images that look like noise"] == "warning"
+    assert titles(run)["There is a structure"] == "good"
+    few = make_run(tmp_path / "few", n_bad=3)
+    assert titles(few)["Images that look like noise"] == "note"
+    assert "Images that look like noise" not in titles(make_run(tmp_path / "none", n_bad=0))
+
+
+def test_what_the_run_warns_of_is_passed_on(tmp_path) -> None:
+    starts = "1 of 3 other starts ended in another coarse map"  # said by the finding on starts
+    run = make_run(tmp_path / "run", warnings=["half of the CTF is missing", starts])
+    found = [finding for finding in find(read_run(run), None) if finding.title == "The run warns"]
+    assert [(finding.level, finding.text) for finding in found] == [("warning", "half of the CTF is missing.")]
+
+
+def test_the_guinier_plot_has_the_line_of_the_b_factor(tmp_path) -> None:
+    """Half maps whose amplitudes fall by a known B-factor, without noise: the plot says that B-factor."""
+    run, size = make_run(tmp_path / "run"), 32
+    squared = (radius_grid(size, 3) / (size * PIXEL)).square()
+    noise = torch.randn(size, size, size, generator=torch.Generator().manual_seed(5))
+    white = fftn_centered(noise) / fftn_centered(noise).abs()
+    fallen = ifftn_centered(white * torch.exp(-400.0 / 4 * squared)).real
+    for name in ("half1", "half2"):
+        write_map(run / f"{name}.mrc", fallen, PIXEL)
+    frequency = torch.arange(size // 2 + 1).double() / (size * PIXEL)
+    (run / "fsc.csv").write_text(fsc_csv_text({"corrected": FscCurve(frequency, torch.ones(size // 2 + 1).double())}))
+    page = sections_of(build_page(read_run(run)))["validation"]
+    found = re.search(r"line fitted to (\d+) shells: B-factor (-\d+) Å²", page)
+    assert float(found[2]) == pytest.approx(-400, abs=8)  # shells are rings, not radii
+    assert page.count('class="dot c1"') == size // 2
+
+
+def test_every_file_of_the_run_is_named_with_the_place_where_it_is(run, page) -> None:
+    files = sections_of(page)["files"]
+    assert escape(str(run.resolve())) in files
+    for path in run.iterdir():
+        assert path.name in files or path.suffix == ".html"
+
+
+def test_a_run_of_the_published_preset_shows_its_scales_and_no_resolution(tmp_path) -> None:
+    run = make_run(tmp_path / "run", done=False)
+    (run / "preview.mrc").unlink()
+    (run / "maps").mkdir()
+    for epoch, scales in ((2, 1), (10, 3)):
+        for scale in range(1, scales + 1):
+            write_map(run / "maps" / f"epoch{epoch:03d}_scale{scale}.mrc", phantom(), PIXEL)
+    write_map(run / "map.mrc", phantom(), PIXEL)
+    rows = [{"stage": "epoch", "epoch": e, "loss": 1.0 / e, "pose_error_median": 20.0 - e} for e in range(1, 11)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {"verdict": "poses 10.0° from the truth", "pose_error_median": 10.0, "n_particles": 60, "box_size": 24,
+             "pixel_size": 3.0, "seconds": 5.0, "device": "cpu", "peak_memory": 2**28}  # fmt: skip
+    (run / "summary.json").write_text(json.dumps(found))
+    record = read_run(run)
+    assert list(record.maps) == ["Unfiltered map", "Scale 1 (epoch 10)", "Scale 2 (epoch 10)", "Scale 3 (epoch 10)"]
+    page = build_page(record)
+    assert "inf Å" not in page
+    assert "<dt>Pose error</dt><dd>10.0°" in page
+    assert "<dt>Resolution" not in page
+    assert "Loss, loss of an epoch, over 10 epochs: from 1 to 0.1." in page
+
+
+def test_an_infinite_resolution_is_none(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"resolution_half_0143": float("inf")}))
+    page = build_page(read_run(run))
+    assert "<dt>Resolution</dt><dd>none<small>half maps agree nowhere" in page
+
+
+def test_a_symmetric_map_is_seen_from_wherever_its_copies_are(tmp_path) -> None:
+    """With O, a search finds one of 24 equal poses, here always the nearest to no turn: that is no preference."""
+    run = make_run(tmp_path / "run")
+    group = point_group("O")
+    rotation = random_rotations(20_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rotation = rotation[asymmetric_unit(rotation, group)][:N]
+    write_poses(run / "particles.star", rotation, torch.zeros(N, 2), list(range(1, N + 1)))
+    record = read_run(run)
+    assert titles(run, measure_views(record))["Preferred orientation"] == "warning"
+    (run / "config.yaml").write_text("symmetry: O\n")
+    record = read_run(run)
+    found = {finding.title: finding for finding in find(record, measure_views(record))}
+    assert found["Views from all around"].level == "good"
+    assert "each image counts as 24 views" in found["Views from all around"].text
+    assert f"{N} particles, each 24 times by its symmetry" in build_page(record)
 
 
 def test_halves_that_differ_from_the_start_are_a_warning(tmp_path) -> None:
@@ -302,11 +485,16 @@ def test_the_sphere_shows_views_where_they_are() -> None:
 
 
 def test_a_chart_puts_its_points_where_they_belong() -> None:
-    svg = line_chart([Line([(0, 0), (1, 1)], "a"), Line([], "none")], Axes("x <u>", "y", (0, 1), (0, 1)), 'the "alt"')
+    svg = line_chart(
+        [Line([(0, 0), (1, 1)], "a"), Line([], "none")], Axes("x <u>", "y", (0, 1), (0, 1)), 'the "alt"'
+    ).html
     assert 'points="62.0,254.0 544.0,30.0"' in svg
     assert "the &quot;alt&quot;" in svg
+    assert "x &lt;u&gt;" in svg
     assert "legend" not in svg
-    shares = re.findall(r": ([\d.]+) %", histogram([0.1, 0.1, 0.9, 5.0], Axes("x", "y", (0.0, 1.0)), "alt", n_bins=2))
+    shares = re.findall(
+        r": ([\d.]+) %", histogram([0.1, 0.1, 0.9, 5.0], Axes("x", "y", (0.0, 1.0)), "alt", n_bins=2).html
+    )
     assert shares == ["50.0", "50.0"]
     assert nice_ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert nice_ticks(2, 2) == [2]

@@ -1,12 +1,14 @@
 """The report in a real browser: it draws, its controls work, it is silent, and it asks nobody for anything."""
 
 import io
+import json
 import re
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from reports.example_run import BOX, PIXEL, make_fit, make_run
 from resmfn.data import write_map
@@ -231,6 +233,24 @@ def test_the_page_itself_forbids_requests(browser, tmp_path) -> None:
     went = watched.page.evaluate("fetch('http://127.0.0.1:9/').then(() => 'out', (error) => String(error))")
     assert "Failed to fetch" in went
     assert any("Content Security Policy" in text for text in watched.said)
+    watched.page.close()
+
+
+def test_hostile_text_in_a_run_leads_nowhere(browser, tmp_path) -> None:
+    """A refresh to elsewhere and a script in the settings: the page stays where it is, and runs neither."""
+    run = make_run(tmp_path / "run", done=False)
+    hostile = '"></td><meta http-equiv="refresh" content="0;url=http://127.0.0.1:9/">'
+    hostile += '<script>document.title = "taken"</script>'
+    (run / "config.yaml").write_text(yaml.safe_dump({"particles": hostile, hostile: hostile}))
+    (run / "run.log").write_text(f"</pre>{hostile}")
+    (run / "progress.json").write_text(json.dumps({"stage": hostile, "message": hostile, "done": hostile}))
+    watched = Watched(browser, report(run).as_uri())
+    watched.page.wait_for_timeout(1500)
+    assert watched.page.url == (run / "report.html").as_uri()
+    assert watched.page.title() == "Run run - resmfn report"
+    assert watched.page.get_by_text(hostile).count() >= 3
+    assert watched.said == []
+    assert [url for url in watched.asked if not url.startswith(("data:", "blob:"))] == [watched.page.url]
     watched.page.close()
 
 

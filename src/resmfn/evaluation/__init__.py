@@ -20,7 +20,7 @@ from resmfn.evaluation.fsc import (
 from resmfn.evaluation.halfmaps import HalfMapResult, half_map_resolution
 from resmfn.evaluation.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
 from resmfn.evaluation.local_resolution import local_resolution
-from resmfn.evaluation.sharpening import GuinierFit, fit_guinier, fsc_weight, sharpen
+from resmfn.evaluation.sharpening import GuinierFit, fit_guinier, fsc_weight, guinier_points, sharpen
 from resmfn.evaluation.summary import (
     Evaluation,
     MapComparison,
@@ -32,7 +32,7 @@ from resmfn.evaluation.summary import (
     spherical_mask,
 )
 from resmfn.evaluation.validation import Validation, validate_halves
-from resmfn.evaluation.views import ViewCoverage, view_coverage, view_density, view_directions
+from resmfn.evaluation.views import ViewCoverage, symmetric_copies, view_coverage, view_density, view_directions
 
 __all__ = [
     "DirectionalFsc",
@@ -62,6 +62,7 @@ __all__ = [
     "fourier_shell_correlation",
     "fsc_csv_text",
     "fsc_weight",
+    "guinier_points",
     "half_map_resolution",
     "local_resolution",
     "mean_squared_error",
@@ -71,6 +72,7 @@ __all__ = [
     "shift_error",
     "spherical_mask",
     "structural_similarity",
+    "symmetric_copies",
     "validate_halves",
     "view_coverage",
     "view_density",

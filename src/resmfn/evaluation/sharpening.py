@@ -27,6 +27,8 @@ class GuinierFit:
     correlation: float
     """Of the line with the points; -1 is a perfect fall."""
     n_shells: int
+    intercept: float = 0.0
+    """Logarithm of the line's amplitude at frequency 0."""
 
 
 def fsc_weight(fsc: FscCurve) -> Tensor:
@@ -50,16 +52,22 @@ def fit_guinier(volume: Tensor, fsc: FscCurve, resolution: float) -> GuinierFit 
     resolution
         Å: the last shell to use.
     """
-    amplitude = shell_average(fftn_centered(volume.double()).abs(), volume.shape[0]) * fsc_weight(fsc).double()
-    squared = fsc.frequency.double().square()
+    squared, amplitude = guinier_points(volume, fsc)
     used = (fsc.frequency >= 1 / GUINIER_FROM) & (fsc.frequency <= 1 / resolution) & (amplitude > 0)
     if int(used.sum()) < LEAST_SHELLS:
         return None
     x, y = squared[used], amplitude[used].log()
+    middle = (float(x.mean()), float(y.mean()))
     x, y = x - x.mean(), y - y.mean()
     slope = float((x * y).sum() / x.square().sum())
     correlation = float((x * y).sum() / (x.square().sum() * y.square().sum()).sqrt().clamp_min(1e-300))
-    return GuinierFit(4 * slope, correlation, int(used.sum()))
+    return GuinierFit(4 * slope, correlation, int(used.sum()), middle[1] - slope * middle[0])
+
+
+def guinier_points(volume: Tensor, fsc: FscCurve) -> tuple[Tensor, Tensor]:
+    """Return the squared frequency (1/Å^2) of each shell of a map (N, N, N), and its FSC-weighted mean amplitude."""
+    amplitude = shell_average(fftn_centered(volume.double()).abs(), volume.shape[0]) * fsc_weight(fsc).double()
+    return fsc.frequency.double().square(), amplitude
 
 
 def sharpen(volume: Tensor, fsc: FscCurve, b_factor: float, resolution: float) -> Tensor:

@@ -23,7 +23,7 @@ from resmfn.evaluation.alignment.pose_error import (
     shift_error,
 )
 from resmfn.evaluation.fsc import FscCurve, fourier_shell_correlation
-from resmfn.evaluation.views import ViewCoverage, view_coverage
+from resmfn.evaluation.views import ViewCoverage, symmetric_copies, view_coverage
 from resmfn.fourier.grids import radius_grid
 from resmfn.fourier.masks import soft_sphere
 from resmfn.rotations import geodesic_degrees
@@ -65,7 +65,10 @@ class Evaluation:
     poses: PoseComparison | None = None
     views: ViewCoverage | None = None
     rotations: Tensor | None = field(default=None, repr=False)
-    """Estimated poses A in the true frame where it is known, else in the map's own, (n, 3, 3)."""
+    """Estimated poses A in the true frame where it is known, else in the map's own, with the copies of each that its
+    symmetry makes, (n n_copies, 3, 3)."""
+    n_copies: int = 1
+    """Poses of an image that are alike by symmetry."""
 
     def map_to_pose_degrees(self) -> float | None:
         """Angle between the map's and the poses' global rotation; None without both, or where their hands differ."""
@@ -120,7 +123,10 @@ def compare_poses(
 
 
 def evaluate_run(
-    maps: MapComparison | None = None, poses: PoseComparison | None = None, rotations: Tensor | None = None
+    maps: MapComparison | None = None,
+    poses: PoseComparison | None = None,
+    rotations: Tensor | None = None,
+    group: Tensor | None = None,
 ) -> Evaluation:
     """Put the parts of an evaluation together.
 
@@ -130,6 +136,8 @@ def evaluate_run(
         What was compared.
     rotations
         Estimated poses A, (n, 3, 3), as they stand in the file: their views are turned into the true frame.
+    group
+        Point group of the map, (m, 3, 3), in the frame of those poses: all copies of a pose are counted as views.
 
     Raises
     ------
@@ -140,10 +148,13 @@ def evaluate_run(
         raise ResmfnError("nothing to compare with: give --reference, --true-poses or both")
     if rotations is None:
         return Evaluation(maps, poses)
+    copies = 1 if group is None else len(group)
+    if group is not None:
+        rotations = symmetric_copies(rotations, group)
     known = poses or maps
     if known is not None:
         rotations = aligned_poses(rotations, known.alignment.rotation, known.alignment.hand)
-    return Evaluation(maps, poses, view_coverage(rotations), rotations)
+    return Evaluation(maps, poses, view_coverage(rotations), rotations, copies)
 
 
 def enclosing_diameter(reference: Tensor, pixel_size: float) -> float:

@@ -56,10 +56,19 @@ def view_density(rotation: Tensor, directions: Tensor, width_deg: float = KERNEL
     return total * norm / len(views)
 
 
+def symmetric_copies(rotation: Tensor, group: Tensor) -> Tensor:
+    """Return the poses that give the same images of a symmetric map: A S of every A (n, 3, 3) and S (m, 3, 3).
+
+    Each image of such a map is as many views of it: a search finds one of them, whichever comes first. (n m, 3, 3).
+    """
+    return (rotation[:, None] @ group.to(rotation)).flatten(0, 1)
+
+
 def view_coverage(rotation: Tensor, width_deg: float = KERNEL_DEG) -> ViewCoverage:
     """Summarize the density of views of A (n, 3, 3) over the sphere, opposite views counted together.
 
-    A view from behind shows the mirror image of the view from the front, which holds the same information.
+    A view from behind shows the mirror image of the view from the front, which holds the same information. Of a
+    symmetric map give the poses with their :func:`symmetric_copies`.
     """
     directions = fibonacci_sphere(N_DIRECTIONS, rotation.dtype)
     density = (view_density(rotation, directions, width_deg) + view_density(rotation, -directions, width_deg)) / 2

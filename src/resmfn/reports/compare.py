@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resmfn.core import InputError, atomic_write, make_generator
+from resmfn.core import InputError, atomic_write
+from resmfn.core.random import spawn
 from resmfn.data import write_fsc_xml, write_map
 from resmfn.evaluation import (
     HalfMapResult,
@@ -87,7 +88,7 @@ def fsc(
     refuse_existing(out, overwrite=overwrite)
     first, second = read_map_pair(a, b, pixel_size)
     chosen = read_mask(mask, mask_diameter, second)
-    generator = make_generator(seed)
+    generator = spawn(seed, "phases")
     result = half_map_resolution(first.data, second.data, chosen, second.pixel_size, generator=generator)
     if out is not None:
         curves = result.curves

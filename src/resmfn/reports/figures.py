@@ -23,6 +23,7 @@ from resmfn.evaluation import (
     view_density,
 )
 from resmfn.fourier import low_pass
+from resmfn.reports.tables import resolution_words
 
 DPI = 150
 STYLE: dict[Any, Any] = {"font.size": 10, "axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False}
@@ -71,7 +72,7 @@ def _compose(evaluation: Evaluation, reference: Tensor | None, half_maps: Mappin
     if rows[1]:
         left, right = next(parts).subfigures(1, 2, width_ratios=(1.15, 1))
         if evaluation.rotations is not None and views is not None:
-            _draw_views(left, evaluation.rotations, views, in_true_frame=maps is not None or poses is not None)
+            _draw_views(left, evaluation, views)
         if poses is not None:
             _draw_errors(right.subplots(), poses)
     return figure
@@ -90,7 +91,7 @@ def _draw_fsc(axes: Axes, maps: MapComparison, half_maps: Mapping[str, FscCurve]
     for curve, name, color, style, width, thresholds in curves:
         found = [(t, curve.resolution_at(t)) for t in thresholds]
         found = [(t, resolution) for t, resolution in found if math.isfinite(resolution)]
-        label = ", ".join(f"{resolution:.2f} Å ({t:g})" for t, resolution in found) or "none"
+        label = ", ".join(f"{resolution_words(curve, t)} at {t:g}" for t, _ in found) or "none"
         axes.plot(
             curve.frequency.tolist(), curve.correlation.tolist(), style, color=color, lw=width, label=f"{name}: {label}"
         )
@@ -157,8 +158,11 @@ def _draw_scale_bar(axes: Axes, pixel_size: float, box_size: int) -> None:
     axes.text(start, height + 0.03 * box_size, f"{length:g} Å", color="white", fontsize=10, va="bottom")
 
 
-def _draw_views(figure: SubFigure, rotation: Tensor, views: ViewCoverage, *, in_true_frame: bool) -> None:
+def _draw_views(figure: SubFigure, evaluation: Evaluation, views: ViewCoverage) -> None:
     """Density of viewing directions over the sphere in an equal-area (Mollweide) projection."""
+    rotation, copies = evaluation.rotations, evaluation.n_copies
+    if rotation is None:
+        return
     axes = figure.add_subplot(projection="mollweide")
     tilt_edges, rot_edges = torch.linspace(0, math.pi, 91), torch.linspace(-math.pi, math.pi, 181)
     tilt, rot = ((e[1:] + e[:-1]) / 2 for e in (tilt_edges, rot_edges))
@@ -180,8 +184,10 @@ def _draw_views(figure: SubFigure, rotation: Tensor, views: ViewCoverage, *, in_
     axes.set_yticks(torch.deg2rad(torch.tensor([60, 30, 0, -30, -60])).tolist(), ["30°", "60°", "90°", "120°", "150°"])
     axes.set_xlabel("rot")
     axes.set_ylabel("tilt", labelpad=10)
+    in_true_frame = evaluation.maps is not None or evaluation.poses is not None
     frame = "in the reference's frame" if in_true_frame else "in the map's frame"
-    axes.set_title(f"Viewing directions of {len(rotation)} images, {frame}", pad=14)
+    counted = f", each {copies} times by its symmetry" if copies > 1 else ""
+    axes.set_title(f"Viewing directions of {len(rotation) // copies} images{counted}, {frame}", pad=14)
     bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", fraction=0.06, pad=0.08, aspect=36)
     bar.set_label(
         f"density (1 = even views). From {views.smallest:.2g} to {views.largest:.2g}; "

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from resmfn.evaluation import ViewCoverage, view_coverage
+from resmfn.core import ResmfnError
+from resmfn.evaluation import ViewCoverage, symmetric_copies, view_coverage
 from resmfn.evaluation.starts import starts_as_likely_as_the_best, starts_with_another_map
 from resmfn.reports.run_record import RunRecord
+from resmfn.reports.tables import angstrom, is_nyquist
+from resmfn.reports.values import number, numbers, words
+from resmfn.rotations import point_group
 
 Level = Literal["warning", "note", "good"]
 FEW_PARTICLES = 1000
@@ -26,6 +31,10 @@ COARSER_WITHOUT_NETWORK = 1.25
 """Ratio of resolutions, without a network and with it, from which on it is said: noise is smoothed by a network."""
 LOW_SHELLS, LOW_FSC = 3, 0.9
 MOST_VIEWS = 20_000
+MANY_BAD = 0.2
+"""Share of images that look like noise from which on it is a warning."""
+STARTS_WARNING = "other starts ended in another"
+"""In what a run says of starts that differ."""
 
 
 @dataclass(frozen=True)
@@ -41,41 +50,50 @@ def find(record: RunRecord, coverage: ViewCoverage | None) -> list[Finding]:
     """Return what there is to say about a run, what is most urgent first."""
     found = [
         *_resolution(record),
+        *_warned(record),
+        *_images(record),
         *_validation(record),
         *_halves(record),
         *_starts(record),
         *_size(record),
-        *([] if coverage is None else _views(coverage)),
+        *([] if coverage is None else _views(coverage, len(symmetry_of(record)))),
         *_shifts(record),
         *_rest(record),
         *_fit(record),
     ]
-    if _is_noise(record):
+    if record.is_noise:
         found = [finding for finding in found if finding.level != "good"]  # nothing is, of noise
     order = {"warning": 0, "note": 1, "good": 2}
     return sorted(found, key=lambda finding: order[finding.level])
 
 
 def measure_views(record: RunRecord) -> ViewCoverage | None:
-    """Return how evenly the sphere of views is covered; None without poses."""
+    """Return how evenly the sphere of views is covered, symmetric copies counted; None without poses."""
+    views = all_views(record, MOST_VIEWS)
+    return None if views is None else view_coverage(views)
+
+
+def all_views(record: RunRecord, most: int) -> Tensor | None:
+    """Return poses (n, 3, 3) with the copies of each that the map's symmetry makes, about as many as are asked for."""
     if record.particles is None or record.particles.rotations is None:
         return None
-    rotation = record.particles.rotations
-    return view_coverage(rotation[:: max(1, math.ceil(len(rotation) / MOST_VIEWS))].double())
+    rotation, group = record.particles.rotations, symmetry_of(record)
+    step = max(1, math.ceil(len(rotation) * len(group) / most))
+    return symmetric_copies(rotation[::step].double(), group)
 
 
-def _is_noise(record: RunRecord) -> bool:
-    says_so = str(record.summary.get("verdict", "")).startswith("no structure")
-    return record.summary.get("structure_found") is False or says_so
+def symmetry_of(record: RunRecord) -> Tensor:
+    """Return the point group (m, 3, 3) of a run's map; no symmetry where it names none that there is."""
+    try:
+        return point_group(words(record.summary, "symmetry") or words(record.config, "symmetry", default="C1"))
+    except ResmfnError:
+        return point_group("C1")
 
 
 def _resolution(record: RunRecord) -> list[Finding]:
-    summary = record.summary
-    if not summary:
-        return []
-    verdict = str(summary.get("verdict", ""))
-    resolution, split = _value(summary, "resolution_half_0143"), _value(summary, "resolution_split")
-    if _is_noise(record):
+    verdict, resolution, nyquist = words(record.summary, "verdict"), record.resolution, record.nyquist
+    split = number(record.summary, "resolution_split")
+    if record.summary and record.is_noise:
         text = f"{verdict[:1].upper()}{verdict[1:]}. The maps below are not a result."
         return [Finding("warning", "No structure found", text)]
     if resolution is None:
@@ -86,24 +104,49 @@ def _resolution(record: RunRecord) -> list[Finding]:
             "nothing in this map was confirmed independently. Try more starts, more images or another mask diameter."
         )
         return [Finding("warning", "Not resolved", text)]
-    pixel = _value(summary, "pixel_size") or 0.0
-    text = (
-        f"Two maps, each from half of the particles, agree to {resolution:.2f} Å (FSC 0.143, corrected for the mask)."
-    )
-    found = [Finding("good", f"Resolved to {resolution:.2f} Å", text)]
-    if pixel and resolution <= 2.02 * pixel:
+    said = angstrom(resolution, nyquist)
+    text = f"Two maps, each from half of the particles, agree to {said} (FSC 0.143, corrected for the mask)."
+    found = [Finding("good", f"Resolved to {said}", text)]
+    if nyquist is not None and is_nyquist(resolution, nyquist):
         text = (
-            f"The resolution equals two pixels of {pixel:g} Å, the finest that these images can hold. "
-            f"Smaller pixels may show more."
+            f"The resolution is Nyquist, two pixels of {nyquist / 2:.4g} Å, the finest that "
+            "these images can hold: the half maps agree as far as they go. Smaller pixels may show more."
         )
         found.append(Finding("note", "Limited by the pixel size", text))
     return found
 
 
+def _warned(record: RunRecord) -> list[Finding]:
+    """Pass on what the run itself warned of, but for its starts, which are judged here."""
+    listed = record.summary.get("warnings")
+    said = [str(text) for text in listed] if isinstance(listed, list) else []
+    return [Finding("warning", "The run warns", f"{text}.") for text in said if STARTS_WARNING not in text]
+
+
+def _images(record: RunRecord) -> list[Finding]:
+    """Say what the noise control found, and how many images look like noise."""
+    found = []
+    control = {name: number(record.summary, "noise_control", name) for name in ("n_images", "gain", "gain_error")}
+    if None not in control.values() and not record.is_noise:
+        text = (
+            f"{control['n_images']:,.0f} images that the coarse map was made without prefer it to pure noise by "
+            f"{control['gain']:.3g} ± {control['gain_error']:.2g} nat each."
+        )
+        found.append(Finding("good", "There is a structure", text))
+    n, bad = number(record.summary, "n_particles"), number(record.summary, "n_bad")
+    if n and bad:
+        text = (
+            f"{bad:,.0f} of {n:,.0f} images look more like noise than like the molecule at any pose. They count "
+            "little in the maps; bad_particles.txt lists them."
+        )
+        found.append(Finding("warning" if bad > MANY_BAD * n else "note", "Images that look like noise", text))
+    return found
+
+
 def _validation(record: RunRecord) -> list[Finding]:
     """Compare what the halves' networks agree on with what the same images say without a network."""
-    network = record.validation.get("resolution_0143", {}).get("corrected")
-    images = record.validation.get("explicit", {}).get("resolution_0143", {}).get("corrected")
+    network = number(record.validation, "resolution_0143", "corrected")
+    images = number(record.validation, "explicit", "resolution_0143", "corrected")
     if network is None or images is None or images <= COARSER_WITHOUT_NETWORK * network:
         return []
     text = (
@@ -129,14 +172,14 @@ def _halves(record: RunRecord) -> list[Finding]:
 
 def _starts(record: RunRecord) -> list[Finding]:
     """Compare the starts' likelihoods and, where the run did, their maps."""
-    starts = [float(value) for value in record.summary.get("log_likelihood") or []]
+    starts = numbers(record.summary, "log_likelihood")
     if record.config.get("poses", "unknown") != "unknown" or not starts:
         return []
     if len(starts) == 1:
         text = "The map comes from a single start: nothing says that another would end in the same. Use --n-starts 4."
         return [Finding("note", "Only one start", text)]
     agree = starts_as_likely_as_the_best(starts)
-    maps = sorted(float(value) for value in record.summary.get("start_agreement") or [])[:-1]
+    maps = sorted(numbers(record.summary, "start_agreement"))[:-1]
     apart = starts_with_another_map(maps)
     advice = "Run again with another --seed, and compare the maps with `resmfn align` and `resmfn fsc`."
     if apart or agree == 1:
@@ -146,48 +189,52 @@ def _starts(record: RunRecord) -> list[Finding]:
         return [Finding("warning", "The starts differ", f"{text}. {advice}")]
     text = f"{agree} of {len(starts)} independent starts found a solution as likely as the best"
     if maps:
-        text += f", and all maps look alike (correlation {maps[0]:.2f} or more)"
+        text += f", and all maps look alike: the least alike correlates by {maps[0]:.2f} with the best"
     return [Finding("good" if agree > len(starts) / 2 else "note", "Starts agree", f"{text}.")]
 
 
 def _size(record: RunRecord) -> list[Finding]:
-    n = _value(record.summary, "n_particles")
+    n = number(record.summary, "n_particles")
     if n is None or n >= FEW_PARTICLES:
         return []
-    text = (
-        f"Each half map is made of {n // 2:.0f} particles. With so few, poses and details are uncertain; more "
-        f"particles "
-        "are the surest way to a better map."
+    share = (
+        f"Each half map is made of {n // 2:.0f} particles" if record.fsc else f"The map is made of {n:.0f} particles"
     )
+    text = f"{share}. With so few, poses and details are uncertain; more particles are the surest way to a better map."
     return [Finding("warning", f"Few particles: {n:,.0f}", text)]
 
 
-def _views(coverage: ViewCoverage) -> list[Finding]:
+def _views(coverage: ViewCoverage, n_copies: int) -> list[Finding]:
     share, largest = coverage.sparse_share, coverage.largest
     if share <= SPARSE_SHARE and largest <= DENSE_VIEWS:
-        text = f"The commonest views are {largest:.1f} times as frequent as in an even distribution."
+        text = (
+            f"The commonest views are {largest:.1f} times as frequent as in an even distribution{_counted(n_copies)}."
+        )
         return [Finding("good", "Views from all around", text)]
     text = (
         f"{share:.0%} of all directions are seen less than half as often as in an even distribution, the commonest "
-        f"{largest:.1f} times as often. Along the missing directions the map is smeared, and its resolution "
-        f"is overstated "
-        "there. A tilted or differently prepared grid would help."
+        f"{largest:.1f} times as often{_counted(n_copies)}. Along the missing directions the map is smeared, and its "
+        "resolution is overstated there. A tilted or differently prepared grid would help."
     )
     return [Finding("warning", "Preferred orientation", text)]
 
 
+def _counted(n_copies: int) -> str:
+    return f" (each image counts as {n_copies} views, by the symmetry)" if n_copies > 1 else ""
+
+
 def _shifts(record: RunRecord) -> list[Finding]:
-    reach = record.config.get("shift_range")
+    reach = number(record.config, "shift_range")
     if record.particles is None or record.particles.shifts is None or not reach:
         return []
     largest = record.particles.shifts.abs().amax(dim=1)
-    share = float((largest > AT_THE_EDGE * float(reach)).double().mean())
+    share = float((largest > AT_THE_EDGE * reach).double().mean())
     if share <= EDGE_SHARE:
         return []
     text = (
-        f"{share:.0%} of the particles lie {AT_THE_EDGE * float(reach):.0f} Å or more off their image's "
+        f"{share:.0%} of the particles lie {AT_THE_EDGE * reach:.0f} Å or more off their image's "
         f"center, at the edge of "
-        f"the {float(reach):g} Å that were searched. Raise --shift-range, or center the particles."
+        f"the {reach:g} Å that were searched. Raise --shift-range, or center the particles."
     )
     return [Finding("warning", "Shifts at the edge of their range", text)]
 
@@ -212,11 +259,6 @@ def _fit(record: RunRecord) -> list[Finding]:
         "--network-steps."
     )
     return [Finding("note", "The network fell short", text)]
-
-
-def _value(values: dict[str, object], name: str) -> float | None:
-    value = values.get(name)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def median(values: torch.Tensor) -> float:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
 from resmfn.core import InputError
@@ -20,6 +23,10 @@ from resmfn.fourier import resize_map
 REFERENCE_NAME = "volume.mrc"
 SAME_LENGTH = 0.01
 """Relative difference between pixel sizes, or box lengths in Å, that is put down to rounded headers."""
+
+MOST_BYTES = 64 * 2**20
+"""Of a text file that a run writes."""
+LEAST_SHELLS = 3
 
 StrPath = str | os.PathLike[str]
 
@@ -155,18 +162,92 @@ def match_particles(estimated: ParticleSet, true: ParticleSet) -> Tensor:
 
 
 def read_fsc_table(path: StrPath) -> dict[str, FscCurve]:
-    """Read the curves of an fsc.csv by name; columns that are not correlations are left out."""
-    with Path(path).open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    """Read the curves of an fsc.csv by name; columns that are not correlations are left out.
+
+    Raises
+    ------
+    InputError
+        If it is no such table.
+    """
+    rows = list(csv.DictReader(small_text(path).splitlines()))
     if not rows or "frequency" not in rows[0]:
         raise InputError(f"{path}: not a table of FSC curves: it has no column named frequency")
+    names = [name for name in rows[0] if name not in (None, "shell", "frequency", "resolution")]
     try:
-        frequency = torch.tensor([float(row["frequency"]) for row in rows], dtype=torch.float64)
-        names = [name for name in rows[0] if name not in ("shell", "frequency", "resolution")]
-        columns = {name: [float(row[name]) for row in rows] for name in names}
+        frequency, *columns = (
+            torch.tensor([float(row[name]) for row in rows], dtype=torch.float64) for name in ("frequency", *names)
+        )
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: a cell of the FSC table is not a number ({error}); write the table anew") from error
-    return {name: FscCurve(frequency, torch.tensor(c, dtype=torch.float64)) for name, c in columns.items()}
+    if not all(bool(column.isfinite().all()) for column in (frequency, *columns)):
+        raise InputError(f"{path}: a cell of the FSC table is not a finite number; write the table anew")
+    if len(rows) < LEAST_SHELLS or not bool((frequency.diff() > 0).all()):
+        raise InputError(f"{path}: the frequencies of an FSC table must grow, over {LEAST_SHELLS} rows at least")
+    return {name: FscCurve(frequency, column) for name, column in zip(names, columns, strict=True)}
+
+
+def small_text(path: StrPath) -> str:
+    """Return the text of a file that people could read; what is no UTF-8 in it is replaced.
+
+    Raises
+    ------
+    InputError
+        If it has more than 64 MiB.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise InputError(f"{path}: {size / 2**20:,.0f} MiB are no text of a run, which has at most 64; remove it")
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings in a config.yaml.
+
+    Raises
+    ------
+    InputError
+        If it cannot be understood, or writes out to more than it says (anchors and aliases, which no run writes).
+    """
+    try:
+        found = yaml.load(small_text(path), Loader=_PlainLoader)  # noqa: S506
+    except InputError:
+        raise
+    except Exception as error:  # PyYAML lets pass what its parts raise, KeyError and RecursionError among them
+        raise InputError(f"{path}: cannot be read ({_one_line(error)}); restore it") from error
+    return found if isinstance(found, dict) else {}
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads plain values; a few lines of aliases to aliases would be gigabytes once they are written out."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("settings have no aliases")
+        return super().compose_node(parent, index)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a JSON file says; nothing where there is no file.
+
+    Raises
+    ------
+    InputError
+        If it is not JSON.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(small_text(path))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not JSON ({_one_line(error)}); remove it, or write it anew") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _short_name(name: str) -> str:

@@ -6,13 +6,31 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from resmfn.core import InputError, atomic_write, make_generator
-from resmfn.data import write_map
-from resmfn.data.runs.file_names import DIRECTIONAL_FSC, FSC, FSC_XML, HALF_MAPS, LOCAL_RESOLUTION, MASK, VALIDATION
+from resmfn.core import InputError, atomic_write
+from resmfn.core.random import spawn
+from resmfn.data import DensityMap, write_map
+from resmfn.data.runs.file_names import (
+    CONFIG,
+    DIRECTIONAL_FSC,
+    FSC,
+    FSC_XML,
+    HALF_MAPS,
+    LOCAL_RESOLUTION,
+    MASK,
+    VALIDATION,
+)
 from resmfn.data.runs.result_files import require_own_results
-from resmfn.evaluation import Validation, fsc_csv_text, validate_halves
+from resmfn.evaluation import (
+    FscCurve,
+    Validation,
+    fourier_shell_correlation,
+    fsc_csv_text,
+    half_map_resolution,
+    validate_halves,
+)
+from resmfn.evaluation.validation import figures_of_curves
 from resmfn.reports.compare import write_xml
-from resmfn.reports.inputs import StrPath, read_map_pair, read_mask
+from resmfn.reports.inputs import StrPath, read_map_pair, read_mask, read_settings
 
 FOLDER, SHARPENED = "postprocess", "postprocessed.mrc"
 
@@ -25,6 +43,8 @@ class PostprocessResult:
     found: Validation
     validation: dict[str, object]
     """What validation.json holds."""
+    unfiltered: FscCurve | None = None
+    """Of a run's half maps without network, mask and filter, where they lie beside those that are masked."""
 
 
 def postprocess(
@@ -67,11 +87,16 @@ def postprocess(
     chosen = read_mask(mask if mask is not None else found_mask, mask_diameter, b)
     if chosen is None:
         raise InputError("a mask is needed: give --mask or --mask-diameter")
-    generator = make_generator(0)
-    found = validate_halves(a.data, b.data, chosen, b.pixel_size, generator=generator, b_factor=b_factor)
+    seed = _seed_of(first.parent)
+    phases, windows = spawn(seed, "phases"), spawn(seed, "validation")  # as the run draws them: its figures, again
+    halves = half_map_resolution(a.data, b.data, chosen, b.pixel_size, generator=phases)
+    found = validate_halves(a.data, b.data, chosen, b.pixel_size, generator=windows, b_factor=b_factor, halves=halves)
+    unfiltered = _unfiltered(first, second, b)
     validation = found.figures()
+    if unfiltered is not None:
+        validation["unfiltered_halves"] = figures_of_curves({"unmasked": unfiltered})
     _write(folder, found, b.pixel_size, validation)
-    return PostprocessResult(folder, found, validation)
+    return PostprocessResult(folder, found, validation, unfiltered)
 
 
 def _inputs(
@@ -94,6 +119,21 @@ def _inputs(
     require_own_results(path, *HALF_MAPS, MASK)
     own = path / MASK
     return first, second, mask if mask is not None or not own.is_file() else own, Path(out or path / FOLDER)
+
+
+def _seed_of(folder: Path) -> int:
+    """Return the seed of the run that a folder holds; 0 where it holds none."""
+    seed = read_settings(folder / CONFIG).get("seed") if (folder / CONFIG).is_file() else None
+    return seed if isinstance(seed, int) and not isinstance(seed, bool) else 0
+
+
+def _unfiltered(first: Path, second: Path, like: DensityMap) -> FscCurve | None:
+    """Compare the unfiltered halves that a run keeps beside these two, if it does and they are of the same grid."""
+    paths = [path.with_name(f"{path.stem}_unfil{path.suffix}") for path in (first, second)]
+    if not all(path.is_file() for path in paths):
+        return None
+    a, b = read_map_pair(paths[0], paths[1], like.pixel_size)
+    return None if a.data.shape != like.data.shape else fourier_shell_correlation(a.data, b.data, like.pixel_size)
 
 
 def _write(folder: Path, found: Validation, pixel_size: float, validation: dict[str, object]) -> None:

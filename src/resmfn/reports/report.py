@@ -4,32 +4,54 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
-from typing import Any
 
 from resmfn.core import InputError, atomic_write
 from resmfn.core.progress import duration
 from resmfn.data.runs.file_names import LOCAL_RESOLUTION
 from resmfn.reports.findings import Finding, find, measure_views
 from resmfn.reports.fitted.fit_report import build_fit_page, is_fit
-from resmfn.reports.html.figure_sections import (
-    examples_section,
-    fsc_section,
-    optics_section,
-    progress_section,
-    validation_section,
-    views_section,
-)
+from resmfn.reports.html.curve_sections import fsc_section, truth_section, validation_section
+from resmfn.reports.html.elements import Markup, element
 from resmfn.reports.html.map_sections import map_sections
 from resmfn.reports.html.page import Page, render
-from resmfn.reports.html.text import card, columns, section, table
+from resmfn.reports.html.pose_sections import examples_section, optics_section, views_section
+from resmfn.reports.html.progress_sections import progress_section
+from resmfn.reports.html.text import card, columns, plain, section, table
 from resmfn.reports.html.volumes import pack_local, pack_map
 from resmfn.reports.inputs import StrPath
 from resmfn.reports.run_record import RunRecord, read_run
+from resmfn.reports.tables import angstrom, resolution_words
+from resmfn.reports.values import number, words
 
 REPORT_NAME = "report.html"
 REFRESH_SECONDS = 10
+MOST_FILES = 100
+FILES = {
+    "map_filtered.mrc": "the map at its resolution: look at this one first",
+    "map_sharpened.mrc": "mean of the half maps, sharpened and filtered",
+    "map.mrc": "the map of all images, not filtered",
+    "half1.mrc": "map of half the images, masked",
+    "half2.mrc": "map of the other half, masked",
+    "half1_unfil.mrc": "half map without network, mask and filter: for other programs and the EMDB",
+    "half2_unfil.mrc": "the other one",
+    "mask.mrc": "the mask that the maps were made with and are judged by",
+    "local_resolution.mrc": "resolution in Å at each voxel",
+    "particles.star": "all rows and columns of the input, with poses and half sets",
+    "bad_particles.txt": "images that look like noise",
+    "fsc.csv": "curves of the half maps, shell by shell",
+    "fsc.xml": "the corrected curve for the EMDB",
+    "fsc_directional.csv": "curves by direction",
+    "validation.json": "the figures of the validation",
+    "summary.json": "the figures of the run",
+    "evaluation.json": "map and poses against the truth",
+    "evaluation.png": "the same as a picture",
+    "config.yaml": "every setting: with it alone the run can be repeated",
+    "metrics.jsonl": "progress, a line for each round",
+    "run.log": "what was printed, with times",
+    "provenance.json": "command, versions, machine",
+}
+"""Of a run folder, what to open first standing first."""
 
 
 def report(run: StrPath, out: StrPath | None = None) -> Path:
@@ -103,29 +125,31 @@ def build_page(record: RunRecord, *, refresh: int = 0) -> str:
     """
     if is_fit(record.folder):
         return build_fit_page(record, refresh=refresh)
-    resolution = record.summary.get("resolution_half_0143")
     maps = [
-        pack_map(path, title, float(resolution) if resolution else None, is_first=i == 0)
-        for i, (title, path) in enumerate(record.maps.items())
+        pack_map(path, title, record.resolution, is_first=i == 0) for i, (title, path) in enumerate(record.maps.items())
     ]
     local = record.folder / LOCAL_RESOLUTION
     packed_local = pack_local(local) if maps and local.is_file() else None
     coverage = measure_views(record)
     findings = find(record, coverage)
     sections = [("findings", "What to know", _findings(findings, record))]
+    if record.evaluation:
+        sections.append(("truth", "Against the truth", truth_section(record)))
     sections += map_sections(maps, packed_local)
     if record.fsc:
         sections.append(("fsc", "Half maps", fsc_section(record)))
     if record.validation:
         sections.append(("validation", "Validation", validation_section(record)))
-    if coverage is not None:
-        sections.append(("poses", "Views and poses", views_section(record, coverage)))
+    views = None if coverage is None else views_section(record, coverage)
+    if views is not None:
+        sections.append(("poses", "Views and poses", views))
     if record.examples:
         sections.append(("pairs", "Particle pairs", examples_section(record)))
     if record.metrics:
         sections.append(("progress", "How it went", progress_section(record)))
     if record.particles is not None:
         sections.append(("optics", "Microscope", optics_section(record)))
+    sections.append(("files", "Files", _files(record)))
     sections.append(("settings", "Settings", _settings(record)))
     name = record.folder.resolve().name
     return render(Page(f"Run {name}", _subtitle(record), _head(record), sections, maps, refresh, packed_local))
@@ -133,74 +157,92 @@ def build_page(record: RunRecord, *, refresh: int = 0) -> str:
 
 def _subtitle(record: RunRecord) -> str:
     if record.is_done:
-        verdict = str(record.summary.get("verdict", "done"))
+        verdict = words(record.summary, "verdict", default="done")
         return f"{verdict[:1].upper()}{verdict[1:]}."
     if record.progress:
-        return f"Still running: {record.progress.get('stage', '')}, {record.progress.get('message', '')}."
+        return f"Still running: {words(record.progress, 'stage')}, {words(record.progress, 'message')}."
     return "Not finished."
 
 
-def _head(record: RunRecord) -> str:
+def _head(record: RunRecord) -> Markup:
     """Return the key figures; of a run that goes on, how far it is."""
-    summary = record.summary
-    if not summary:
-        done, left = float(record.progress.get("done", 0)), record.seconds_left
+    if not record.is_done:
+        done, left = record.share_done, record.seconds_left
         text = f"{done:.0%} done" + (f", about {duration(left)} left" if left is not None else "")
-        bar = f'<progress max="1" value="{done}" aria-label="Progress of the run">{done:.0%}</progress>'
-        return (
-            f'<div class="live card">{bar}<p style="margin:.3rem 0 0">{text}. This page shows what there is '
-            f"so far.</p></div>"
-        )
-    corrected = record.fsc.get("corrected")
-    half = "" if corrected is None else f"{corrected.resolution_at(0.5):.2f} Å at 0.5"
-    resolution = f"{float(summary.get('resolution_half_0143', float('inf'))):.2f} Å"
-    if summary.get("structure_found") is False:
-        resolution, half = "none", "and what agrees is noise"
-    cells = [
-        ("Resolution", resolution, f"half maps at 0.143; {half}"),
-        ("Particles", f"{int(summary.get('n_particles', 0)):,}", "used"),
-        ("Box", f"{summary.get('box_size', '?')} px", f"of {float(summary.get('pixel_size', 0)):g} Å"),
-        ("Time", duration(float(summary.get("seconds", 0))), f"on {summary.get('device', 'cpu')}"),
-        ("Memory", f"{float(summary.get('peak_memory', 0)) / 2**30:.1f} GiB", _memory_note(summary)),
+        bar = element("progress", f"{done:.0%}", max=1, value=done, aria_label="Progress of the run")
+        note = element("p", f"{text}. This page shows what there is so far.", style="margin:.3rem 0 0")
+        return element("div", bar, note, class_="live card")
+    summary = record.summary
+    cells = _result(record)
+    n, bad, box = number(summary, "n_particles"), number(summary, "n_bad"), summary.get("box_size")
+    if n is not None:
+        cells.append(("Particles", f"{n:,.0f}", "used" if not bad else f"used; {bad:,.0f} look like noise"))
+    if box is not None:
+        cells.append(("Box", f"{plain(box)} px", f"of {plain(summary.get('pixel_size'))} Å"))
+    seconds, memory = number(summary, "seconds"), number(summary, "peak_memory")
+    if seconds is not None:
+        cells.append(("Time", duration(seconds), f"on {words(summary, 'device', default='cpu')}"))
+    if memory is not None:
+        gpu = number(summary, "peak_gpu_memory") or 0
+        note_ = f"at most; {gpu / 2**30:.1f} GiB of the GPU" if gpu else "at most"
+        cells.append(("Memory", f"{memory / 2**30:.1f} GiB", note_))
+    items = [
+        element("div", element("dt", name), element("dd", value, element("small", note))) for name, value, note in cells
     ]
-    items = "".join(f"<div><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>" for name, value, note in cells)
-    return f'<dl class="figures">{items}</dl>'
+    return element("dl", items, class_="figures")
 
 
-def _memory_note(summary: dict[str, Any]) -> str:
-    of_gpu = int(summary.get("peak_gpu_memory", 0))
-    return f"at most; {of_gpu / 2**30:.1f} GiB of the GPU" if of_gpu else "at most"
+def _result(record: RunRecord) -> list[tuple[str, str, str]]:
+    """Return the figure of the result: name, value and what it means. The published preset has poses to judge only."""
+    if record.is_noise:
+        return [("Resolution", "none", "half maps at 0.143; and what agrees is noise")]
+    corrected = record.fsc.get("corrected")
+    half = "" if corrected is None else f"; {resolution_words(corrected, 0.5)} at 0.5"
+    if record.resolution is not None:
+        return [("Resolution", angstrom(record.resolution, record.nyquist), f"half maps at 0.143, corrected{half}")]
+    if "resolution_half_0143" in record.summary:
+        return [("Resolution", "none", "half maps agree nowhere")]
+    error = number(record.summary, "pose_error_median")
+    return [] if error is None else [("Pose error", f"{error:.1f}°", "median, against the true poses; no half maps")]
 
 
-def _findings(findings: list[Finding], record: RunRecord) -> str:
-    if not findings:
-        body = "<p>Nothing can be said yet.</p>"
-    else:
-        items = "".join(
-            f'<li class="{f.level}"><span class="kind">{f.level}</span><b>{escape(f.title)}.</b>{escape(f.text)}</li>'
-            for f in findings
-        )
-        body = f'<ul class="findings">{items}</ul>'
+def _findings(findings: list[Finding], record: RunRecord) -> Markup:
+    items = [
+        element("li", element("span", f.level, class_="kind"), element("b", f"{f.title}."), f.text, class_=f.level)
+        for f in findings
+    ]
+    body = element("ul", items, class_="findings") if items else element("p", "Nothing can be said yet.")
     how = "What the figures say about how far the map can be believed, and what to do about it."
     if not record.is_done:
         how = "Final judgments come when the run is done."
     return section("findings", "What to know before believing the map", how, body)
 
 
-def _settings(record: RunRecord) -> str:
+def _files(record: RunRecord) -> Markup:
+    """Return where the run is, and what each of its files is for."""
+    names = sorted(path.name for path in record.folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    known = [name for name in FILES if name in names]
+    rows = {name: FILES[name] for name in known} | {
+        name: "" for name in names if name not in FILES and not name.startswith("checkpoint")
+    }
+    shown: dict[str, object] = dict(list(rows.items())[:MOST_FILES])
+    title = str(record.folder.resolve())
+    return section("files", "Files", "Where the run is, and what to open.", card(table(shown), title))
+
+
+def _settings(record: RunRecord) -> Markup:
     """Return settings, command, versions and the end of the log."""
     settings = {name: value for name, value in record.config.items() if name not in ("resume", "overwrite")}
     made = {name: value for name, value in record.provenance.items() if name != "command" and value is not None}
-    command = str(record.provenance.get("command", "not recorded"))
-    cards = (
-        [card(table(settings), "Settings"), card(table(made), "Made with")]
-        if made
-        else [card(table(settings), "Settings")]
+    cards = [card(table(settings), "Settings")]
+    if made:
+        cards.append(card(table(made), "Made with"))
+    log = element(
+        "details",
+        element("summary", "The last lines of run.log"),
+        element("pre", "\n".join(record.log[-40:]), tabindex=0),
     )
-    log = "\n".join(record.log[-40:])
-    body = (
-        card(f"<pre>{escape(command)}</pre>", "Command")
-        + columns(cards)
-        + card(f'<details><summary>The last lines of run.log</summary><pre tabindex="0">{escape(log)}</pre></details>')
-    )
-    return section("settings", "Settings, command, versions", "With config.yaml alone the run can be repeated.", body)
+    command = element("pre", words(record.provenance, "command", default="not recorded"))
+    how = "With config.yaml alone the run can be repeated."
+    body = (card(command, "Command"), columns(cards), card(log))
+    return section("settings", "Settings, command, versions", how, body)

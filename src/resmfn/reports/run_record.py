@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from resmfn.core import InputError
 from resmfn.data import ParticleSet, read_particles
+from resmfn.data.runs.arrays import read_arrays
 from resmfn.data.runs.file_names import (
     CONFIG,
     DIRECTIONAL_FSC,
@@ -28,7 +27,8 @@ from resmfn.data.runs.file_names import (
 )
 from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import FscCurve
-from resmfn.reports.inputs import StrPath, read_fsc_table
+from resmfn.reports.inputs import StrPath, read_fsc_table, read_json, read_settings, small_text
+from resmfn.reports.values import as_number, number
 
 MAP_TITLES = {
     "map_filtered.mrc": "Filtered map",
@@ -72,16 +72,46 @@ class RunRecord:
     @property
     def seconds_left(self) -> float | None:
         """A guess, from the share that is done; None where there is none."""
-        done, seconds = float(self.progress.get("done", 0)), float(self.progress.get("seconds", 0))
-        return seconds * (1 / done - 1) if 0.1 < done < 1 and not self.is_done else None
+        seconds = number(self.progress, "seconds") or 0.0
+        return seconds * (1 / self.share_done - 1) if 0.1 < self.share_done < 1 and not self.is_done else None
+
+    @property
+    def share_done(self) -> float:
+        """Share of the run that is done, 0 to 1."""
+        return 1.0 if self.is_done else min(1.0, max(0.0, number(self.progress, "done") or 0.0))
+
+    @property
+    def resolution(self) -> float | None:
+        """Å to which the final half maps agree; None before the end, and for a run that has none."""
+        return number(self.summary, "resolution_half_0143")
+
+    @property
+    def nyquist(self) -> float | None:
+        """Å: the finest that the maps can hold; None where their pixel size is not known."""
+        pixel, box = number(self.summary, "pixel_size"), number(self.summary, "box_size")
+        if pixel is None or not pixel > 0:
+            return None
+        return 2 * pixel if box is None or box < 2 else pixel * box / (box // 2)
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the run found that there is nothing in the images."""
+        says_so = str(self.summary.get("verdict", "")).startswith("no structure")
+        return self.summary.get("structure_found") is False or says_so
 
     def series(self, name: str, stages: Iterable[str] = ()) -> list[tuple[int, float]]:
         """Values of one metric with the number of their round, counted over the whole run."""
-        wanted, rows = set(stages), []
-        for number, row in enumerate(self.rounds(), start=1):
-            if name in row and (not wanted or row["stage"] in wanted):
-                rows.append((number, float(row[name])))
-        return rows
+        wanted, found = set(stages), []
+        for count, row in enumerate(self.rounds(), start=1):
+            value = as_number(row.get(name))
+            if value is not None and (not wanted or str(row["stage"]) in wanted):
+                found.append((count, value))
+        return found
+
+    def epochs(self, name: str) -> list[tuple[float, float]]:
+        """Values of one metric over the epochs of a run of the published preset."""
+        pairs = [(as_number(row.get("epoch")), as_number(row.get(name))) for row in self.metrics]
+        return [(epoch, value) for epoch, value in pairs if epoch is not None and value is not None]
 
     def rounds(self) -> list[dict[str, Any]]:
         """Lines of metrics that belong to a round."""
@@ -105,19 +135,19 @@ def read_run(run: StrPath) -> RunRecord:
     log = folder / LOG
     return RunRecord(
         folder=folder,
-        config=_read_yaml(folder / CONFIG),
-        summary=_read_json(folder / SUMMARY),
-        progress=_read_json(folder / PROGRESS),
-        provenance=_read_json(folder / "provenance.json"),
+        config=read_settings(folder / CONFIG),
+        summary=read_json(folder / SUMMARY),
+        progress=read_json(folder / PROGRESS),
+        provenance=read_json(folder / "provenance.json"),
         metrics=read_metrics(folder / METRICS, {"stage"}),
         maps=find_maps(folder),
         fsc=read_fsc_table(folder / FSC) if (folder / FSC).is_file() else {},
         particles=_read_particles(folder / PARTICLES),
         examples=_read_examples(folder / "examples.npz"),
-        validation=_read_json(folder / VALIDATION),
-        evaluation=_read_json(folder / "evaluation.json"),
+        validation=read_json(folder / VALIDATION),
+        evaluation=read_json(folder / "evaluation.json"),
         directional=_read_table(folder / DIRECTIONAL_FSC),
-        log=log.read_text(errors="replace").splitlines()[-200:] if log.is_file() else [],
+        log=_last_lines(log) if log.is_file() else [],
     )
 
 
@@ -125,37 +155,28 @@ def find_maps(folder: Path) -> dict[str, Path]:
     """Titles and files of the maps of a run: final ones, halves, then scales from coarse to fine."""
     found = {title: folder / name for name, title in MAP_TITLES.items() if (folder / name).is_file()}
     scales = [(int(match[1]), path) for path in folder.iterdir() if (match := _SCALE.fullmatch(path.name))]
-    return found | {f"Scale {number}": path for number, path in sorted(scales)}
+    return found | {f"Scale {count}": path for count, path in sorted(scales)} | _epoch_maps(folder / "maps")
 
 
-_SCALE = re.compile(r"map_scale(\d+)\.mrc")
+def _epoch_maps(folder: Path) -> dict[str, Path]:
+    """Titles and files of the scales of the published preset, after the last epoch that wrote any."""
+    named = [(match, path) for path in folder.glob("*.mrc") if (match := _EPOCH.fullmatch(path.name))]
+    last = max((int(match[1]) for match, _ in named), default=0)
+    scales = sorted((int(match[2]), path) for match, path in named if int(match[1]) == last)
+    return {f"Scale {count} (epoch {last})": path for count, path in scales}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); remove it, or write it anew") from error
-    return found if isinstance(found, dict) else {}
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); restore it") from error
-    return found if isinstance(found, dict) else {}
+_SCALE = re.compile(r"map_scale(\d{1,4})\.mrc", re.ASCII)
+_EPOCH = re.compile(r"epoch(\d{1,9})_scale(\d{1,4})\.mrc", re.ASCII)
 
 
 def read_metrics(path: Path, needs: set[str]) -> list[dict[str, Any]]:
     """Read the lines of JSON that have certain names; the last may be half written while the run goes on."""
     rows = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
+    for line in small_text(path).splitlines() if path.is_file() else []:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and needs <= set(row):
             rows.append(row)
@@ -172,18 +193,20 @@ def _read_particles(path: Path) -> ParticleSet | None:
 def _read_examples(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         return {}
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read ({error}); remove it") from error
+    found = read_arrays(path, ("particle", "reprojection", "row", "resolution"), "examples of particles")
+    images, views = found["particle"], found["reprojection"]
+    if images.ndim != 3 or images.shape != views.shape or found["row"].shape != images.shape[:1] or images.size == 0:
+        raise InputError(f"{path}: holds no pairs of pictures, one for each row; remove it")
+    if found["resolution"].shape != ():
+        raise InputError(f"{path}: resolution must be one number; remove it")
+    return found
 
 
 def _read_table(path: Path) -> list[dict[str, float]]:
     """Read a table of numbers; cells that are none are left out."""
     if not path.is_file():
         return []
-    lines = [line.split(",") for line in path.read_text().splitlines() if line]
+    lines = [line.split(",") for line in small_text(path).splitlines() if line]
     return [
         {name: float(cell) for name, cell in zip(lines[0], cells, strict=False) if _NUMBER.fullmatch(cell.strip())}
         for cells in lines[1:]
@@ -191,3 +214,10 @@ def _read_table(path: Path) -> list[dict[str, float]]:
 
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+def _last_lines(path: Path) -> list[str]:
+    """Return the end of a log, however long it is."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 100_000))
+        return file.read().decode("utf-8", errors="replace").splitlines()[-200:]

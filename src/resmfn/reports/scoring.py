@@ -7,8 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from resmfn.core import InputError, atomic_write
 from resmfn.data import DensityMap, ParticleSet
+from resmfn.data.runs.file_names import CONFIG
 from resmfn.evaluation import (
     Evaluation,
     MapComparison,
@@ -29,7 +32,10 @@ from resmfn.reports.inputs import (
     read_map_pair,
     read_mask,
     read_poses,
+    read_settings,
 )
+from resmfn.reports.values import words
+from resmfn.rotations import point_group
 
 JSON_NAME, FIGURE_NAME = "evaluation.json", "evaluation.png"
 
@@ -85,7 +91,8 @@ def evaluate(
     if reference is not None and files.map is not None:
         moving, truth = read_map_pair(files.map, _map_in(reference), pixel_size)
         maps, mask_entry = _compare_maps(moving, truth, mask, mask_diameter)
-    evaluation = evaluate_run(maps, poses, None if particles is None else particles.rotations)
+    group = None if files.folder is None else _symmetry(files.folder)
+    evaluation = evaluate_run(maps, poses, None if particles is None else particles.rotations, group)
     folder = files.folder if out is None else _make_folder(out)
     if folder is not None:
         half_maps = {} if files.fsc is None else read_fsc_table(files.fsc)
@@ -98,6 +105,13 @@ def evaluate(
             folder / JSON_NAME, {**given, **evaluation.to_dict(), "seconds": round(time.perf_counter() - start, 2)}
         )
     return evaluation
+
+
+def _symmetry(folder: Path) -> Tensor | None:
+    """Return the point group that a run was made with; None without one."""
+    name = words(read_settings(folder / CONFIG), "symmetry") if (folder / CONFIG).is_file() else ""
+    group = point_group(name) if name else None
+    return group if group is not None and len(group) > 1 else None
 
 
 def _compare_maps(

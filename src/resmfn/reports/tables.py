@@ -1,4 +1,4 @@
-"""Plain tables for the terminal."""
+"""Figures in words, the same ones on the terminal and on a page, and plain tables of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,33 @@ from resmfn.evaluation import Evaluation, FscCurve, HalfMapResult, MapAlignment
 from resmfn.rotations import euler_from_matrix
 
 HANDS = {1: "same", -1: "mirrored"}
+SAME = 0.01
+"""Relative difference from Nyquist within which a resolution is called Nyquist: less than a shell of any box."""
+
+
+def resolution_words(curve: FscCurve, threshold: float) -> str:
+    """Return where a curve falls below a threshold: ``4.25 Å``, ``3.00 Å (Nyquist)`` if it never does, or ``none``."""
+    return angstrom(curve.resolution_at(threshold), 1 / float(curve.frequency[-1]))
+
+
+def angstrom(value: float | None, nyquist: float | None = None) -> str:
+    """Return a resolution in words, and that it is Nyquist if it is: the maps can hold nothing finer.
+
+    Parameters
+    ----------
+    value
+        Å; None or infinity is none.
+    nyquist
+        Å; None where it is not known.
+    """
+    if value is None or not math.isfinite(value):
+        return "none"
+    return f"{value:.2f} Å" + (" (Nyquist)" if is_nyquist(value, nyquist) else "")
+
+
+def is_nyquist(value: float, nyquist: float | None) -> bool:
+    """Say whether a resolution is the finest that the maps can hold."""
+    return nyquist is not None and value <= nyquist * (1 + SAME)
 
 
 def evaluation_table(evaluation: Evaluation) -> str:
@@ -51,9 +78,19 @@ def alignment_table(alignment: MapAlignment) -> str:
     )
 
 
-def half_map_table(result: HalfMapResult, *, is_masked: bool) -> str:
-    """Resolutions of two maps; with a mask also those of the masked and the corrected curve."""
-    curves = {"without mask": result.curves.unmasked}
+def half_map_table(result: HalfMapResult, *, is_masked: bool, unmasked: FscCurve | None = None) -> str:
+    """Resolutions of two maps; with a mask also those of the masked and the corrected curve.
+
+    Parameters
+    ----------
+    result
+        Curves of the maps.
+    is_masked
+        Whether a mask was used.
+    unmasked
+        The curve to call "without mask", if the maps were masked as they came.
+    """
+    curves = {"without mask": unmasked or result.curves.unmasked}
     if is_masked:
         curves |= {"with mask": result.curves.masked, "corrected": result.curves.corrected}
     lines = [fsc_table(curves)]
@@ -65,15 +102,12 @@ def half_map_table(result: HalfMapResult, *, is_masked: bool) -> str:
 def fsc_table(curves: dict[str, FscCurve]) -> str:
     """One line a curve: resolution at 0.5 and at 0.143, and the area."""
     width = max(map(len, curves)) + 2
-    lines = [f"{'FSC':<{width}}{'at 0.5':>10}{'at 0.143':>11}{'area':>8}"]
+    rows = [("FSC", "at 0.5", "at 0.143", "area")]
     for name, curve in curves.items():
-        half, low = (_angstrom(curve.resolution_at(threshold)) for threshold in (0.5, 0.143))
-        lines.append(f"{name:<{width}}{half:>10}{low:>11}{curve.area():>8.3f}")
-    return "\n".join(lines)
-
-
-def _angstrom(resolution: float) -> str:
-    return f"{resolution:.2f} Å" if math.isfinite(resolution) else "none"
+        half, low = (resolution_words(curve, threshold) for threshold in (0.5, 0.143))
+        rows.append((name, half, low, f"{curve.area():.3f}"))
+    left, right = (max(10, *(len(row[i]) + 2 for row in rows)) for i in (1, 2))
+    return "\n".join(f"{a:<{width}}{b:>{left}}{c:>{right}}{d:>8}" for a, b, c, d in rows)
 
 
 def _two_columns(rows: list[tuple[str, str]]) -> str:

@@ -16,6 +16,7 @@ from resmfn.core import InputError, ResmfnError
 from resmfn.reports.inputs import StrPath
 from resmfn.reports.report import REFRESH_SECONDS, build_page
 from resmfn.reports.run_record import RunRecord, read_run
+from resmfn.reports.values import number, words
 
 LOOPBACK = "127.0.0.1"
 PATHS = ("/", "/report.html")
@@ -39,7 +40,7 @@ class RunState:
     seconds: float
     seconds_left: float | None
     resolution: float | None
-    """Å, of the half maps in the last round."""
+    """Å, of the half maps: corrected for the mask at the end, of the last round and not corrected before."""
     silent: float | None
     """Seconds since the run last gave a sign of life; None if it is done or never did."""
     is_done: bool
@@ -66,16 +67,17 @@ def run_state(run: StrPath, *, now: float | None = None) -> RunState:
 def describe_state(record: RunRecord, *, now: float) -> RunState:
     """Return the same from what was read."""
     progress, resolutions = record.progress, record.series("resolution")
-    final = record.summary.get("resolution_half_0143")
-    updated = progress.get("updated")
+    updated = number(progress, "updated")
+    message = words(record.summary, "verdict", default="done") if record.is_done else words(progress, "message")
+    last = resolutions[-1][1] if resolutions else None
     return RunState(
-        stage="done" if record.is_done else str(progress.get("stage", "not begun")),
-        message=str(record.summary.get("verdict", "done") if record.is_done else progress.get("message", "")),
-        done=1.0 if record.is_done else float(progress.get("done", 0)),
-        seconds=float(record.summary.get("seconds", progress.get("seconds", 0))),
+        stage="done" if record.is_done else words(progress, "stage", default="not begun"),
+        message=message,
+        done=record.share_done,
+        seconds=number(record.summary, "seconds") or number(progress, "seconds") or 0.0,
         seconds_left=record.seconds_left,
-        resolution=float(final) if final is not None else resolutions[-1][1] if resolutions else None,
-        silent=None if record.is_done or updated is None else max(0.0, now - float(updated)),
+        resolution=record.resolution if record.is_done else last,
+        silent=None if record.is_done or updated is None else max(0.0, now - updated),
         is_done=record.is_done,
     )
 

@@ -27,6 +27,22 @@ def test_the_other_hand_gives_the_same_images(box_size: int, context) -> None:
     assert torch.equal(run.state.rotation, scene.rotation)
 
 
+def test_all_maps_that_are_written_are_flipped_with_the_solution(context) -> None:
+    """The halves without network, and the mask that the user gave, belong to the hand of the maps."""
+
+    def draw(name: str) -> torch.Tensor:
+        return torch.randn(8, 8, 8, generator=torch.Generator().manual_seed(len(name) + ord(name[-1])))
+
+    run, volumes = context(), {name: draw(name) for name in ("half1", "half2")}
+    run.state.rotation, run.state.references = torch.eye(3)[None], {"joint": draw("joint")}
+    run.state.unmasked, run.user_mask = dict(volumes), draw("mask")
+    flip_hand(run)
+    for name, volume in volumes.items():
+        assert torch.equal(run.state.unmasked[name], inverted(volume))
+    assert torch.equal(run.user_mask, inverted(draw("mask")))
+    assert not torch.equal(run.user_mask, draw("mask"))
+
+
 def test_the_origin_stays() -> None:
     for size in (24, 25):
         point = torch.zeros(size, size, size)

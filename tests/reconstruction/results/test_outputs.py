@@ -8,7 +8,7 @@ import torch
 
 from resmfn.data.remarks.particles import Remarks
 from resmfn.evaluation.starts import SAME_LIKELIHOOD
-from resmfn.reconstruction.results.outputs import _verdict, _warnings
+from resmfn.reconstruction.results.outputs import _verdict, _warnings, _write_bad_images
 
 FOUND = {"is_structure": True}
 NOTHING = {"is_structure": False, "n_images": 500, "gain": 0.0002, "gain_error": 0.0001}
@@ -83,3 +83,13 @@ def test_images_that_look_like_noise_are_counted() -> None:
     good = torch.tensor([1.0, 0.1, 0.9, 0.4, 1.0])
     assert "; 2 of 5 images look like noise (bad_particles.txt)" in verdict(4.0, good=good)
     assert "noise" not in verdict(4.0, good=torch.ones(5))
+
+
+def test_the_list_of_bad_images_holds_those_that_look_like_noise() -> None:
+    written = {}
+    folder = SimpleNamespace(write_text=written.__setitem__)
+    names = [f"{i:06d}@p.mrcs" for i in range(1, 6)]
+    particles = SimpleNamespace(table=SimpleNamespace(text=lambda column: names))
+    run = SimpleNamespace(state=SimpleNamespace(good=torch.tensor([1.0, 0.1, 0.9, 0.4, 0.5])), particles=particles)
+    _write_bad_images(folder, run)
+    assert written == {"bad_particles.txt": "2 000002@p.mrcs 0.100000\n4 000004@p.mrcs 0.400000\n"}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from resmfn.core import InputError, atomic_write
+from resmfn.data.runs.arrays import read_arrays
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,11 @@ def read_spectra(path: str | os.PathLike[str]) -> ScaleSpectra:
     InputError
         If the file is missing, damaged or another one.
     """
-    try:
-        with np.load(Path(path), allow_pickle=False) as archive:
-            names = ("scales", "truth", "half_widths", "extents")
-            return ScaleSpectra(*(torch.from_numpy(archive[n].astype(np.float32)) for n in names))
-    except FileNotFoundError:
-        raise InputError(f"no spectra at {path}: the file does not exist") from None
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} holds no spectra of a fit ({error})") from None
+    names = ("scales", "truth", "half_widths", "extents")
+    found = read_arrays(path, names, "spectra of a fit")
+    shape = found["truth"].shape
+    if len(shape) != 2 or found["scales"].shape[1:] != shape or found["half_widths"].shape != found["scales"].shape[:1]:
+        raise InputError(f"{path}: the shapes of its arrays are not those of spectra of a fit; remove it")
+    if found["extents"].shape != (2,):
+        raise InputError(f"{path}: extents must be two numbers, got the shape {found['extents'].shape}; remove it")
+    return ScaleSpectra(*(torch.from_numpy(found[name].astype(np.float32)) for name in names))

@@ -6,7 +6,6 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,14 @@ import numpy as np
 from resmfn.data.runs.file_names import METRICS
 from resmfn.data.runs.spectra import read_spectra
 from resmfn.reports.html.charts import Axes, Line, line_chart
+from resmfn.reports.html.elements import Markup, element
 from resmfn.reports.html.map_sections import map_sections
 from resmfn.reports.html.page import Page, render
 from resmfn.reports.html.pictures import colored, png_uri
 from resmfn.reports.html.text import card, columns, section, table
 from resmfn.reports.html.volumes import pack_map
 from resmfn.reports.run_record import RunRecord, read_metrics
+from resmfn.reports.values import as_number, numbers
 
 FIELDS = "fields"
 MOST_BYTES = 5_000_000
@@ -83,7 +84,7 @@ def build_fit_page(record: RunRecord, *, refresh: int = 0) -> str:
     state = "Done" if record.is_done else "Still running"
     names = ", ".join(f.name for f in fields[:5]) + (", ..." if len(fields) > 5 else "")
     title = f"Fit {record.folder.resolve().name}"
-    return render(Page(title, f"{state}: {len(fields)} fitted ({names}).", "", sections, maps, refresh))
+    return render(Page(title, f"{state}: {len(fields)} fitted ({names}).", None, sections, maps, refresh))
 
 
 def read_fields(folder: Path) -> list[FittedScales]:
@@ -96,20 +97,28 @@ def read_fields(folder: Path) -> list[FittedScales]:
     """
     found = []
     for place in sorted(path for path in (folder / FIELDS).iterdir() if path.is_dir()):
-        snapshots = sorted(path for path in place.glob("epoch_*") if (path / "spectra.npz").is_file())
+        snapshots = [path for path in place.glob("epoch_*") if (path / "spectra.npz").is_file()]
+        snapshots = sorted((path for path in snapshots if _EPOCH.fullmatch(path.name)), key=_epoch_of)
         if snapshots:
             target = place / "target.png"
             found.append(
                 FittedScales(
                     name=place.name,
-                    epoch=int(snapshots[-1].name.rpartition("_")[2]),
-                    pictures=_numbered(snapshots[-1], r"scale(\d+)\.png"),
+                    epoch=_epoch_of(snapshots[-1]),
+                    pictures=_numbered(snapshots[-1], r"scale(\d{1,4})\.png"),
                     target=target if target.is_file() else None,
                     spectra=_read_spectra(snapshots[-1] / "spectra.npz"),
-                    maps=_numbered(place, r"scale(\d+)\.mrc"),
+                    maps=_numbered(place, r"scale(\d{1,4})\.mrc"),
                 )
             )
     return found
+
+
+_EPOCH = re.compile(r"epoch_(\d{1,9})", re.ASCII)
+
+
+def _epoch_of(snapshot: Path) -> int:
+    return int(snapshot.name.rpartition("_")[2])
 
 
 def _read_spectra(path: Path) -> dict[str, np.ndarray]:
@@ -118,74 +127,84 @@ def _read_spectra(path: Path) -> dict[str, np.ndarray]:
 
 def _numbered(folder: Path, pattern: str) -> list[Path]:
     """Return files whose names have a number, in its order."""
-    found = [(int(match[1]), path) for path in folder.iterdir() if (match := re.fullmatch(pattern, path.name))]
+    found = [
+        (int(match[1]), path) for path in folder.iterdir() if (match := re.fullmatch(pattern, path.name, re.ASCII))
+    ]
     return [path for _, path in sorted(found)]
 
 
-def _quality(record: RunRecord) -> str:
+def _quality(record: RunRecord) -> Markup:
     rows = []
     for key, name, digits in (
         ("test_psnr", "test PSNR (dB)", 2),
         ("train_psnr", "training PSNR (dB)", 2),
         ("test_ssim", "test SSIM", 4),
     ):
-        values = record.summary.get(key)
-        if isinstance(values, list):
-            rows.append((name, [f"{float(value):.{digits}f}" for value in values]))
+        values = numbers(record.summary, key)
+        if values:
+            rows.append((name, [f"{value:.{digits}f}" for value in values]))
     how = (
-        "How close each scale comes to the truth, coarse to fine; the finest counts. Training is on the "
-        "pixels that were "
-        "fitted, the test on all pixels of the original."
+        "How close each scale comes to the truth, coarse to fine; the finest counts. Training is on the pixels that "
+        "were fitted, the test on all pixels of the original."
     )
     if not rows:
-        return section("quality", "Quality of each scale", how, card("<p>Figures come when the fit is done.</p>"))
-    head = "".join(f'<th scope="col">scale {i}</th>' for i in range(1, len(rows[0][1]) + 1))
-    lines = "".join(
-        f'<tr><th scope="row">{name}</th>{"".join(f"<td>{value}</td>" for value in values)}</tr>'
+        waiting = element("p", "Figures come when the fit is done.")
+        return section("quality", "Quality of each scale", how, card(waiting))
+    heads = [element("th", f"scale {i}", scope="col") for i in range(1, len(rows[0][1]) + 1)]
+    lines = [
+        element("tr", element("th", name, scope="row"), [element("td", value) for value in values])
         for name, values in rows
-    )
-    body = f'<table class="plain"><thead><tr><td></td>{head}</tr></thead><tbody>{lines}</tbody></table>'
+    ]
+    head = element("thead", element("tr", element("td"), heads))
+    body = element("table", head, element("tbody", lines), class_="plain")
     return section("quality", "Quality of each scale", how, card(body))
 
 
-def _scales(fields: Sequence[FittedScales], n_fields: int) -> str:
+def _scales(fields: Sequence[FittedScales], n_fields: int) -> Markup:
     how = (
-        "Move the slider from the coarsest scale to the finest. Right, the spectrum of what is shown "
-        "(center: no frequency; "
-        "bright: strong); the frame is the band that this scale may use. What lies just outside comes from "
-        "the edges of the "
-        "picture."
+        "Move the slider from the coarsest scale to the finest. Right, the spectrum of what is shown (center: no "
+        "frequency; bright: strong); the frame is the band that this scale may use. What lies just outside comes "
+        "from the edges of the picture."
     )
-    note = "" if n_fields == len(fields) else f"<p>{n_fields - len(fields)} more are in the run folder.</p>"
-    body = "".join(f'<div style="margin-bottom:1rem">{_field(field)}</div>' for field in fields)
-    return section("scales", "Scales and their spectra", how, (body or card("<p>No snapshot yet.</p>")) + note)
+    note = element("p", f"{n_fields - len(fields)} more are in the run folder.") if n_fields > len(fields) else None
+    body = [element("div", _field(field), style="margin-bottom:1rem") for field in fields]
+    return section("scales", "Scales and their spectra", how, body or card(element("p", "No snapshot yet.")), note)
 
 
-def _field(field: FittedScales) -> str:
+def _field(field: FittedScales) -> Markup:
     """Return one field: pictures and spectra of all scales, of which the slider shows one; the truth beside."""
-    name, n = escape(field.name), len(field.pictures)
-    views = "".join(
-        f'<div class="columns" data-scale="{i}"{"" if i == n else " hidden"}>'
-        f'<figure><img src="{_file_uri(path)}" alt="{name}, scale {i} of {n}"><figcaption>Scale {i} of '
-        f"{n}</figcaption></figure>"
-        f"<figure>{_spectrum(field, i)}</figure></div>"
-        for i, path in enumerate(field.pictures, start=1)
-    )
-    slider = (
-        f'<div class="control"><label for="scale-{name}">Scale</label><input type="range" id="scale-{name}" '
-        f'data-scales min="1" max="{n}" step="1" value="{n}"></div>'
-    )
-    truth = ""
-    if field.target is not None:
-        truth = (
-            f'<details><summary>The truth</summary><img src="{_file_uri(field.target)}" alt="{name}, the '
-            f'truth"></details>'
+    name, n = field.name, min(len(field.pictures), len(field.spectra["scales"]))
+    views = [
+        element(
+            "div",
+            element(
+                "figure",
+                element("img", src=_file_uri(path), alt=f"{name}, scale {i} of {n}"),
+                element("figcaption", f"Scale {i} of {n}"),
+            ),
+            element("figure", _spectrum(field, i)),
+            class_="columns",
+            data_scale=i,
+            hidden=i != n,
         )
-    return f'<div class="card scales" data-field><h3>{name}, epoch {field.epoch}</h3>{slider}{views}{truth}</div>'
+        for i, path in enumerate(field.pictures[:n], start=1)
+    ]
+    slider = element(
+        "div",
+        element("label", "Scale", for_=f"scale-{name}"),
+        element("input", type="range", id=f"scale-{name}", data_scales=True, min=1, max=n, step=1, value=n),
+        class_="control",
+    )
+    truth = None
+    if field.target is not None:
+        picture = element("img", src=_file_uri(field.target), alt=f"{name}, the truth")
+        truth = element("details", element("summary", "The truth"), picture)
+    title = element("h3", f"{name}, epoch {field.epoch}")
+    return element("div", title, slider, views, truth, class_="card scales", data_field=True)
 
 
-def _spectrum(field: FittedScales, scale: int) -> str:
-    """Return a scale's spectrum with its band as a frame."""
+def _spectrum(field: FittedScales, scale: int) -> tuple[Markup, Markup]:
+    """Return a scale's spectrum with its band as a frame, and a line below."""
     spectra = field.spectra
     values, top = spectra["scales"][scale - 1], float(spectra["truth"].max())
     height, width = values.shape
@@ -194,28 +213,25 @@ def _spectrum(field: FittedScales, scale: int) -> str:
     picture = png_uri(np.concatenate((rgb, np.full((*rgb.shape[:2], 1), 255.0)), axis=-1).round())
     band = float(spectra["half_widths"][scale - 1])
     half_x, half_y = band * float(spectra["extents"][1]), band * float(spectra["extents"][0])
-    x, y = width // 2 - half_x, height // 2 - half_y
-    frame = (
-        f'<svg viewBox="0 0 {width} {height}" aria-hidden="true" preserveAspectRatio="none">'
-        f'<rect x="{x:.2f}" y="{y:.2f}" width="{2 * half_x:.2f}" height="{2 * half_y:.2f}" fill="none" stroke="#fff" '
-        f'stroke-width="{width / 200:.2f}"/></svg>'
-    )
-    alt = f"Spectrum of {escape(field.name)} at scale {scale}; its band ends at {band:g} cycles per box"
-    return (
-        f'<div class="sphere"><img src="{picture}" alt="{alt}">{frame}</div>'
-        f"<figcaption>Band: up to {band:g} cycles per box on each axis</figcaption>"
-    )
+    box = element(
+        "rect", x=f"{width // 2 - half_x:.2f}", y=f"{height // 2 - half_y:.2f}", width=f"{2 * half_x:.2f}",
+        height=f"{2 * half_y:.2f}", fill="none", stroke="#fff", stroke_width=f"{width / 200:.2f}",
+    )  # fmt: skip
+    frame = element("svg", box, viewBox=f"0 0 {width} {height}", aria_hidden="true", preserveAspectRatio="none")
+    alt = f"Spectrum of {field.name} at scale {scale}; its band ends at {band:g} cycles per box"
+    shown = element("div", element("img", src=picture, alt=alt), frame, class_="sphere")
+    return shown, element("figcaption", f"Band: up to {band:g} cycles per box on each axis")
 
 
-def _progress(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+def _progress(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Markup:
     """Return the test PSNR of every scale over the epochs, a chart for each field that is shown."""
     cards = []
     for name in names:
-        own = [row for row in rows if row["name"] == name and isinstance(row.get("test_psnr"), list)]
-        n_scales = max((len(row["test_psnr"]) for row in own), default=0)
+        own = [(as_number(row["epoch"]), numbers(row, "test_psnr")) for row in rows if row["name"] == name]
+        n_scales = max((len(values) for _, values in own), default=0)
         lines = [
             Line(
-                [(float(r["epoch"]), float(r["test_psnr"][i])) for r in own if i < len(r["test_psnr"])],
+                [(epoch, values[i]) for epoch, values in own if epoch is not None and i < len(values)],
                 f"scale {i + 1}",
                 1 + i % 6,
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
+
+from resmfn.reports.html.elements import Markup, element, joined
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 30, 46
@@ -42,26 +43,27 @@ class Axes:
     log_y: bool = False
 
 
-def line_chart(lines: Sequence[Line], axes: Axes, alt: str) -> str:
+def line_chart(lines: Sequence[Line], axes: Axes, alt: str) -> Markup:
     """Return a chart of curves with a legend above it."""
     lines = [line for line in lines if line.points]
     frame = _Frame.around([point for line in lines for point in line.points], axes)
     body = [frame.grid(axes)]
     for line in lines:
-        path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line.points)
-        style = f'class="line c{line.color}{" dashed" if line.dashed else ""}"'
         if line.joined:
-            body.append(f'<polyline {style} points="{path}"/>')
+            points = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line.points)
+            body.append(element("polyline", class_=_class("line", line), points=points))
         if line.dots:
             body += [
-                f'<circle class="dot c{line.color}" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3">'
-                f"<title>{escape(line.name)}: {x:g}, {y:.4g}</title></circle>"
+                element(
+                    "circle", element("title", f"{line.name}: {x:g}, {y:.4g}"), class_=f"dot c{line.color}",
+                    cx=f"{frame.x(x):.1f}", cy=f"{frame.y(y):.1f}", r=3,
+                )
                 for x, y in line.points
-            ]
-    return legend(lines) + _svg(body, alt)
+            ]  # fmt: skip
+    return joined(legend(lines), _svg(body, alt))
 
 
-def histogram(values: Sequence[float], axes: Axes, alt: str, *, n_bins: int = 40, color: int = 1) -> str:
+def histogram(values: Sequence[float], axes: Axes, alt: str, *, n_bins: int = 40, color: int = 1) -> Markup:
     """Return a bar chart of how many values, in percent, fall into even bins of ``axes.x_range`` or their own."""
     low, high = axes.x_range or (min(values), max(values))
     if not high > low:
@@ -76,25 +78,30 @@ def histogram(values: Sequence[float], axes: Axes, alt: str, *, n_bins: int = 40
     for i, share in enumerate(shares):
         left, right = frame.x(low + i * step), frame.x(low + (i + 1) * step)
         top, bottom = frame.y(share), frame.y(0)
+        title = element("title", f"{low + i * step:.4g} to {low + (i + 1) * step:.4g}: {share:.1f} %")
         body.append(
-            f'<rect class="bar c{color}" x="{left:.1f}" y="{top:.1f}" width="{max(0.5, right - left - 1):.1f}" '
-            f'height="{max(0.0, bottom - top):.1f}"><title>{low + i * step:.4g} to {low + (i + 1) * step:.4g}: '
-            f"{share:.1f} %</title></rect>"
-        )
+            element(
+                "rect", title, class_=f"bar c{color}", x=f"{left:.1f}", y=f"{top:.1f}",
+                width=f"{max(0.5, right - left - 1):.1f}", height=f"{max(0.0, bottom - top):.1f}",
+            )
+        )  # fmt: skip
     return _svg(body, alt)
 
 
-def legend(lines: Sequence[Line]) -> str:
+def legend(lines: Sequence[Line]) -> Markup | None:
     """Return names beside samples of their curves; nothing for a single curve without a name."""
     named = [line for line in lines if line.name]
     if len(named) < 2:
-        return ""
-    items = (
-        f'<li><svg aria-hidden="true" viewBox="0 0 26 8"><line class="line c{line.color}'
-        f'{" dashed" if line.dashed else ""}" x1="1" x2="25" y1="4" y2="4"/></svg>{escape(line.name)}</li>'
+        return None
+    samples = (
+        element(
+            "svg", element("line", class_=_class("line", line), x1=1, x2=25, y1=4, y2=4), aria_hidden="true",
+            viewBox="0 0 26 8",
+        )
         for line in named
-    )
-    return f'<ul class="legend">{"".join(items)}</ul>'
+    )  # fmt: skip
+    items = [element("li", sample, line.name) for sample, line in zip(samples, named, strict=True)]
+    return element("ul", items, class_="legend")
 
 
 def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -140,37 +147,28 @@ class _Frame:
         share = min(1.0, max(0.0, (value - low) / (high - low)))
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
-    def grid(self, axes: Axes) -> str:
+    def grid(self, axes: Axes) -> Markup:
         """Return lines, ticks and labels."""
         bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
         parts = []
         for value in self._y_ticks():
             y = self.y(value)
-            parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_number(value)}</text>')
+            parts.append(element("line", class_="grid", x1=LEFT, x2=right, y1=f"{y:.1f}", y2=f"{y:.1f}"))
+            parts.append(_text(_number(value), "tick", LEFT - 8, y + 4, "end"))
         ticks = axes.x_ticks or [(value, _number(value)) for value in nice_ticks(self.x_low, self.x_high, 6)]
-        for value, text in ticks:
-            parts.append(
-                f'<text class="tick" x="{self.x(value):.1f}" y="{bottom + 18}" text-anchor="middle">{text}</text>'
-            )
-        for value, text in axes.top_ticks:
-            parts.append(f'<text class="tick" x="{self.x(value):.1f}" y="{TOP - 8}" text-anchor="middle">{text}</text>')
+        parts += [_text(text, "tick", self.x(value), bottom + 18) for value, text in ticks]
+        parts += [_text(text, "tick", self.x(value), TOP - 8) for value, text in axes.top_ticks]
         for value, text in axes.levels:
             y = self.y(value)
-            parts.append(f'<line class="level" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text class="tick" x="{LEFT + 6}" y="{y - 5:.1f}">{escape(text)}</text>')
-        parts.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-        parts.append(
-            f'<text class="label" x="{(LEFT + right) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{axes.x_label}</text>'
-        )
+            parts.append(element("line", class_="level", x1=LEFT, x2=right, y1=f"{y:.1f}", y2=f"{y:.1f}"))
+            parts.append(_text(text, "tick", LEFT + 6, y - 5, "start"))
+        parts.append(element("line", class_="axis", x1=LEFT, x2=right, y1=bottom, y2=bottom))
+        parts.append(_text(axes.x_label, "label", (LEFT + right) / 2, HEIGHT - 8))
         middle = (TOP + bottom) / 2
-        parts.append(
-            f'<text class="label" x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">'
-            f"{axes.y_label}</text>"
-        )
+        parts.append(_text(axes.y_label, "label", 14, middle, turned=f"rotate(-90 14 {middle})"))
         if axes.top_label:
-            parts.append(f'<text class="tick" x="{LEFT - 8}" y="{TOP - 8}" text-anchor="end">{axes.top_label}</text>')
-        return "".join(parts)
+            parts.append(_text(axes.top_label, "tick", LEFT - 8, TOP - 8, "end"))
+        return joined(parts)
 
     def _y_ticks(self) -> list[float]:
         if not self.log_y:
@@ -191,8 +189,13 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}".replace("-", "−")
 
 
-def _svg(body: Sequence[str], alt: str) -> str:
-    return (
-        f'<svg class="chart" role="img" aria-label="{escape(alt, quote=True)}" viewBox="0 0 {WIDTH} {HEIGHT}">'
-        f"{''.join(body)}</svg>"
-    )
+def _class(kind: str, line: Line) -> str:
+    return f"{kind} c{line.color}{' dashed' if line.dashed else ''}"
+
+
+def _text(text: str, kind: str, x: float, y: float, anchor: str = "middle", *, turned: str | None = None) -> Markup:
+    return element("text", text, class_=kind, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, transform=turned)
+
+
+def _svg(body: Sequence[Markup], alt: str) -> Markup:
+    return element("svg", body, class_="chart", role="img", aria_label=alt, viewBox=f"0 0 {WIDTH} {HEIGHT}")

@@ -1,47 +1,66 @@
-"""Words and small pieces of markup that several sections use."""
+"""Pieces that several sections use: sections, cards and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from html import escape
+
+from resmfn.reports.html.elements import Content, Markup, element
+
+MOST_ITEMS = 50
+"""Of a list that are shown."""
+MOST_LETTERS = 2000
+"""Of a setting that are shown."""
+MOST_DEPTH = 4
 
 
-def section(name: str, title: str, how_to_read: str, body: str) -> str:
+def section(name: str, title: str, how_to_read: str, *body: Content) -> Markup:
     """Return a section with its heading and one sentence on how to read it."""
-    return (
-        f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(title)}</h2>'
-        f'<p class="read">{how_to_read}</p>{body}</section>'
+    return element(
+        "section",
+        element("h2", title, id=f"{name}-title"),
+        element("p", how_to_read, class_="read"),
+        body,
+        id=name,
+        aria_labelledby=f"{name}-title",
     )
 
 
-def card(body: str, title: str = "", caption: str = "") -> str:
+def card(body: Content, title: str = "", caption: str = "") -> Markup:
     """Return a box with a heading above and a line below."""
-    head = f"<h3>{escape(title)}</h3>" if title else ""
-    foot = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f'<div class="card">{head}<figure>{body}{foot}</figure></div>'
+    head = element("h3", title) if title else None
+    foot = element("figcaption", caption) if caption else None
+    return element("div", head, element("figure", body, foot), class_="card")
 
 
-def columns(cards: Iterable[str]) -> str:
+def columns(cards: Iterable[Content]) -> Markup:
     """Return boxes side by side where there is room."""
-    return f'<div class="columns">{"".join(cards)}</div>'
+    return element("div", list(cards), class_="columns")
 
 
-def table(rows: Mapping[str, object]) -> str:
+def table(rows: Mapping[str, object]) -> Markup:
     """Return names and values in two columns."""
-    lines = "".join(
-        f'<tr><th scope="row">{escape(str(k))}</th><td>{escape(plain(v))}</td></tr>' for k, v in rows.items()
-    )
-    return f'<table class="plain"><tbody>{lines}</tbody></table>'
+    lines = [element("tr", element("th", str(k), scope="row"), element("td", plain(v))) for k, v in rows.items()]
+    return element("table", element("tbody", lines), class_="plain")
 
 
-def plain(value: object) -> str:
-    """Return a setting as one would say it."""
+def plain(value: object, depth: int = 0) -> str:
+    """Return a setting as one would say it; of what is long or deep, the beginning."""
     if value is None:
         return "not set"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(plain(item) for item in value)
-    return str(value)
+    if isinstance(value, (dict, list, tuple)):
+        if depth == MOST_DEPTH:
+            return "..."
+        items = [f"{plain(k)}: {plain(v, depth + 1)}" for k, v in value.items()] if isinstance(value, dict) else [
+            plain(item, depth + 1) for item in value[:MOST_ITEMS]
+        ]  # fmt: skip
+        shown = ", ".join(items[:MOST_ITEMS])
+        return _short(shown + (", ..." if len(value) > MOST_ITEMS else ""))
+    return _short(str(value))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_LETTERS else text[:MOST_LETTERS] + " ..."

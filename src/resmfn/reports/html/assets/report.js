@@ -162,7 +162,9 @@
     const grey = map.low + (level / 255) * (map.high - map.low), sigma = (grey - map.mean) / map.deviation;
     const inside = shareAt(+slider.value) * (map.size * map.pixel) ** 3;
     const text = `level ${grey.toPrecision(3)} (${sigma.toFixed(1)} σ)`;
-    $("#level-text").textContent = `${text}, encloses ${(inside / 1000).toFixed(1)} nm³: protein of ${Math.max(1, Math.round(inside / 1.21 / 1000))} kDa`;
+    // 1.21 Å³ a Da: protein of 1.37 g/cm³.
+    const mass = Math.max(1, Math.round(inside / 1.21 / 1000));
+    $("#level-text").textContent = `At ${text} the surface encloses ${(inside / 1000).toFixed(1)} nm³, as much as protein of ${mass} kDa fills.`;
     slider.setAttribute("aria-valuetext", text);
     store.set("level", slider.value);
     if (!viewer.gl) return;

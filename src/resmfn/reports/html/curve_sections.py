@@ -1,0 +1,235 @@
+"""The sections of curves and figures: agreement of the half maps, their validation, and the truth where it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from resmfn.core import ResmfnError
+from resmfn.data import read_map
+from resmfn.data.runs.file_names import HALF_MAPS
+from resmfn.evaluation import FscCurve, fit_guinier, guinier_points
+from resmfn.reports.html.charts import Axes, Line, line_chart
+from resmfn.reports.html.elements import Markup
+from resmfn.reports.html.text import card, columns, section, table
+from resmfn.reports.run_record import RunRecord
+from resmfn.reports.tables import HANDS, angstrom, resolution_words
+from resmfn.reports.values import entry, number, numbers
+
+RESOLUTION_TICKS = (100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.4, 1.2, 1)
+THRESHOLDS = ((0.143, "0.143"), (0.5, "0.5"))
+CURVES = (
+    ("corrected", "corrected for the mask", 1, False),
+    ("masked", "with mask", 3, False),
+    ("explicit_unmasked", "without mask: no network, unfiltered", 2, False),
+    ("explicit_corrected", "no network, corrected for the mask", 4, True),
+    ("randomized", "phases randomized, with mask", 5, True),
+)
+"""Curves of fsc.csv that are shown. Its ``unmasked`` is not: half maps of networks are masked as they come."""
+TABLED = CURVES[:4]
+LARGEST_BOX = 512
+"""Beyond, two half maps are too large to be read for a plot."""
+
+
+def fsc_section(record: RunRecord) -> Markup:
+    """Return the Fourier shell correlation of the half maps, and of directions where it was measured."""
+    lines = [
+        Line(_points(record.fsc[key]), _with_resolution(label, record.fsc[key]), color, dashed)
+        for key, label, color, dashed in CURVES
+        if key in record.fsc
+    ]
+    best = _best(record.fsc)
+    alt = (
+        f"Fourier shell correlation of the half maps against resolution: {resolution_words(best, 0.143)} at 0.143, "
+        f"{resolution_words(best, 0.5)} at 0.5."
+    )
+    rows: dict[str, object] = {label: _said(record.fsc[key]) for key, label, _, _ in TABLED if key in record.fsc}
+    split = number(record.summary, "resolution_split")
+    if split:
+        rows["halves independent beyond"] = f"{split:.2f} Å"
+    cards = [
+        card(line_chart(lines, _fsc_axes(best), alt), "Fourier shell correlation"),
+        card(table(rows), "Resolution"),
+        *_directional(record),
+    ]
+    how = (
+        "How well two maps agree, each made from half of the particles, from coarse detail (left) to fine (right). "
+        "The resolution is where the corrected curve falls below 0.143; a curve that never does has Nyquist, the "
+        "finest that the pixels can hold. The curve of randomized phases shows what the mask alone would fake: it "
+        "should be near zero there."
+    )
+    return section("fsc", "Agreement of the half maps", how, columns(cards))
+
+
+def validation_section(record: RunRecord) -> Markup:
+    """Return the figures of validation.json and of the noise control in words, and the Guinier plot."""
+    found, nyquist = record.validation, record.nyquist
+    said: dict[str, object] = {}
+    control = [number(record.summary, "noise_control", name) for name in ("n_images", "gain", "gain_error")]
+    lead = [number(record.summary, "noise_control", name) for name in ("lead", "lead_error")]
+    if None not in control:
+        said["noise control"] = (
+            f"{control[0]:,.0f} images without part in the map prefer it to noise by {control[1]:.4g} ± "
+            f"{control[2]:.2g} nat"
+            + (f", and to random maps by {lead[0]:.4g} ± {lead[1]:.2g}" if None not in lead else "")
+        )
+    bad = number(record.summary, "n_bad")
+    if bad is not None:
+        said["images that look like noise"] = f"{bad:,.0f} of {number(record.summary, 'n_particles') or 0:,.0f}"
+    area, low = number(found, "fsc_area", "corrected"), number(found, "explicit", "resolution_0143", "unmasked")
+    if area is not None:
+        said["area under the corrected FSC"] = f"{area:.3f} of Nyquist"
+    if entry(found, "explicit") is not None:
+        best = angstrom(number(found, "explicit", "resolution_0143", "corrected"), nyquist)
+        said["halves without network"] = f"{best} at 0.143; without mask {angstrom(low, nyquist)}"
+    if entry(found, "directional_resolution") is not None:
+        ends = [angstrom(number(found, "directional_resolution", name), nyquist) for name in ("best", "worst")]
+        round_ = number(found, "directional_resolution", "sphericity")
+        said["by direction"] = f"{ends[0]} to {ends[1]}" + ("" if round_ is None else f", sphericity {round_:.3f}")
+    if entry(found, "local_resolution") is not None:
+        finest, middle, coarsest = (
+            angstrom(number(found, "local_resolution", name), nyquist) for name in ("p05", "median", "p95")
+        )
+        said["local resolution"] = f"median {middle}; 90 % of the voxels {finest} to {coarsest}"
+    b_factor = number(found, "b_factor")
+    if b_factor is not None:
+        said["B-factor"] = f"{b_factor:.0f} Å², fitted from 10 Å on; undone in the sharpened map"
+    correlation = numbers(found, "starts", "correlation")
+    if len(correlation) > 1:
+        said["maps of the starts"] = "correlation with the likeliest " + ", ".join(f"{v:.2f}" for v in correlation)
+    how = (
+        "The networks are fitted inside the mask only, so there is no curve of theirs without it. The half maps "
+        "without network are solved from the same images at the same poses, over the whole box: what they agree on no "
+        "network has made, and their curve without mask has the noise around the particle in it."
+    )
+    return section("validation", "Validation", how, columns([card(table(said)), *_guinier(record)]))
+
+
+def truth_section(record: RunRecord) -> Markup:
+    """Return what ``resmfn evaluate`` found: map and poses against the true ones."""
+    found, nyquist = record.evaluation, None
+    frequency = numbers(found, "fsc", "frequency")
+    curves = {}
+    for key, name in (("masked", "with mask"), ("unmasked", "without mask")):
+        values = numbers(found, "fsc", key, "correlation")
+        if len(values) == len(frequency) > 1:
+            curves[name] = FscCurve(torch.tensor(frequency).double(), torch.tensor(values).double())
+    if curves:
+        nyquist = 1 / frequency[-1] if frequency[-1] > 0 else None
+    said: dict[str, object] = {name: _said(curve) for name, curve in curves.items()}
+    hand = number(found, "map", "hand")
+    if hand is not None:
+        said["map's hand"] = HANDS.get(int(hand), "not known")
+    poses = [number(found, "poses", name) for name in ("median", "mean", "share_within_5", "share_within_10")]
+    if None not in poses:
+        said["rotation error"] = f"median {poses[0]:.2f}°, mean {poses[1]:.2f}°"
+        said["images within 5°, 10°"] = f"{100 * (poses[2] or 0):.1f} %, {100 * (poses[3] or 0):.1f} %"
+    shift = number(found, "shifts", "rms")
+    if shift is not None:
+        said["shift error"] = f"{shift:.2f} Å rms"
+    said |= {
+        label: found[key] for key, label in (("reference", "true map"), ("true_poses", "true poses")) if found.get(key)
+    }
+    cards = [card(table(said), "Figures")]
+    if curves and nyquist is not None:
+        lines = [
+            Line(_points(curve), _with_resolution(name, curve, 0.5), i)
+            for i, (name, curve) in enumerate(curves.items(), 1)
+        ]
+        first = next(iter(curves.values()))
+        alt = f"Fourier shell correlation of the map with the true one: {resolution_words(first, 0.5)} at 0.5."
+        cards.insert(0, card(line_chart(lines, _fsc_axes(first), alt), "Map against the truth"))
+    how = (
+        "What resmfn evaluate found in evaluation.json, after the best rotation, shift and hand. Against a known "
+        "truth the resolution is where the curve falls below 0.5. It is of the map and poses that were there when it "
+        "was run."
+    )
+    return section("truth", "Against the truth", how, columns(cards))
+
+
+def _best(curves: dict[str, FscCurve]) -> FscCurve:
+    return next((curves[key] for key, _, _, _ in CURVES if key in curves), next(iter(curves.values())))
+
+
+def _guinier(record: RunRecord) -> list[Markup]:
+    """One card with the fall of the amplitudes of the mean of the half maps, and the line that the B-factor is of."""
+    mean, curve = _mean_of_halves(record), record.fsc.get("corrected")
+    if mean is None or curve is None or len(curve.frequency) != mean.shape[0] // 2 + 1:
+        return []
+    squared, amplitude = guinier_points(mean, curve)
+    used = (amplitude > 0) & (squared > 0)
+    points = list(zip(squared[used].tolist(), amplitude[used].log().tolist(), strict=True))
+    if len(points) < 2:
+        return []
+    lines = [Line(points, "mean of the half maps, weighted by their FSC", 1, dots=True, joined=False)]
+    resolution = curve.resolution_at(0.143)
+    fit = fit_guinier(mean, curve, resolution)
+    said = "Too few shells lie between 10 Å and the resolution for a line."
+    if fit is not None:
+        ends = (0.01, min(float(squared[-1]), resolution**-2))
+        line = [(x, fit.intercept + fit.b_factor / 4 * x) for x in ends]
+        lines.append(Line(line, f"line fitted to {fit.n_shells} shells: B-factor {fit.b_factor:.0f} Å²", 2))
+        said = f"4 times its slope is the B-factor, {fit.b_factor:.0f} Å²; correlation {fit.correlation:.3f}."
+    axes = Axes("squared frequency (1/Å²)", "ln of the mean amplitude", (0.0, points[-1][0]))
+    alt = f"Guinier plot: logarithm of the amplitude over the squared frequency, {len(points)} shells. {said}"
+    return [card(line_chart(lines, axes, alt), "Guinier plot", said)]
+
+
+def _mean_of_halves(record: RunRecord) -> Tensor | None:
+    paths = [record.folder / name for name in HALF_MAPS]
+    if not all(path.is_file() for path in paths):
+        return None
+    try:
+        first, second = (read_map(path) for path in paths)
+    except ResmfnError:  # the section of the maps says what is wrong with them
+        return None
+    return (
+        (first.data + second.data) / 2
+        if first.data.shape == second.data.shape and first.box_size <= LARGEST_BOX
+        else None
+    )
+
+
+def _points(curve: FscCurve) -> list[tuple[float, float]]:
+    return list(zip(curve.frequency.tolist(), curve.correlation.tolist(), strict=True))
+
+
+def _said(curve: FscCurve) -> str:
+    at = [f"{resolution_words(curve, threshold)} at {threshold}" for threshold in (0.143, 0.5)]
+    return f"{at[0]}, {at[1]}, area {curve.area():.3f}"
+
+
+def _with_resolution(label: str, curve: FscCurve, threshold: float = 0.143) -> str:
+    return label if label.startswith("phases") else f"{label}: {resolution_words(curve, threshold)}"
+
+
+def _fsc_axes(curve: FscCurve) -> Axes:
+    nyquist = float(curve.frequency[-1])
+    ticks: list[tuple[float, str]] = []
+    for resolution in RESOLUTION_TICKS:
+        place = 1 / resolution
+        fits = not ticks or place - ticks[-1][0] > 0.07 * nyquist
+        if 0.05 * nyquist < place <= nyquist * 1.0001 and fits:
+            ticks.append((place, f"{resolution:g}"))
+    low = min(-0.05, min(float(curve.correlation.min()), 0.0) - 0.02)
+    return Axes("spatial frequency (1/Å)", "correlation", (0.0, nyquist), (low, 1.02), THRESHOLDS, ticks, "Å")
+
+
+def _directional(record: RunRecord) -> list[Markup]:
+    """One card with the curves of single directions, if the run has them: the first column is the frequency."""
+    rows = [row for row in record.directional if "frequency" in row]
+    names = [name for name in (rows[0] if rows else {}) if name not in ("shell", "frequency", "resolution")]
+    if not names:
+        return []
+    lines: Sequence[Line] = [
+        Line([(row["frequency"], row[name]) for row in rows if name in row], name.replace("_", " "), 1 + i % 6)
+        for i, name in enumerate(names)
+    ]
+    if len(lines) > 6:
+        lines = [Line(line.points, "", 5) for line in lines]
+    axes = Axes("spatial frequency (1/Å)", "correlation", (0.0, rows[-1]["frequency"]), (-0.1, 1.02), THRESHOLDS)
+    chart = line_chart(lines, axes, f"Fourier shell correlation within cones about {len(names)} directions.")
+    note = "The closer these curves lie together, the more alike the resolution in all directions."
+    return [card(chart, "By direction", note)]

@@ -1,0 +1,82 @@
+"""What must hold of sharpening, local and directional resolution and of the figures that are made of them."""
+
+import math
+
+import pytest
+import torch
+
+from resmfn.evaluation import FscCurve, directional_fsc, fsc_weight, local_resolution, sharpen
+from resmfn.evaluation.validation import Validation
+from resmfn.fourier import radius_grid, soft_sphere
+from resmfn.fourier.grids import centered_indices
+from resmfn.fourier.transforms import fftn_centered, ifftn_centered
+
+SIZE, PIXEL = 20, 8.0
+
+
+def noise(seed: int) -> torch.Tensor:
+    return torch.randn(SIZE, SIZE, SIZE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def flat_curve(height: float) -> FscCurve:
+    n = SIZE // 2 + 1
+    return FscCurve(torch.arange(n).double() / (SIZE * PIXEL), torch.full((n,), height).double())
+
+
+def test_the_weight_of_a_shell_is_the_correlation_of_the_whole_map_with_the_truth() -> None:
+    """Rosenthal and Henderson 2003: sqrt(2 F / (1 + F)); at 0.143 it is a half."""
+    for correlation, weight in ((1.0, 1.0), (0.143, 0.5), (1 / 3, math.sqrt(0.5)), (-0.2, 0.0)):
+        assert float(fsc_weight(flat_curve(correlation))[3]) == pytest.approx(weight, abs=1e-3)
+
+
+def test_the_sharpened_map_ends_at_its_resolution() -> None:
+    radius = radius_grid(SIZE, 3)
+    power = fftn_centered(sharpen(noise(1), flat_curve(0.9), -100.0, SIZE * PIXEL / 5)).abs().square()
+    assert float(power[radius < 3].mean()) > 1
+    assert float(power[radius > 8].max()) < 1e-12 * float(power.max())
+
+
+def test_local_resolution_is_finest_where_the_halves_agree() -> None:
+    """Halves with the same noise in a ball off the center on each axis, and different noise elsewhere."""
+    place = torch.tensor([2.0, -3.0, 1.0])
+    axis = centered_indices(SIZE, dtype=torch.float64)
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    inside = ((z - place[0]) ** 2 + (y - place[1]) ** 2 + (x - place[2]) ** 2).sqrt() < 4
+    halves = [torch.where(inside, 3 * noise(1), noise(seed)) for seed in (2, 3)]
+    found = local_resolution(*halves, soft_sphere(SIZE, 8.0, 1.0), PIXEL, generator=torch.Generator().manual_seed(0))
+    weight = torch.where(found > 0, 1 / found.clamp_min(1e-9), 0.0)
+    weight = (weight - weight[found > 0].median()).clamp_min(0)
+    centroid = torch.stack([(weight * c).sum() / weight.sum() for c in (z, y, x)])
+    assert float((centroid - place).abs().max()) < 1.0
+    assert float(found[found > 0].min()) == pytest.approx(2 * PIXEL, rel=0.1)
+
+
+def test_noise_has_no_local_resolution_finer_than_where_phases_are_randomized() -> None:
+    """What a window makes alike is taken out from 25 Å on: halves of independent noise stay coarse."""
+    halves = [noise(seed) for seed in (5, 6)]
+    mask = soft_sphere(SIZE, 6.0, 1.0)
+    found = local_resolution(*halves, mask, PIXEL, generator=torch.Generator().manual_seed(0))
+    assert float(found[found > 0].median()) > 25
+
+
+def test_the_figures_of_local_resolution_are_the_5_50_and_95_percent() -> None:
+    local = torch.zeros(SIZE, SIZE, SIZE)
+    local.view(-1)[:5001] = torch.linspace(3, 13, 5001)
+    found = Validation(None, None, 0.0, None, local, local)._local_figures()  # type: ignore[arg-type]
+    assert found == pytest.approx({"p05": 3.5, "median": 8.0, "p95": 12.5}, abs=2e-3)
+
+
+def test_the_curve_along_an_axis_is_that_of_the_axis() -> None:
+    """Halves that agree along x only, in Fourier space."""
+    axis = centered_indices(SIZE, dtype=torch.float64)
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    near_x = x.abs() >= 0.9 * (x * x + y * y + z * z).sqrt()
+    common = ifftn_centered(torch.where(near_x, fftn_centered(noise(7)), 0)).real
+    halves = [10 * common + noise(seed) for seed in (8, 9)]
+    directions = directional_fsc(*halves, PIXEL)
+    curves = Validation(None, None, 0.0, directions, halves[0], halves[0]).directional_curves()  # type: ignore[arg-type]
+    heights = {name: float(curves[f"along_{name}"].correlation[4:9].mean()) for name in "xyz"}
+    assert heights["x"] > 0.9
+    assert max(heights["y"], heights["z"]) < 0.5
+    lowest, median, highest = (curves[name].correlation for name in ("lowest", "median", "highest"))
+    assert bool((lowest <= median).all() and (median <= highest).all())

@@ -1,0 +1,179 @@
+# ruff: noqa: E501
+"""Faults that a test must notice: files of the package, the tests that are asked, and what is changed into what.
+
+A change is one line that stands once in its file. The tests named are those of the file's own folder, as a rule: what only
+an end-to-end run would notice is asked of one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Group(NamedTuple):
+    """Changes of one file, each made alone."""
+
+    file: str
+    tests: str
+    changes: tuple[tuple[str, str], ...]
+
+
+MUTATIONS = (
+    Group("rotations/convert.py", "tests/rotations", (
+        ("(ca * cb * cg - sa * sg, sa * cb * cg + ca * sg, -sb * cg),", "(ca * cb * cg - sa * sg, sa * cb * cg + ca * sg, sb * cg),"),
+        ("(-ca * cb * sg - sa * cg, -sa * cb * sg + ca * cg, sb * sg),", "(-ca * cb * sg + sa * cg, -sa * cb * sg + ca * cg, sb * sg),"),
+        ("(ca * sb, sa * sb, cb),", "(sa * sb, ca * sb, cb),"),
+        ("rot = torch.atan2(matrix[..., 2, 1], matrix[..., 2, 0])", "rot = torch.atan2(matrix[..., 2, 0], matrix[..., 2, 1])"),
+        ("sin_psi = c * matrix[..., 0, 1] - s * matrix[..., 0, 0]", "sin_psi = c * matrix[..., 0, 1] + s * matrix[..., 0, 0]"),
+        ("return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)", "return quaternion"),
+    )),
+    Group("rotations/exponential.py", "tests/rotations", (
+        ("a_series = 1 - t2 / 6 *", "a_series = 1 - t2 / 5 *"),
+        ("b_series = 0.5 * (1 - t2 / 12 *", "b_series = 0.5 * (1 - t2 / 11 *"),
+        ("return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1)", "return torch.stack((zero, z, -y, -z, zero, x, y, -x, zero), dim=-1)"),
+        ("return scale[..., None] * axis", "return -scale[..., None] * axis"),
+    )),
+    Group("rotations/distance.py", "tests/rotations", (
+        ("sine = torch.linalg.vector_norm(skew, dim=(-2, -1)) / (2 * 2**0.5)", "sine = torch.linalg.vector_norm(skew, dim=(-2, -1)) / 2"),
+        ("relative = a @ b.mT", "relative = a @ b"),
+    )),
+    Group("rotations/sampling.py", "tests/rotations", (
+        ("alpha = 2 * math.pi * s / math.sqrt(2)", "alpha = 2 * math.pi * s / 2"),
+        ("chance = (concentration * (candidates[:, 2, 2].abs() - 1)).exp()", "chance = (concentration * (candidates[:, 2, 2] - 1)).exp()"),
+        ("return ball.to(dtype) * math.radians(step_deg)", "return ball.to(dtype) * step_deg"),
+    )),
+    Group("rotations/symmetry.py", "tests/rotations", (
+        ("axes = (around_z,) if cyclic[1] == \"C\" else (around_z, (1, 0, 0, 2))", "axes = (around_z,) if cyclic[1] == \"C\" else (around_z, (0, 1, 0, 2))"),
+        ("\"I3\": ((0, 0, 1, 5), (2, 0, -1, 5)),", "\"I3\": ((0, 0, 1, 5), (2, 0, 1, 5)),"),
+        ("axes = _AXES[\"I2\" if wanted == \"I\" else wanted]", "axes = _AXES[\"I1\" if wanted == \"I\" else wanted]"),
+        ("return traces[:, 0] >= traces.amax(dim=1) - _SAME", "return traces[:, 0] <= traces.amin(dim=1) + _SAME"),
+    )),
+    Group("physics/ctf.py", "tests/physics/test_ctf.py", (
+        ("twice_angle = 2 * torch.deg2rad(column(optics.defocus_angle))", "twice_angle = -2 * torch.deg2rad(column(optics.defocus_angle))"),
+        ("cs = 1e7 * column(optics.spherical_aberration)  # mm to Å", "cs = 1e6 * column(optics.spherical_aberration)"),
+        ("defocus_k2 = 0.5 * ((u + v) * k2 + (u - v) * along_u)", "defocus_k2 = 0.5 * ((u + v) * k2 + (v - u) * along_u)"),
+        ("defocus_k2 - 0.5 * cs * wavelength.square() * k2.square()", "defocus_k2 + 0.5 * cs * wavelength.square() * k2.square()"),
+        ("(-0.25 * column(optics.b_factor) * k2).exp()", "(-0.5 * column(optics.b_factor) * k2).exp()"),
+        ("offset = torch.deg2rad(column(optics.phase_shift)) +", "offset = column(optics.phase_shift) +"),
+        ("return (gamma + offset).sin()", "return -(gamma + offset).sin()"),
+        ("volts * 0.978466e-6", "volts * 0.878466e-6"),
+    )),
+    Group("physics/shift.py", "tests/physics/test_image_formation.py", (
+        ("x, y = (shift * (2 * math.pi", "x, y = (shift * (-2 * math.pi"),
+        ("angle = torch.addcmul(x * k[:, 0], y, k[:, 1])", "angle = torch.addcmul(x * k[:, 1], y, k[:, 0])"),
+        ("(box_size * pixel_size)))[:, :, None]", "box_size))[:, :, None]"),
+    )),
+    Group("physics/noise.py", "tests/physics/test_noise.py", (
+        ("keepdim=True) / snr).sqrt()", "keepdim=True) / snr)"),
+        ("dim=(-2, -1), correction=0", "dim=(-3, -2, -1), correction=0"),
+    )),
+    Group("physics/projection.py", "tests/physics/test_projection.py", (
+        ("return 0.5 * (grid + _mates(grid).conj())", "return 0.5 * (grid + _mates(grid))"),
+        ("return volume * _gridding_correction(volume, padding)", "return volume"),
+        ("corrected = volume * _gridding_correction(volume, padding)", "corrected = volume"),
+        ("return 0.5 * (grid + _mates(grid))", "return grid"),
+    )),
+    Group("evaluation/fsc.py", "tests/evaluation/test_fsc.py", (
+        ("fraction = (upper - threshold) / (upper - lower) if upper > threshold else 0.0", "fraction = 0.0"),
+        ("below = (self.correlation[1:last] < threshold).nonzero().flatten()", "below = (self.correlation[1:] < threshold).nonzero().flatten()"),
+        ("noise = randomized[beyond:].clamp(max=1 - 1e-6)", "noise = masked.correlation[beyond:].clamp(max=1 - 1e-6)"),
+        ("corrected[beyond:] = ((corrected[beyond:] - noise) / (1 - noise)).clamp(min=-1.0)", "corrected[beyond:] = (corrected[beyond:] - noise).clamp(min=-1.0)"),
+        ("low = (unmasked.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()", "low = (masked.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()"),
+        ("cross = shell_average((a * b.conj()).real, box_size)", "cross = shell_average((a * b).real, box_size)"),
+        ("torch.trapezoid(self.correlation, self.frequency) / self.frequency[-1])", "torch.trapezoid(self.correlation, self.frequency))"),
+        ("beyond = shell_index(volume.shape[-1], 3, volume.device) >= start", "beyond = shell_index(volume.shape[-1], 3, volume.device) > start + 3"),
+    )),
+    Group("evaluation/sharpening.py", "tests/evaluation/test_validation_laws.py tests/reports/test_report.py::test_the_guinier_plot_has_the_line_of_the_b_factor", (
+        ("return (2 * correlation / (1 + correlation)).sqrt()", "return 2 * correlation / (1 + correlation)"),
+        ("return low_pass(sharpened, cutoff, FILTER_EDGE).to(volume.dtype)", "return sharpened.to(volume.dtype)"),
+        ("return GuinierFit(4 * slope,", "return GuinierFit(2 * slope,"),
+    )),
+    Group("evaluation/local_resolution.py", "tests/evaluation/test_validation_laws.py", (
+        ("middle = (slice(box // 2, box // 2 + size),) * 3", "middle = (slice(box // 2 + 2, box // 2 + 2 + size),) * 3"),
+        ("start = max(1, round(size * pixel_size / RANDOMIZED_FROM))", "start = max(1, round(size * RANDOMIZED_FROM / pixel_size))"),
+        ("total[here] += window / resolution", "total[here] += window * resolution"),
+    )),
+    Group("evaluation/validation.py", "tests/evaluation/test_validation_laws.py", (
+        ("shares = torch.tensor([0.05, 0.5, 0.95]", "shares = torch.tensor([0.25, 0.5, 0.75]"),
+        ("for axis, name in enumerate(\"xyz\"):", "for axis, name in enumerate(\"zyx\"):"),
+        ("found = {\"lowest\": ranked[0],", "found = {\"lowest\": ranked[-1],"),
+    )),
+    Group("evaluation/views.py", "tests/evaluation/test_views.py", (
+        ("return rotation[:, 2, :]", "return rotation[:, :, 2]"),
+        ("return (rotation[:, None] @ group.to(rotation)).flatten(0, 1)", "return (group.to(rotation) @ rotation[:, None]).flatten(0, 1)"),
+        ("return total * norm / len(views)", "return total / len(views)"),
+        ("view_density(rotation, -directions, width_deg)) / 2", "view_density(rotation, directions, width_deg)) / 2"),
+    )),
+    Group("data/mrc/header.py", "tests/data/mrc", (
+        ("12: \"f2\"}", "12: \"u2\"}"),
+        ("fields[\"nz\"], fields[\"ny\"], fields[\"nx\"] = shape", "fields[\"nx\"], fields[\"ny\"], fields[\"nz\"] = shape"),
+        ("fields[\"ispg\"] = 0 if is_stack else 1", "fields[\"ispg\"] = 1 if is_stack else 0"),
+        ("fields[\"cella\"] = tuple(count * pixel_size for count in samples)", "fields[\"cella\"] = samples"),
+        ("return start[1] * voxel[0], start[2] * voxel[1], start[3] * voxel[2]", "return start[3] * voxel[0], start[2] * voxel[1], start[1] * voxel[2]"),
+    )),
+    Group("data/star/tables.py", "tests/data/star", (
+        ("mark = \"'\" if '\"' in text else '\"'", "mark = '\"'"),
+        ("return [f\"{value:.6f}\" for value in listed]", "return [f\"{value:.3f}\" for value in listed]"),
+        ("return [str(int(value)) for value in listed]", "return [str(int(value) + 1) for value in listed]"),
+    )),
+    Group("reconstruction/results/hand.py", "tests/reconstruction/results/test_hand.py", (
+        ("state.unmasked = {name: inverted(volume) for name, volume in state.unmasked.items()}", "pass"),
+        ("run.user_mask = inverted(run.user_mask)", "pass"),
+        ("half_turn = torch.tensor([-1.0, -1.0, 1.0]", "half_turn = torch.tensor([1.0, 1.0, 1.0]"),
+        ("return flipped if volume.shape[0] % 2 else flipped.roll((1, 1, 1), (0, 1, 2))", "return flipped"),
+    )),
+    Group("reconstruction/results/outputs.py", "tests/reconstruction/results/test_outputs.py", (
+        ("for row in (good < 0.5).nonzero()[:, 0].tolist()", "for row in (good >= 0.5).nonzero()[:, 0].tolist()"),
+        ("if not resolution < split:", "if not resolution < 2 * split:"),
+        ("n_bad = int((good_images(run) < 0.5).sum())\n    if n_bad:", "n_bad = int((good_images(run) < 0.05).sum())\n    if n_bad:"),
+    )),
+    Group("reconstruction/maps/agreement.py", "tests/reconstruction/phases/test_rounds.py", (
+        ("return min(wanted, radius * 1.25 + 1, radius_max)", "return min(wanted, radius_max)"),
+        ("below = (fsc[1:] < 0.3).nonzero()", "below = (fsc[1:] < 0.8).nonzero()"),
+    )),
+    Group("reconstruction/maps/symmetrize.py", "tests/reconstruction/maps/test_symmetrize.py", (
+        ("return torch.from_numpy(total / len(group))", "return torch.from_numpy(total)"),
+        ("position = 2 * (points @ turn.T) + size", "position = 2 * (points @ turn.T) + size - 1"),
+    )),
+    Group("reconstruction/images/contrast.py", "tests/reconstruction/images/test_contrast.py", (
+        ("white[rows] = (score > 0).float()", "white[rows] = (score < 0).float()"),
+        ("contrast = \"black\" if is_clear and share < 0.5 else \"white\"", "contrast = \"white\""),
+    )),
+    Group("reconstruction/images/image_quality.py", "tests/reconstruction/images/test_image_quality.py", (
+        ("precision = 2 * amplitude.square() * power", "precision = 2 * amplitude * power"),
+        ("gain = 1 + (raw - 1) * spread * precision / (1 + spread * precision)", "gain = raw"),
+    )),
+    Group("reports/html/elements.py", "tests/reports/test_escaping.py", (
+        ("return escape(str(piece))", "return str(piece)"),
+        ("return f' {name}=\"{escape(str(value))}\"'", "return f' {name}=\"{value}\"'"),
+        ("if name in _ADDRESSES and not str(value).startswith(_OWN_ADDRESSES):", "if False:"),
+        ("_ENDS = re.compile(\"</(script|style)\", re.IGNORECASE)", "_ENDS = re.compile(\"</(script|style)\")"),
+    )),
+    Group("reports/html/curve_sections.py", "tests/reports/test_report.py", (
+        ("(\"corrected\", \"corrected for the mask\", 1, False),", "(\"masked\", \"corrected for the mask\", 1, False),"),
+        ("(\"explicit_unmasked\", \"without mask: no network, unfiltered\", 2, False),", "(\"unmasked\", \"without mask: no network, unfiltered\", 2, False),"),
+        ("line = [(x, fit.intercept + fit.b_factor / 4 * x) for x in ends]", "line = []"),
+    )),
+    Group("reports/findings.py", "tests/reports/test_report.py", (
+        ("return symmetric_copies(rotation[::step].double(), group)", "return rotation[::step].double()"),
+        ("if split is not None and not resolution < split:", "if split is not None and not resolution < 2 * split:"),
+        ("if share <= SPARSE_SHARE and largest <= DENSE_VIEWS:", "if share <= SPARSE_SHARE or largest <= DENSE_VIEWS:"),
+    )),
+    Group("reports/tables.py", "tests/reports/test_report.py tests/reports/test_commands.py", (
+        ("return nyquist is not None and value <= nyquist * (1 + SAME)", "return False"),
+    )),
+    Group("reports/values.py", "tests/reports/test_escaping.py tests/reports/test_report.py", (
+        ("return found if math.isfinite(found) else None", "return found"),
+    )),
+    Group("reports/inputs.py", "tests/reports/test_escaping.py tests/reports/test_inputs.py", (
+        ("if self.check_event(yaml.AliasEvent):", "if False:"),
+        ("if size > MOST_BYTES:", "if False:"),
+    )),
+    Group("data/runs/arrays.py", "tests/reports/test_escaping.py", (
+        ("if size > MOST_BYTES:", "if False:"),
+    )),
+    Group("reports/postprocess.py", "tests/reports/test_postprocess.py", (
+        ("seed = _seed_of(first.parent)", "seed = 0"),
+        ("\"{path.stem}_unfil{path.suffix}\"", "\"{path.stem}_none{path.suffix}\""),
+    )),
+)  # fmt: skip
