@@ -151,7 +151,7 @@ MUTATIONS = (
     )),
     Group("reports/html/curve_sections.py", "tests/reports/test_report.py", (
         ("(\"corrected\", \"corrected for the mask\", 1, False),", "(\"masked\", \"corrected for the mask\", 1, False),"),
-        ("(\"explicit_unmasked\", \"without mask: no network, unfiltered\", 2, False),", "(\"unmasked\", \"without mask: no network, unfiltered\", 2, False),"),
+        ("(\"unmasked\", \"without mask\", 2, False),", "(\"masked\", \"without mask\", 2, False),"),
         ("line = [(x, fit.intercept + fit.b_factor / 4 * x) for x in ends]", "line = []"),
     )),
     Group("reports/findings.py", "tests/reports/test_report.py", (

@@ -85,9 +85,8 @@ def _validation_texts() -> dict[str, str]:
     generator = torch.Generator().manual_seed(4)
     halves = [phantom() + 0.02 * torch.randn(BOX, BOX, BOX, generator=generator) for _ in range(2)]
     validation = validate_halves(*halves, soft_sphere(BOX, 6.0, 4.0), PIXEL, generator=generator)
-    explicit = {"resolution_0143": {"unmasked": 9.5, "corrected": 7.1}}
     starts = {"log_likelihood": [9.1, 9.2, 9.3], "correlation": [0.97, 0.95, 1.0]}
-    figures = validation.figures() | {"explicit": explicit, "starts": starts}
+    figures = validation.figures() | {"starts": starts}
     return {
         "validation.json": json.dumps(figures),
         "fsc_directional.csv": fsc_csv_text(validation.directional_curves()),

@@ -206,30 +206,11 @@ def test_nyquist_is_named_wherever_a_figure_is_nyquist(tmp_path) -> None:
     assert not re.findall(r"6\.00 Å(?! \(Nyquist\))", page[page.index('id="fsc"') : page.index('id="poses"')])
 
 
-def test_half_maps_that_are_masked_have_no_curve_without_mask(tmp_path) -> None:
-    """What fsc.csv calls unmasked is of masked maps: another one there must not change the page."""
-    run = make_run(tmp_path / "run")
-    table = read_fsc_table(run / "fsc.csv")
-    curves = {"unmasked": -0.5, "masked": 0.31, "corrected": 0.21}
-    other = {
-        name: FscCurve(c.frequency, torch.full_like(c.correlation, curves.get(name, 0.0))) for name, c in table.items()
-    }
-    (run / "fsc.csv").write_text(fsc_csv_text(other))
-    section = sections_of(build_page(read_run(run)))["fsc"]
-    assert "without mask" not in section
-    assert "area 0.310" in section
-    assert "area -0.500" not in section
-    unfiltered = FscCurve(other["masked"].frequency, torch.full_like(other["masked"].correlation, 0.4))
-    (run / "fsc.csv").write_text(fsc_csv_text(other | {"explicit_unmasked": unfiltered}))
-    section = sections_of(build_page(read_run(run)))["fsc"]
-    assert re.search(r"without mask: no network, unfiltered</th><td>[^<]* area 0\.400", section)
-
-
 def test_each_curve_stands_under_its_own_name(tmp_path) -> None:
     """Curves of known heights: each name with its own figures, in the legend and in the table."""
     run = make_run(tmp_path / "run")
     frequency = read_fsc_table(run / "fsc.csv")["masked"].frequency
-    heights = {"corrected": 0.6, "masked": 0.7, "explicit_unmasked": 0.3, "explicit_corrected": 0.4, "randomized": 0.1}
+    heights = {"corrected": 0.6, "masked": 0.7, "unmasked": 0.3, "randomized": 0.1}
     curves = {name: FscCurve(frequency, torch.full_like(frequency, h)) for name, h in heights.items()}
     (run / "fsc.csv").write_text(fsc_csv_text(curves))
     section = sections_of(build_page(read_run(run)))["fsc"]
@@ -237,7 +218,7 @@ def test_each_curve_stands_under_its_own_name(tmp_path) -> None:
     assert said == {
         "corrected for the mask": "0.600",
         "with mask": "0.700",
-        "without mask: no network, unfiltered": "0.300",
+        "without mask": "0.300",
         "no network, corrected for the mask": "0.400",
     }
     colors = {
@@ -373,21 +354,9 @@ def test_halves_that_differ_from_the_start_are_a_warning(tmp_path) -> None:
     assert titles(run)["The half maps disagree"] == "warning"
 
 
-def test_halves_that_agree_less_without_a_network_are_a_warning(tmp_path) -> None:
-    run = make_run(tmp_path / "run")
-    record = read_run(run)
-    title = "Without the networks the halves agree less"
-    assert title not in [finding.title for finding in find(record, None)]
-    worse = record.validation | {"explicit": {"resolution_0143": {"corrected": 15.0, "unmasked": 16.0}}}
-    (run / "validation.json").write_text(json.dumps(worse))
-    found = next(finding for finding in find(read_run(run), None) if finding.title == title)
-    assert "15.00 Å only" in found.text
-
-
 def test_the_validation_is_told_in_words(page) -> None:
     words = page.partition('<section id="validation"')[2].partition("</section>")[0]
     for said in (
-        "7.10 Å at 0.143; without mask 9.50 Å",
         "correlation with the likeliest 0.97, 0.95, 1.00",
         "sphericity",
     ):

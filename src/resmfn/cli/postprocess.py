@@ -32,7 +32,7 @@ def postprocess(
         out=out, overwrite=overwrite,
     )  # fmt: skip
     record, found = result.validation, result.found
-    print(half_map_table(found.halves, is_masked=True, unmasked=result.unfiltered))
+    print(half_map_table(found.halves, is_masked=True))
     fitted = "too few shells finer than 10 Å" if found.fit is None else f"{found.fit.b_factor:.1f} Å² (Guinier fit)"
     print(f"B-factor              {fitted}; {found.b_factor:.1f} Å² undone")
     print(f"by direction          {record['directional_resolution']}")

@@ -96,8 +96,8 @@ def _table(state: RunState) -> Table:
     table = Table.grid(padding=(0, 2))
     rows = [("stage", state.stage), ("", state.message)]
     if state.resolution is not None:
-        of = "half maps, FSC 0.143, corrected" if state.is_done else "half maps of the last round, not corrected"
-        rows.append(("resolution", f"{state.resolution:.2f} Å ({of})"))
+        of = "half maps" if state.is_done else "half maps of the last round"
+        rows.append(("resolution", f"{state.resolution:.2f} Å ({of}, FSC 0.143, corrected for the mask)"))
     rows.append(("time", duration(state.seconds)))
     if state.seconds_left is not None:
         rows.append(("left", f"about {duration(state.seconds_left)}"))

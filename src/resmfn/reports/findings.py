@@ -27,8 +27,6 @@ AT_THE_EDGE, EDGE_SHARE = 0.95, 0.05
 STILL_TURNING = 1.0
 """Degrees, by which poses move in the last round of the halves if they have not come to rest."""
 POOR_FIT = 0.9
-COARSER_WITHOUT_NETWORK = 1.25
-"""Ratio of resolutions, without a network and with it, from which on it is said: noise is smoothed by a network."""
 LOW_SHELLS, LOW_FSC = 3, 0.9
 MOST_VIEWS = 20_000
 MANY_BAD = 0.2
@@ -52,7 +50,6 @@ def find(record: RunRecord, coverage: ViewCoverage | None) -> list[Finding]:
         *_resolution(record),
         *_warned(record),
         *_images(record),
-        *_validation(record),
         *_halves(record),
         *_starts(record),
         *_size(record),
@@ -141,19 +138,6 @@ def _images(record: RunRecord) -> list[Finding]:
         )
         found.append(Finding("warning" if bad > MANY_BAD * n else "note", "Images that look like noise", text))
     return found
-
-
-def _validation(record: RunRecord) -> list[Finding]:
-    """Compare what the halves' networks agree on with what the same images say without a network."""
-    network = number(record.validation, "resolution_0143", "corrected")
-    images = number(record.validation, "explicit", "resolution_0143", "corrected")
-    if network is None or images is None or images <= COARSER_WITHOUT_NETWORK * network:
-        return []
-    text = (
-        f"The half maps of the networks agree to {network:.2f} Å, those that the same images give without a network to "
-        f"{images:.2f} Å only. Believe details finer than that with care."
-    )
-    return [Finding("warning", "Without the networks the halves agree less", text)]
 
 
 def _halves(record: RunRecord) -> list[Finding]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resmfn.core import InputError, atomic_write
 from resmfn.core.random import spawn
-from resmfn.data import DensityMap, write_map
+from resmfn.data import write_map
 from resmfn.data.runs.file_names import (
     CONFIG,
     DIRECTIONAL_FSC,
@@ -21,14 +21,11 @@ from resmfn.data.runs.file_names import (
 )
 from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import (
-    FscCurve,
     Validation,
-    fourier_shell_correlation,
     fsc_csv_text,
     half_map_resolution,
     validate_halves,
 )
-from resmfn.evaluation.validation import figures_of_curves
 from resmfn.reports.compare import write_xml
 from resmfn.reports.inputs import StrPath, read_map_pair, read_mask, read_settings
 
@@ -43,8 +40,6 @@ class PostprocessResult:
     found: Validation
     validation: dict[str, object]
     """What validation.json holds."""
-    unfiltered: FscCurve | None = None
-    """Of a run's half maps without network, mask and filter, where they lie beside those that are masked."""
 
 
 def postprocess(
@@ -91,12 +86,9 @@ def postprocess(
     phases, windows = spawn(seed, "phases"), spawn(seed, "validation")  # as the run draws them: its figures, again
     halves = half_map_resolution(a.data, b.data, chosen, b.pixel_size, generator=phases)
     found = validate_halves(a.data, b.data, chosen, b.pixel_size, generator=windows, b_factor=b_factor, halves=halves)
-    unfiltered = _unfiltered(first, second, b)
     validation = found.figures()
-    if unfiltered is not None:
-        validation["unfiltered_halves"] = figures_of_curves({"unmasked": unfiltered})
     _write(folder, found, b.pixel_size, validation)
-    return PostprocessResult(folder, found, validation, unfiltered)
+    return PostprocessResult(folder, found, validation)
 
 
 def _inputs(
@@ -112,7 +104,9 @@ def _inputs(
         return path, Path(half2), mask, Path(out)
     if not path.is_dir():
         raise InputError(f"{path}: no such run folder; give one, or two half maps")
-    first, second = (path / name for name in HALF_MAPS)
+    # A run's figures are of its half maps without mask; runs of other programs may have no such.
+    unmasked = [path / name.replace(".mrc", "_unfil.mrc") for name in HALF_MAPS]
+    first, second = unmasked if all(half.is_file() for half in unmasked) else (path / name for name in HALF_MAPS)
     for half in (first, second):
         if not half.is_file():
             raise InputError(f"{path}: {half.name} is not in this folder; give the folder of a finished run")
@@ -125,15 +119,6 @@ def _seed_of(folder: Path) -> int:
     """Return the seed of the run that a folder holds; 0 where it holds none."""
     seed = read_settings(folder / CONFIG).get("seed") if (folder / CONFIG).is_file() else None
     return seed if isinstance(seed, int) and not isinstance(seed, bool) else 0
-
-
-def _unfiltered(first: Path, second: Path, like: DensityMap) -> FscCurve | None:
-    """Compare the unfiltered halves that a run keeps beside these two, if it does and they are of the same grid."""
-    paths = [path.with_name(f"{path.stem}_unfil{path.suffix}") for path in (first, second)]
-    if not all(path.is_file() for path in paths):
-        return None
-    a, b = read_map_pair(paths[0], paths[1], like.pixel_size)
-    return None if a.data.shape != like.data.shape else fourier_shell_correlation(a.data, b.data, like.pixel_size)
 
 
 def _write(folder: Path, found: Validation, pixel_size: float, validation: dict[str, object]) -> None:

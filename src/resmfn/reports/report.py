@@ -33,7 +33,7 @@ FILES = {
     "map.mrc": "the map of all images, not filtered",
     "half1.mrc": "map of half the images, masked",
     "half2.mrc": "map of the other half, masked",
-    "half1_unfil.mrc": "half map without network, mask and filter: for other programs and the EMDB",
+    "half1_unfil.mrc": "half map without mask and filter: for other programs and the EMDB",
     "half2_unfil.mrc": "the other one",
     "mask.mrc": "the mask that the maps were made with and are judged by",
     "local_resolution.mrc": "resolution in Å at each voxel",

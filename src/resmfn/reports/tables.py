@@ -78,7 +78,7 @@ def alignment_table(alignment: MapAlignment) -> str:
     )
 
 
-def half_map_table(result: HalfMapResult, *, is_masked: bool, unmasked: FscCurve | None = None) -> str:
+def half_map_table(result: HalfMapResult, *, is_masked: bool) -> str:
     """Resolutions of two maps; with a mask also those of the masked and the corrected curve.
 
     Parameters
@@ -87,10 +87,8 @@ def half_map_table(result: HalfMapResult, *, is_masked: bool, unmasked: FscCurve
         Curves of the maps.
     is_masked
         Whether a mask was used.
-    unmasked
-        The curve to call "without mask", if the maps were masked as they came.
     """
-    curves = {"without mask": unmasked or result.curves.unmasked}
+    curves = {"without mask": result.curves.unmasked}
     if is_masked:
         curves |= {"with mask": result.curves.masked, "corrected": result.curves.corrected}
     lines = [fsc_table(curves)]

@@ -40,7 +40,7 @@ class RunState:
     seconds: float
     seconds_left: float | None
     resolution: float | None
-    """Å, of the half maps: corrected for the mask at the end, of the last round and not corrected before."""
+    """Å, of the half maps at FSC 0.143, corrected for the mask: of the result, or of the last round before."""
     silent: float | None
     """Seconds since the run last gave a sign of life; None if it is done or never did."""
     is_done: bool

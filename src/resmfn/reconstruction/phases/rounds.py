@@ -181,9 +181,8 @@ def tell_round(
         "resolution": state.resolutions[-1],
         "network_fit": min(fits or [math.nan]),
     }
-    name = "last fit of the halves" if stage == "validate" else f"round {state.step}"
-    agreed = f"FSC 0.143 of the halves, not corrected, at {values['resolution']:.2f} Å"
-    message = f"{name} to {run.resolution(state.radius):.1f} Å, {agreed}"
+    name = "last maps of the halves" if stage == "validate" else f"round {state.step}"
+    message = f"{name} to {run.resolution(state.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"
     if turn > 0:
         message += f", log-likelihood {values['log_likelihood']:.1f}, poses moved {turn:.2f}°"
     known = {name: value for name, value in values.items() if math.isfinite(value)}

@@ -23,12 +23,11 @@ THRESHOLDS = ((0.143, "0.143"), (0.5, "0.5"))
 CURVES = (
     ("corrected", "corrected for the mask", 1, False),
     ("masked", "with mask", 3, False),
-    ("explicit_unmasked", "without mask: no network, unfiltered", 2, False),
-    ("explicit_corrected", "no network, corrected for the mask", 4, True),
+    ("unmasked", "without mask", 2, False),
     ("randomized", "phases randomized, with mask", 5, True),
 )
-"""Curves of fsc.csv that are shown. Its ``unmasked`` is not: half maps of networks are masked as they come."""
-TABLED = CURVES[:4]
+"""Curves of fsc.csv: of the half maps that were solved without mask and network."""
+TABLED = CURVES[:3]
 LARGEST_BOX = 512
 """Beyond, two half maps are too large to be read for a plot."""
 
@@ -78,12 +77,9 @@ def validation_section(record: RunRecord) -> Markup:
     bad = number(record.summary, "n_bad")
     if bad is not None:
         said["images that look like noise"] = f"{bad:,.0f} of {number(record.summary, 'n_particles') or 0:,.0f}"
-    area, low = number(found, "fsc_area", "corrected"), number(found, "explicit", "resolution_0143", "unmasked")
+    area = number(found, "fsc_area", "corrected")
     if area is not None:
         said["area under the corrected FSC"] = f"{area:.3f} of Nyquist"
-    if entry(found, "explicit") is not None:
-        best = angstrom(number(found, "explicit", "resolution_0143", "corrected"), nyquist)
-        said["halves without network"] = f"{best} at 0.143; without mask {angstrom(low, nyquist)}"
     if entry(found, "directional_resolution") is not None:
         ends = [angstrom(number(found, "directional_resolution", name), nyquist) for name in ("best", "worst")]
         round_ = number(found, "directional_resolution", "sphericity")
@@ -100,9 +96,8 @@ def validation_section(record: RunRecord) -> Markup:
     if len(correlation) > 1:
         said["maps of the starts"] = "correlation with the likeliest " + ", ".join(f"{v:.2f}" for v in correlation)
     how = (
-        "The networks are fitted inside the mask only, so there is no curve of theirs without it. The half maps "
-        "without network are solved from the same images at the same poses, over the whole box: what they agree on no "
-        "network has made, and their curve without mask has the noise around the particle in it."
+        "All figures are of half maps that were solved without mask and without a network, each from its own half of "
+        "the images. What the mask adds to their correlation is measured with random phases and taken out."
     )
     return section("validation", "Validation", how, columns([card(table(said)), *_guinier(record)]))
 

@@ -56,8 +56,8 @@ def _rounds(record: RunRecord) -> list[Markup]:
     turns = [(x, max(y, 1e-3)) for x, y in record.series("pose_change") if y > 0]
     fits = [(x, 100 * y) for x, y in record.series("network_fit")]
     of_rounds = (
-        "Lower is finer. With mask and not corrected for it, up to the frequencies of the round: the figure that "
-        "rounds go by, not the resolution of the result."
+        "Lower is finer. Corrected for the mask, as the resolution of the result; up to the frequencies of the round."
+    )
     )
     of_images = "Mean of an image at its pose, over pure noise. It grows with the detail that is compared."
     of_fits = "Share of an explicit map's gain that the network reaches; 100 is all."
