@@ -9,6 +9,7 @@ from resmfn.data import write_map
 from resmfn.fourier import resize_map, soft_sphere
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.network_map import FittedNetwork
+from resmfn.reconstruction.phases import starts
 from resmfn.reconstruction.phases.table import PHASES
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
 from resmfn.reconstruction.run.context import HALVES, required
@@ -190,3 +191,21 @@ def test_a_state_goes_through_a_checkpoint_unchanged(tmp_path) -> None:
         found = getattr(again, name)
         assert repr(found) == repr(value), name
     assert torch.equal(again.references["half1"], state.references["half1"])
+
+
+def test_rows_of_one_image_are_in_one_half_and_are_searched_once(context, small_files, tmp_path, monkeypatch) -> None:
+    """Every image listed three times: halves, search and control are of images, not of rows."""
+    lines = small_files.read_text().splitlines(keepends=True)
+    rows = [line for line in lines if "@" in line]
+    listed = tmp_path / "thrice.star"
+    listed.write_text("".join(lines[: lines.index(rows[0])]) + "".join(row for row in rows for _ in range(3)))
+    (tmp_path / "particles.mrcs").write_bytes((small_files.parent / "particles.mrcs").read_bytes())
+    n = len(rows)
+    run = context(listed)
+    assert len(run.index) == 3 * n
+    first, second = (set(run.image_of[half].tolist()) for half in run.half_index)
+    assert not first & second
+    assert len(first) == len(second) == n // 2
+    monkeypatch.setattr(starts, "N_SEARCH", 40)
+    searched = starts.search_index(run)
+    assert len(searched) == len(run.image_of[searched].unique()) == 40

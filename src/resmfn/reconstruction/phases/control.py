@@ -161,7 +161,7 @@ def _first_control(run: RunContext) -> NoiseControl | None:
         return held_out_control(run, coarse_map_of(run, first), _thinned(run, second))
     if config.reference is not None:
         return held_out_control(run, required(state.coarse), _thinned(run, run.index))
-    others = run.index[~torch.isin(run.index, search_index(run))]
+    others = run.first_row[~torch.isin(run.first_row, search_index(run))]
     if len(others) < LEAST_HELD_OUT:
         return None
     return held_out_control(run, required(state.coarse), _thinned(run, others))
@@ -169,7 +169,8 @@ def _first_control(run: RunContext) -> NoiseControl | None:
 
 def _fresh_control(run: RunContext, number: int) -> NoiseControl:
     """Run a start on half of the images and ask the other half."""
-    order = torch.randperm(len(run.index), generator=spawn(run.config.seed, "control", number)).to(run.device)
+    order = torch.randperm(len(run.first_row), generator=spawn(run.config.seed, "control", number)).to(run.device)
+    order = run.first_row[order]
     n_used = min(len(order) // 2, N_SEARCH)
     result = random_start(
         SearchTask(run.observations, order[:n_used].sort().values, run.space),

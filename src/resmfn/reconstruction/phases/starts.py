@@ -64,11 +64,12 @@ def _name(run: RunContext, number: int) -> str:
 
 
 def search_index(run: RunContext) -> Tensor:
-    """Return the images that the annealed starts use, int64."""
-    if len(run.index) <= N_SEARCH:
-        return run.index
-    order = torch.randperm(len(run.index), generator=spawn(run.config.seed, "search"))
-    return order[:N_SEARCH].sort().values.to(run.device)
+    """Return the images that the annealed starts use, int64: a row of each."""
+    rows = run.first_row
+    if len(rows) > N_SEARCH:
+        order = torch.randperm(len(rows), generator=spawn(run.config.seed, "search"))
+        rows = rows[order[:N_SEARCH].to(run.device)]
+    return rows.sort().values
 
 
 def _gather_search(

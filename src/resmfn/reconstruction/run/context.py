@@ -13,6 +13,7 @@ from resmfn.core.processes import Team
 from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.core.random import spawn
 from resmfn.data import ParticleSet
+from resmfn.data.particles.half_sets import half_sets
 from resmfn.evaluation import FscCurve
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.contrast import ContrastVote
@@ -75,6 +76,10 @@ class RunContext:
         self.sphere = sphere_on(self.full, self.space.mask_radius, self.device)
         self.user_mask = None if config.mask is None else self._read_mask(config.mask)
         self.index = torch.arange(len(particles), device=self.device)
+        first_row, image_of = particles.distinct_images()
+        self.first_row, self.image_of = first_row.to(self.device), image_of.to(self.device)
+        """A row of each image, and the image that each row shows: of several rows of one image, one alone is searched
+        or asked, and all are in one half."""
         self.half_index = self._split()
         if state.noise_power is not None:
             observations.set_noise_power(state.noise_power)
@@ -184,14 +189,14 @@ class RunContext:
 
     def _split(self) -> tuple[Tensor, Tensor]:
         """Split the images: as rlnRandomSubset says where it is there, otherwise by chance."""
-        table = self.particles.table
-        if "rlnRandomSubset" in table:
-            subset = torch.tensor([int(float(cell)) for cell in table.text("rlnRandomSubset")])
-            if set(subset.tolist()) == {1, 2}:
-                return (subset == 1).nonzero()[:, 0].to(self.device), (subset == 2).nonzero()[:, 0].to(self.device)
-        order = torch.randperm(len(self.particles), generator=spawn(self.config.seed, "halves"))
-        middle = len(order) // 2
-        return order[:middle].sort().values.to(self.device), order[middle:].sort().values.to(self.device)
+        subset = half_sets(self.particles)
+        if subset is None:
+            order = torch.randperm(len(self.first_row), generator=spawn(self.config.seed, "halves"))
+            of_image = torch.ones_like(order)
+            of_image[order[len(order) // 2 :]] = 2
+            subset = of_image.to(self.device)[self.image_of]
+        subset = subset.to(self.device)
+        return (subset == 1).nonzero()[:, 0], (subset == 2).nonzero()[:, 0]
 
 
 def required(value: Value | None) -> Value:

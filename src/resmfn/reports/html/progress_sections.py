@@ -58,7 +58,6 @@ def _rounds(record: RunRecord) -> list[Markup]:
     of_rounds = (
         "Lower is finer. Corrected for the mask, as the resolution of the result; up to the frequencies of the round."
     )
-    )
     of_images = "Mean of an image at its pose, over pure noise. It grows with the detail that is compared."
     of_fits = "Share of an explicit map's gain that the network reaches; 100 is all."
     return [
