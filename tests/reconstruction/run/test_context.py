@@ -41,9 +41,10 @@ def test_halves_that_the_file_does_not_name_are_drawn_once_by_seed(context, tmp_
     assert not torch.equal(context(path, seed=1).half_index[0], first)
 
 
-def test_a_column_that_names_one_half_only_is_no_split(context, tmp_path) -> None:
+def test_a_column_that_names_one_half_only_is_refused(context, tmp_path) -> None:
     path = write_particle_files(tmp_path / "ones", white(60), subset=torch.ones(60, dtype=torch.int64))
-    assert [len(half) for half in context(path).half_index] == [30, 30]
+    with pytest.raises(InputError, match="must name two halves, but every row is in half 1"):
+        context(path)
 
 
 # --- masks -------------------------------------------------------------------------------------------

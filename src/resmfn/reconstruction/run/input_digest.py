@@ -47,9 +47,12 @@ def digest_input(config: ReconstructionConfig, particles: ParticleSet) -> dict[s
         "the pixel sizes": digest_of([np.asarray(particles.pixel_sizes, dtype=np.float64)]),
         "whether there is a CTF": str(particles.optics is not None),
     }
-    if particles.optics is not None:
-        for field in fields(particles.optics):
-            found[f"the {field.name.replace('_', ' ')}"] = digest_of([_plain(getattr(particles.optics, field.name))])
+    # What is undone as images are read (beam tilt, magnification) is in `recorded` alone.
+    for kind, optics in (("", particles.optics), ("recorded ", particles.recorded)):
+        for field in () if optics is None else fields(optics):
+            value = getattr(optics, field.name)
+            name = f"the {kind}{field.name.replace('_', ' ')}"
+            found[name] = "none" if value is None else digest_of([_plain(value)])
     found["the half sets"] = digest_of(table.text(_SUBSET) if _SUBSET in table else [])
     if config.poses != "unknown":
         rotation, shift = particles.require_poses()
