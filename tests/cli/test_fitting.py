@@ -45,10 +45,10 @@ def test_a_quantized_field_is_rendered_between_scales_and_filtered(photo, tmp_pa
     assert main(["render", field, "--out", str(out)]) == 0
     plain = read_image(out)
     capsys.readouterr()
-    assert main(["render", field, "--out", str(out), "--scale", "2.5", "--filter", "gaussian:3"]) == 0
+    assert main(["render", field, "--out", str(out), "--scale", "2.5", "--filter", "gaussian:3", "--overwrite"]) == 0
     assert "r.png: 32 x 24, scale 2.5, gaussian:3" in capsys.readouterr().out
     assert read_image(out).var() < plain.var()
-    assert main(["render", field, "--out", str(out), "--filter", "gauss:3"]) == 2
+    assert main(["render", field, "--out", str(out), "--filter", "gauss:3", "--overwrite"]) == 2
     assert "a filter must be one of gaussian, box, lanczos, got 'gauss'" in capsys.readouterr().err
 
 

@@ -327,6 +327,9 @@ def test_every_flag_reaches_the_settings(recorded, tmp_path) -> None:
         "pixel_size": 1.25,
         "device": "cpu",
         "seed": 9,
+        "voltage": 200.0,
+        "spherical_aberration": 2.0,
+        "amplitude_contrast": 0.07,
     }
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in wanted.items()]
     assert main(["reconstruct", "p.star", "--out", "run", *flags, "--overwrite", "--flip-hand", "--allow-outside"]) == 0

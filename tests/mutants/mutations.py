@@ -40,7 +40,7 @@ MUTATIONS = (
     Group("rotations/sampling.py", "tests/rotations", (
         ("alpha = 2 * math.pi * s / math.sqrt(2)", "alpha = 2 * math.pi * s / 2"),
         ("chance = (concentration * (candidates[:, 2, 2].abs() - 1)).exp()", "chance = (concentration * (candidates[:, 2, 2] - 1)).exp()"),
-        ("return ball.to(dtype) * math.radians(step_deg)", "return ball.to(dtype) * step_deg"),
+        ("missing -= len(accepted)", "missing -= len(candidates)"),
     )),
     Group("rotations/symmetry.py", "tests/rotations", (
         ("axes = (around_z,) if cyclic[1] == \"C\" else (around_z, (1, 0, 0, 2))", "axes = (around_z,) if cyclic[1] == \"C\" else (around_z, (0, 1, 0, 2))"),
@@ -55,7 +55,7 @@ MUTATIONS = (
         ("defocus_k2 - 0.5 * cs * wavelength.square() * k2.square()", "defocus_k2 + 0.5 * cs * wavelength.square() * k2.square()"),
         ("(-0.25 * column(optics.b_factor) * k2).exp()", "(-0.5 * column(optics.b_factor) * k2).exp()"),
         ("offset = torch.deg2rad(column(optics.phase_shift)) +", "offset = column(optics.phase_shift) +"),
-        ("return (gamma + offset).sin()", "return -(gamma + offset).sin()"),
+        ("ctf = (gamma + offset).sin()", "ctf = -(gamma + offset).sin()"),
         ("volts * 0.978466e-6", "volts * 0.878466e-6"),
     )),
     Group("physics/shift.py", "tests/physics/test_image_formation.py", (
@@ -71,12 +71,11 @@ MUTATIONS = (
         ("return 0.5 * (grid + _mates(grid).conj())", "return 0.5 * (grid + _mates(grid))"),
         ("return volume * _gridding_correction(volume, padding)", "return volume"),
         ("corrected = volume * _gridding_correction(volume, padding)", "corrected = volume"),
-        ("return 0.5 * (grid + _mates(grid))", "return grid"),
     )),
     Group("evaluation/fsc.py", "tests/evaluation/test_fsc.py", (
         ("fraction = (upper - threshold) / (upper - lower) if upper > threshold else 0.0", "fraction = 0.0"),
         ("below = (self.correlation[1:last] < threshold).nonzero().flatten()", "below = (self.correlation[1:] < threshold).nonzero().flatten()"),
-        ("noise = randomized[beyond:].clamp(max=1 - 1e-6)", "noise = masked.correlation[beyond:].clamp(max=1 - 1e-6)"),
+        ("noise = randomized[beyond:].clamp(max=_MOST_ADDED)", "noise = masked.correlation[beyond:].clamp(max=_MOST_ADDED)"),
         ("corrected[beyond:] = ((corrected[beyond:] - noise) / (1 - noise)).clamp(min=-1.0)", "corrected[beyond:] = (corrected[beyond:] - noise).clamp(min=-1.0)"),
         ("low = (unmasked.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()", "low = (masked.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()"),
         ("cross = shell_average((a * b.conj()).real, box_size)", "cross = shell_average((a * b).real, box_size)"),
@@ -129,7 +128,7 @@ MUTATIONS = (
     )),
     Group("reconstruction/maps/agreement.py", "tests/reconstruction/phases/test_rounds.py", (
         ("return min(wanted, radius * 1.25 + 1, radius_max)", "return min(wanted, radius_max)"),
-        ("below = (fsc[1:] < 0.3).nonzero()", "below = (fsc[1:] < 0.8).nonzero()"),
+        ("below = (fsc[1:] < AGREED).nonzero()", "below = (fsc[1:] < 0.8).nonzero()"),
     )),
     Group("reconstruction/maps/symmetrize.py", "tests/reconstruction/maps/test_symmetrize.py", (
         ("return torch.from_numpy(total / len(group))", "return torch.from_numpy(total)"),
@@ -174,6 +173,6 @@ MUTATIONS = (
     )),
     Group("reports/postprocess.py", "tests/reports/test_postprocess.py", (
         ("seed = _seed_of(first.parent)", "seed = 0"),
-        ("\"{path.stem}_unfil{path.suffix}\"", "\"{path.stem}_none{path.suffix}\""),
+        ("name.replace(\".mrc\", \"_unfil.mrc\")", "name"),
     )),
 )  # fmt: skip

@@ -74,7 +74,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         shift_range=0.0,
         n_starts=2,
         hidden_dim=48,
-        network_steps=60,
+        network_steps=160,
     )
     result = resmfn.reconstruct(config, events.append)
     scores = resmfn.evaluate(run, reference=data / "volume.mrc", true_poses=data / "particles_true.star", figure=False)
@@ -214,7 +214,7 @@ def test_the_fsc_is_that_of_the_half_maps(finished) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == BOX // 2 + 1
     assert {"corrected", "masked", "unmasked", "randomized"} <= set(rows[0])
-    halves = [read_map(finished.run / f"half{i}.mrc").data for i in (1, 2)]
+    halves = [read_map(finished.run / f"half{i}_unfil.mrc").data for i in (1, 2)]
     expected = fourier_shell_correlation(*halves, 3.0).correlation
     found = torch.tensor([float(row["unmasked"]) for row in rows], dtype=torch.float64)
     torch.testing.assert_close(found[1:], expected[1:], rtol=0.0, atol=1e-3)
@@ -260,7 +260,8 @@ def test_postprocessing_needs_no_mask_and_says_the_same(finished, tmp_path) -> N
     again = postprocess(finished.run, out=tmp_path / "again").validation
     before = json.loads((finished.run / "validation.json").read_text())
     assert again["resolution_0143"]["masked"] == pytest.approx(before["resolution_0143"]["masked"], abs=1e-3)
-    assert again["directional_resolution"] == before["directional_resolution"]
+    for name, value in before["directional_resolution"].items():  # files hold single precision
+        assert again["directional_resolution"][name] == pytest.approx(value, rel=0.01)
 
 
 def test_metrics_are_json_of_every_step(finished) -> None:
@@ -275,7 +276,8 @@ def test_metrics_are_json_of_every_step(finished) -> None:
     for stage in ("halves", "joint"):
         rounds = [line for line in lines if line["stage"] == stage]
         assert [line["round"] for line in rounds] == list(range(1, len(rounds) + 1))
-        assert {"radius", "pose_change", "log_likelihood", "resolution", "network_fit"} <= set(rounds[-1])
+        assert {"radius", "pose_change", "log_likelihood", "resolution"} <= set(rounds[-1])
+    assert "network_fit" in lines[-1]
     assert [line["log_likelihood"] for line in lines[:2]] == pytest.approx(
         finished.result.summary["log_likelihood"], abs=1e-3
     )
@@ -363,7 +365,7 @@ def test_a_reference_of_another_size_is_refused_and_leaves_nothing(small_files, 
 
 def test_an_empty_reference_is_refused_and_leaves_nothing(small_files, tmp_path) -> None:
     write_map(tmp_path / "reference.mrc", torch.zeros(SMALL_BOX, SMALL_BOX, SMALL_BOX), PIXEL_SIZE)
-    with pytest.raises(resmfn.ResmfnError, match=r"--reference .* is empty inside the mask; give another map"):
+    with pytest.raises(resmfn.ResmfnError, match=r"--reference .* is the same everywhere; give another map"):
         run_small(small_files, tmp_path / "run", reference=tmp_path / "reference.mrc")
     assert not (tmp_path / "run").exists()
 

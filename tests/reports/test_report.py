@@ -228,7 +228,7 @@ def test_each_curve_stands_under_its_own_name(tmp_path) -> None:
         color: float(y)
         for color, y in re.findall(r'<polyline class="line (c\d)[^"]*" points="[\d.]+,([\d.]+)', section)
     }
-    ordered = ["with mask", "corrected for the mask", "no network, corrected for the mask", "without mask"]
+    ordered = ["with mask", "corrected for the mask", "without mask"]
     ordered.append("phases randomized, with mask")
     assert sorted(ordered, key=lambda name: first_y[colors[name]]) == ordered  # high curves have a small y
 

@@ -5,6 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from resmfn.cli.number_flags import in_range
+from resmfn.core.numbers import AMPLITUDE_CONTRAST, SPHERICAL_ABERRATION, VOLTAGE
+
 DataDir = Annotated[Path | None, Parameter(help="Folder that image names start from.")]
 StripPrefix = Annotated[str | None, Parameter(help="Taken away from the front of image names.")]
 AllowOutside = Annotated[
@@ -13,6 +16,8 @@ AllowOutside = Annotated[
 Passthrough = Annotated[
     Path | None, Parameter(help="For a .cs file, the one with the fields it lacks [default: found beside it].")
 ]
-Voltage = Annotated[float | None, Parameter(help="kV, of a file that does not say it.")]
-SphericalAberration = Annotated[float | None, Parameter(help="Cs in mm, of a file that does not say it.")]
-AmplitudeContrast = Annotated[float | None, Parameter(help="0 to 1, of a file that does not say it.")]
+Voltage = Annotated[float | None, in_range(VOLTAGE, "kV, of a file that does not say it.")]
+SphericalAberration = Annotated[
+    float | None, in_range(SPHERICAL_ABERRATION, "Cs in mm, of a file that does not say it.")
+]
+AmplitudeContrast = Annotated[float | None, in_range(AMPLITUDE_CONTRAST, "0 to 1, of a file that does not say it.")]

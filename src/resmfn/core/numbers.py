@@ -72,6 +72,9 @@ SEED = NumberRange(0, 2**63 - 1, whole=True)
 SIDE = NumberRange(1, 4_096, whole=True)
 """Pixels or voxels of a side: a map of 4,096 voxels a side takes 256 GiB."""
 COUNT = NumberRange(1, 10**9, whole=True)
+VOLTAGE = NumberRange(1, 10_000, "kV")
+SPHERICAL_ABERRATION = NumberRange(-100, 100, "mm")
+AMPLITUDE_CONTRAST = NumberRange(0, 1)
 SCALE = NumberRange(1, 1_000)
 """Of a field; between two it need not be whole."""
 SECONDS = NumberRange(0, 86_400, "seconds", open_below=True)

@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from resmfn.core.errors import InputError, ResmfnError
-from resmfn.core.numbers import DIAMETER, PIXEL_SIZE, RESOLUTION, SEED, SHIFT, SIDE, NumberRange, require_numbers
+from resmfn.core.numbers import (
+    AMPLITUDE_CONTRAST,
+    DIAMETER,
+    PIXEL_SIZE,
+    RESOLUTION,
+    SEED,
+    SHIFT,
+    SIDE,
+    SPHERICAL_ABERRATION,
+    VOLTAGE,
+    NumberRange,
+    require_numbers,
+)
 from resmfn.rotations import point_group
 
 if TYPE_CHECKING:
@@ -30,6 +42,9 @@ RANGES = {
     "network_steps": NumberRange(1, 1_000_000, whole=True),
     "pixel_size": PIXEL_SIZE,
     "seed": SEED,
+    "voltage": VOLTAGE,
+    "spherical_aberration": SPHERICAL_ABERRATION,
+    "amplitude_contrast": AMPLITUDE_CONTRAST,
 }
 """Of every number in the settings."""
 

@@ -23,7 +23,7 @@ TERMS = {
     "magnification": {"rlnMagMat00": "1.03", "rlnMagMat01": "0.02", "rlnMagMat10": "-0.01", "rlnMagMat11": "0.97"},
     "premultiplied": {"rlnCtfDataAreCtfPremultiplied": "1"},
     "flipped": {"rlnCtfDataArePhaseFlipped": "1"},
-    "even": {"rlnEvenZernike": "[0,0,0,3,0,0,0,0,20]"},
+    "even": {"rlnEvenZernike": "[0,0,0,12,0,0,0,0,800]"},
     "scale": {"rlnCtfScalefactor": "0.7"},
 }
 TERMS["all"] = {name: value for columns in TERMS.values() for name, value in columns.items() if "Flipped" not in name}
@@ -92,7 +92,7 @@ def test_images_without_the_columns_would_be_others(written: Written, scene: tup
         if term != "scale":
             other = written("recorded", TERMS[term]).read_images(slice(None)).flatten(1)
             like = torch.nn.functional.cosine_similarity(other, plain.read_images(slice(None)).flatten(1))
-            assert like.min() < 0.9945, term
+            assert like.min() < (0.9998 if term == "even" else 0.9945), term  # even ones change fine detail alone
 
 
 def test_shifts_are_of_plain_images_inside_and_of_recorded_ones_in_files(

@@ -6,7 +6,6 @@ Read: STAR files, cryoSPARC's records, image stacks alone, folders in the publis
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from resmfn.core import InputError
+from resmfn.core.numbers import AMPLITUDE_CONTRAST, SPHERICAL_ABERRATION, VOLTAGE, require_numbers
 from resmfn.data.cryosparc.csdat import CSDAT_MAGIC
 from resmfn.data.cryosparc.records import read_records, tables_from_records
 from resmfn.data.mrc.header import read_header
@@ -49,6 +49,14 @@ class Source:
     records: np.ndarray | None = None  #: (n,) cryoSPARC's, every field
 
 
+MICROSCOPE_RANGES = {
+    "voltage": VOLTAGE,
+    "spherical_aberration": SPHERICAL_ABERRATION,
+    "amplitude_contrast": AMPLITUDE_CONTRAST,
+}
+"""Of what a user may say of the microscope."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Supplement:
     """What a particle file leaves out, and a user gives; None where nothing is given."""
@@ -63,15 +71,7 @@ class Supplement:
     """Fraction, 0 to 1."""
 
     def __post_init__(self) -> None:
-        ranges = {
-            "voltage": (0.0, math.inf, "positive (kV)"),
-            "spherical_aberration": (-math.inf, math.inf, "finite (mm)"),
-            "amplitude_contrast": (-math.ulp(0.0), math.nextafter(1.0, 2.0), "in 0 to 1"),
-        }
-        for name, (above, below, what) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not above < value < below:
-                raise InputError(f"--{name.replace('_', '-')} must be {what}, got {value:g}")
+        require_numbers(self, MICROSCOPE_RANGES)
 
     def added_to(self, metadata: Metadata) -> Metadata:
         """Return tables that say the microscope's values where they said nothing; an InputError where they differ."""

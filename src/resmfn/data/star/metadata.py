@@ -304,7 +304,7 @@ def find_shifts(metadata: Metadata, pixel_sizes: np.ndarray | None, dtype: torch
     elif any(column in metadata for column in ORIGIN_PIXEL_COLUMNS):
         if pixel_sizes is None:
             raise InputError(
-                f"{metadata.path}: rlnOriginX/Y are in pixels, but the pixel size is missing; give --pixel-size"
+                f"{metadata.path}: rlnOriginX/Y are in pixels, but the pixel size is missing; --pixel-size gives it"
             )
         columns, unit = ORIGIN_PIXEL_COLUMNS, pixel_sizes
     else:
