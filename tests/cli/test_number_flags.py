@@ -23,6 +23,7 @@ from resmfn.simulation import config as simulation
 
 NOT_FINITE = ("nan", "inf", "-inf")
 ZERO_IS_MEANT = {
+    *((command, flag) for command in ("check", "convert", "reconstruct") for flag in ("--amplitude-contrast", "--spherical-aberration")),
     ("reconstruct", "--shift-range"), ("reconstruct", "--seed"), ("reconstruct", "--warm-up"),
     ("reconstruct", "--pose-searches"), ("reconstruct", "--pose-beta1"), ("reconstruct", "--pose-beta2"),
     ("simulate", "--b-factor"), ("simulate", "--shift-std"), ("simulate", "--view-concentration"),
@@ -32,6 +33,7 @@ ZERO_IS_MEANT = {
     ("postprocess", "--b-factor"),
 }  # fmt: skip
 NEGATIVE_IS_MEANT = {
+    *((command, "--spherical-aberration") for command in ("check", "convert", "reconstruct")),
     ("simulate", "--defocus-range"), ("simulate", "--spherical-aberration"), ("simulate", "--phase-shift"),
     ("postprocess", "--b-factor"),
 }  # fmt: skip

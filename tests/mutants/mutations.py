@@ -77,7 +77,7 @@ MUTATIONS = (
         ("below = (self.correlation[1:last] < threshold).nonzero().flatten()", "below = (self.correlation[1:] < threshold).nonzero().flatten()"),
         ("noise = randomized[beyond:].clamp(max=_MOST_ADDED)", "noise = masked.correlation[beyond:].clamp(max=_MOST_ADDED)"),
         ("corrected[beyond:] = ((corrected[beyond:] - noise) / (1 - noise)).clamp(min=-1.0)", "corrected[beyond:] = (corrected[beyond:] - noise).clamp(min=-1.0)"),
-        ("low = (unmasked.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()", "low = (masked.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()"),
+        ("low = (loose.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()", "low = (masked.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()"),
         ("cross = shell_average((a * b.conj()).real, box_size)", "cross = shell_average((a * b).real, box_size)"),
         ("torch.trapezoid(self.correlation, self.frequency) / self.frequency[-1])", "torch.trapezoid(self.correlation, self.frequency))"),
         ("beyond = shell_index(volume.shape[-1], 3, volume.device) >= start", "beyond = shell_index(volume.shape[-1], 3, volume.device) > start + 3"),

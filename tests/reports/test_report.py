@@ -219,7 +219,6 @@ def test_each_curve_stands_under_its_own_name(tmp_path) -> None:
         "corrected for the mask": "0.600",
         "with mask": "0.700",
         "without mask": "0.300",
-        "no network, corrected for the mask": "0.400",
     }
     colors = {
         label: color for color, label in re.findall(r'class="line (c\d)[^"]*"[^>]*></line></svg>([^<:]*)', section)

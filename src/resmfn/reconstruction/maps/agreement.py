@@ -8,8 +8,8 @@ from torch import Tensor
 from resmfn.evaluation import half_map_resolution
 
 AGREED = 0.143
-"""Correlation of the half maps down to which a shell counts as agreed upon. With 0.3, rounds of 3,000 images of adenylate
-kinase with ramps, structural noise and neighbors stopped at 5.60 Å against the truth, in place of 5.40 Å."""
+"""Correlation of the half maps down to which a shell counts as agreed upon. With 0.3, rounds of 3,000 images of
+adenylate kinase with ramps, structural noise and neighbors stopped at 5.60 Å against the truth, in place of 5.40 Å."""
 
 
 def half_map_fsc(first: Tensor, second: Tensor, mask: Tensor, radius: float, *, generator: torch.Generator) -> Tensor:
