@@ -23,7 +23,8 @@ from resmfn.simulation import config as simulation
 
 NOT_FINITE = ("nan", "inf", "-inf")
 ZERO_IS_MEANT = {
-    *((command, flag) for command in ("check", "convert", "reconstruct") for flag in ("--amplitude-contrast", "--spherical-aberration")),
+    *((command, "--amplitude-contrast") for command in ("check", "convert", "reconstruct")),
+    *((command, "--spherical-aberration") for command in ("check", "convert", "reconstruct")),
     ("reconstruct", "--shift-range"), ("reconstruct", "--seed"), ("reconstruct", "--warm-up"),
     ("reconstruct", "--pose-searches"), ("reconstruct", "--pose-beta1"), ("reconstruct", "--pose-beta2"),
     ("simulate", "--b-factor"), ("simulate", "--shift-std"), ("simulate", "--view-concentration"),
