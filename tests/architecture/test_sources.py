@@ -71,3 +71,10 @@ def test_dtype_follows_the_input(module):
 def test_modules_are_named_for_what_they_hold(module):
     words = set(module.relative_to(SOURCE).with_suffix("").parts)
     assert not words & set(rules.BANNED_MODULE_NAMES)
+
+
+def test_a_folder_holds_a_dozen_modules_at_most():
+    """So that a newcomer sees at a glance what is there; cli alone has a module for each command."""
+    folders = {path.parent for path in MODULES} - {SOURCE / "cli"}
+    sizes = {folder.relative_to(SOURCE).as_posix(): len(list(folder.glob("*.py"))) for folder in folders}
+    assert {name: size for name, size in sizes.items() if size > 12} == {}

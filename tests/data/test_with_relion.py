@@ -18,7 +18,7 @@ from resmfn.data import (
     write_particles,
 )
 from resmfn.fourier.masks import soft_sphere
-from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.physics.phantoms.blobs import GaussianBlobs
 from resmfn.physics.projection import FourierSliceProjector
 from resmfn.rotations import random_rotations
 

@@ -19,7 +19,7 @@ from resmfn.evaluation import (
     spherical_mask,
 )
 from resmfn.fourier import radius_grid
-from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.physics.phantoms.blobs import GaussianBlobs
 from resmfn.rotations import geodesic_degrees, random_rotations
 
 

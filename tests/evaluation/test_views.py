@@ -12,7 +12,7 @@ from resmfn.evaluation import (
     view_directions,
 )
 from resmfn.evaluation.views import fibonacci_sphere
-from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.physics.phantoms.blobs import GaussianBlobs
 from resmfn.rotations import (
     asymmetric_unit,
     concentrated_rotations,

@@ -15,7 +15,7 @@ from resmfn.data.runs.own_files import own_files
 from resmfn.data.runs.spectra import read_spectra
 from resmfn.fitting import ImageFitConfig, VolumeFitConfig, fit_image, fit_volume, load_field
 from resmfn.fitting import fit as fit_module
-from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.physics.phantoms.blobs import GaussianBlobs
 
 LISTS = [f"{part}_{kind}" for part in ("train", "test") for kind in ("psnr", "ssim", "mse")]
 

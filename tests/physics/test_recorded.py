@@ -7,7 +7,7 @@ import torch
 
 from resmfn.fourier import half_plane_from_images, images_from_half_plane
 from resmfn.physics import FourierSliceProjector, ImageFormation, Optics, compute_ctf
-from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.physics.phantoms.blobs import GaussianBlobs
 from resmfn.physics.recorded import (
     FLOOR,
     plain_from_recorded,

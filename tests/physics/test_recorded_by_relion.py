@@ -16,7 +16,7 @@ from resmfn.data import ImageStackWriter, read_map, read_particles, read_stack_i
 from resmfn.fourier import fftn_centered, radius_grid
 from resmfn.physics import FourierSliceProjector, ImageFormation, Optics, electron_wavelength
 from resmfn.physics.aberrations import coma_of_beam_tilt
-from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.physics.phantoms.blobs import GaussianBlobs
 from resmfn.rotations import random_rotations
 
 pytestmark = pytest.mark.relion

@@ -8,7 +8,7 @@ import torch
 from resmfn.data import Table, write_map, write_star
 from resmfn.data.star.tables import format_cells
 from resmfn.evaluation import fourier_shell_correlation, fsc_csv_text
-from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.physics.phantoms.blobs import GaussianBlobs
 from resmfn.rotations import euler_from_matrix, exp_so3, random_rotations
 
 BOX, PIXEL, N = 32, 2.0, 60

@@ -13,7 +13,7 @@ from resmfn.data import Table, write_map, write_star
 from resmfn.data.star.tables import format_cells
 from resmfn.evaluation import fsc_csv_text, half_map_resolution, validate_halves
 from resmfn.fourier import radius_grid, soft_sphere
-from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.physics.phantoms.blobs import GaussianBlobs
 from resmfn.reports.html.pictures import png_uri
 from resmfn.rotations import euler_from_matrix, random_rotations
 

@@ -3,11 +3,11 @@
 from resmfn.physics.background import fit_planes, planes, ramp_strength
 from resmfn.physics.contrast import CLEAR, FIRST_SHELLS, vote_certainty, whiteness
 from resmfn.physics.ctf import compute_ctf, electron_wavelength
-from resmfn.physics.ellipses import Ellipses
 from resmfn.physics.image_formation import ImageFormation
 from resmfn.physics.noise import add_noise
 from resmfn.physics.optics import Optics
-from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.physics.phantoms.blobs import GaussianBlobs
+from resmfn.physics.phantoms.ellipses import Ellipses
 from resmfn.physics.projection import (
     FourierSliceProjector,
     add_slices,

@@ -9,7 +9,7 @@ from resmfn.core import ResmfnError, ShapeError
 from resmfn.evaluation import MapAlignment, align_maps, apply_alignment, fourier_shell_correlation
 from resmfn.evaluation.alignment.rotation_search import half_space_points
 from resmfn.fourier import low_pass, radius_grid, soft_sphere
-from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.physics.phantoms.blobs import GaussianBlobs
 from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
 
 PIXEL = 1.5

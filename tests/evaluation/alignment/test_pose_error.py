@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from resmfn.core import ResmfnError, ShapeError
 from resmfn.evaluation import align_poses, aligned_poses, shift_error
-from resmfn.physics.phantoms import GaussianBlobs
+from resmfn.physics.phantoms.blobs import GaussianBlobs
 from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
 
 FLIP = {1: torch.eye(3, dtype=torch.float64), -1: torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64))}

@@ -1,0 +1,1 @@
+"""Objects whose projections and transforms are known in closed form."""
