@@ -56,6 +56,19 @@ def test_check_prints_json(star, capsys):
     assert (record["readable"], record["n_images"], record["box_sizes"]) == (True, 2, [16])
 
 
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+def test_check_says_how_strong_the_background_is(star, generator, strength, capsys):
+    """A ramp of half a standard deviation over an image of 32 pixels; noise alone looks like one of a twentieth."""
+    size, axis = 32, torch.arange(32) - 15.5
+    images = torch.randn(2, size, size, generator=generator) + strength * axis / axis.square().mean().sqrt()
+    with ImageStackWriter(star.parent / "sub" / "a.mrcs", 2, size, 1.5) as stack:
+        stack.write(images)
+    assert main(["check", str(star), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ramp"] == pytest.approx(strength, abs=0.12)
+    assert main(["check", str(star)]) == 0
+    assert "standard deviations of the noise (rms over the image, median)" in capsys.readouterr().out
+
+
 def test_check_estimates_for_the_working_box(star, capsys):
     assert main(["check", str(star), "--box-size", "8"]) == 0
     assert "working box     8 pixels of 3 Å" in capsys.readouterr().out

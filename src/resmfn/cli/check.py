@@ -107,6 +107,9 @@ def _table(record: dict[str, Any]) -> str:
         share = record["share_white"]
         by = "" if share is None else f" ({100 * share:.0f} % look white)"
         rows += [("molecule", f"{_SIGNS[record['measured_sign']]} by {record['n_sampled']} images{by}")]
+        if record["ramp"] is not None:
+            ramp = f"a ramp of {record['ramp']:.2f} standard deviations of the noise (rms over the image, median)"
+            rows += [("background", f"{ramp}; reconstruct takes it out")]
         rows += [("bad images", f"{record['n_bad']} of {record['n_sampled']} looked at")]
     if record["stated_sign"] is not None:
         rows += [("  the file says", _SIGNS[record["stated_sign"]])]

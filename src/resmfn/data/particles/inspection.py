@@ -12,10 +12,21 @@ from resmfn.core import ResmfnError
 from resmfn.data.particles.half_sets import half_sets
 from resmfn.data.particles.particle_set import ParticleSet
 from resmfn.data.remarks.columns import columns_by_use
-from resmfn.fourier import half_plane_from_images, half_plane_pixels
-from resmfn.physics import CLEAR, FIRST_SHELLS, compute_ctf, vote_certainty, whiteness
+from resmfn.fourier import half_plane_from_images, half_plane_pixels, radius_grid
+from resmfn.physics import (
+    CLEAR,
+    FIRST_SHELLS,
+    compute_ctf,
+    fit_planes,
+    planes,
+    ramp_strength,
+    vote_certainty,
+    whiteness,
+)
 
 _MOST_LISTED = 20
+OUTSIDE, LEAST_BOX_FOR_RAMPS = 0.42, 16
+"""Radius in boxes beyond which no particle is expected, as by default in a reconstruction; pixels of a side."""
 _BATCH = 50  # images looked at together
 # Fitted by hand to benchmarks/results/accuracy.jsonl (2,000 images of box 64 to 72 on a CPU: 0.6 to 0.85 GiB, 90 to
 # 370 CPU seconds): what a start costs, and what each image adds.
@@ -39,6 +50,7 @@ class Inspection:
     stated_sign: int | None  #: +1 where the file says that the molecule is white, -1 dark, None where nothing is said
     measured_sign: int | None  #: the same from the images; None where they do not tell
     share_white: float | None  #: of the good images looked at, those in which it looks white
+    ramp: float | None  #: median rms of the linear background, in standard deviations of the noise around it
     n_sampled: int  #: images looked at
     bad_images: list[dict[str, Any]] = field(default_factory=list)  #: row (from 1), fault
     n_bad: int = 0  #: of those looked at
@@ -73,11 +85,11 @@ def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: in
     boxes = [] if particles.box_sizes is None else np.unique(particles.box_sizes).tolist()
     pixels = [] if particles.pixel_sizes is None else np.unique(particles.pixel_sizes.round(6)).tolist()
     bad: list[tuple[int, str]] = []
-    white = np.zeros(0, dtype=bool)
+    white, ramps = np.zeros(0, dtype=bool), np.zeros(0)
     rows = np.zeros(0, dtype=np.int64)
     if particles.images is not None:
         rows = np.unique(np.linspace(0, n - 1, min(n, n_samples)).round().astype(np.int64))
-        bad, white = _look_at_images(particles, rows)
+        bad, white, ramps = _look_at_images(particles, rows)
     certainty = vote_certainty(float(white.mean()), len(white)) if len(white) else 0.0
     box, faults = _working_box(particles, box_size)
     used, not_used = columns_by_use(particles.metadata, particles.records)
@@ -95,6 +107,7 @@ def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: in
         stated_sign=particles.stated_sign,
         measured_sign=int(np.sign(certainty)) if abs(certainty) > CLEAR else None,
         share_white=float(white.mean()) if len(white) else None,
+        ramp=float(np.median(ramps)) if len(ramps) else None,
         n_sampled=len(rows),
         bad_images=[{"row": row + 1, "fault": fault} for row, fault in bad[:_MOST_LISTED]],
         n_bad=len(bad),
@@ -114,8 +127,8 @@ def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: in
     )
 
 
-def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tuple[int, str]], np.ndarray]:
-    """Return the bad rows with their faults, and of each good image whether it looks white."""
+def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tuple[int, str]], np.ndarray, np.ndarray]:
+    """Return the bad rows with their faults, of each good image whether it looks white, and how strong its ramp is."""
     images = particles.images
     if images is None:
         raise ResmfnError(f"{particles.path}: its images were not opened; read the file with them")
@@ -129,14 +142,30 @@ def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tupl
             bad.append((row, "is constant"))
         else:
             good.append(row)
-    white = [_look_white(particles, part) for part in torch.tensor(good, dtype=torch.int64).split(_BATCH) if len(part)]
-    return bad, torch.cat([torch.zeros(0, dtype=torch.bool), *white]).numpy()
+    white, ramps = [torch.zeros(0, dtype=torch.bool)], [torch.zeros(0)]
+    for part in torch.tensor(good, dtype=torch.int64).split(_BATCH):
+        if len(part):
+            pixels = particles.read_images(part)
+            white.append(_look_white(particles, part, pixels))
+            ramps.append(_ramps(pixels))
+    return bad, torch.cat(white).numpy(), torch.cat(ramps).numpy()
 
 
-def _look_white(particles: ParticleSet, rows: torch.Tensor) -> torch.Tensor:
+def _ramps(images: torch.Tensor) -> torch.Tensor:
+    """Return how strong the linear background of images (m, N, N) is; nothing of images too small to tell."""
+    box_size = images.shape[-1]
+    if box_size < LEAST_BOX_FOR_RAMPS:
+        return torch.zeros(0)
+    outside = radius_grid(box_size, 2) > OUTSIDE * box_size
+    found = fit_planes(images, outside)
+    noise = (images - planes(found, box_size))[:, outside].std(dim=1)
+    return ramp_strength(found, noise, box_size)[noise > 0]
+
+
+def _look_white(particles: ParticleSet, rows: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Return whether images look white (m,) bool."""
     pixels = half_plane_pixels(min(FIRST_SHELLS, (particles.box_size - 1) // 2), radius_min=0.5)
-    values = half_plane_from_images(particles.read_images(rows), pixels)
+    values = half_plane_from_images(images, pixels)
     ctf = torch.ones(values.shape)
     if particles.optics is not None:
         frequencies = pixels.float() / (particles.box_size * particles.pixel_size)
