@@ -10,7 +10,7 @@ from resmfn.fourier import shell_average, soft_sphere
 from resmfn.fourier.transforms import fft2_centered
 
 MOST_SAMPLED, LEAST_SAMPLED, SAMPLED_IN_ALL = 1000, 100, 4000
-"""Images of a group whose noise is looked at: 1,000 give a shell to 1 % or better, and many groups share 4,000."""
+"""Images of a group whose noise is looked at: 1,000 give a shell of 8 numbers to 2 %, and many groups share 4,000."""
 OUTLIER = 4.0
 """An image counts in a shell only up to so many times the shell's median over the images: more is no noise but a
 neighbor or carbon. Of pure noise, where a shell has 8 or more numbers, less than one image in 1,000 exceeds it."""

@@ -10,8 +10,8 @@ from resmfn.fourier.transforms import fftn_centered
 from resmfn.inverse.normal_equations import NormalEquations
 
 FAINTEST_SSNR = 0.003
-"""Signal-to-noise ratio of a shell below which the prior of a search grows no stronger. Searches of 300 images at SNR
-0.03 found the same maps with 0.001 to 0.01."""
+"""Signal-to-noise ratio of a shell below which the prior of a search grows no stronger. With it searches of 300 images
+at SNR 0.03 correlate 0.90 to 0.92 with the truth (three seeds); other values were not compared."""
 LEAST_SSNR = 0.03
 """Signal-to-noise ratio of a shell below which a prior grows no stronger: what was lost may come back."""
 

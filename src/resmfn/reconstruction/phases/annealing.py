@@ -100,8 +100,12 @@ class SearchTask:
 
 def stage_radius(stage: SearchStage, observations: Observations, space: SearchSpace) -> float:
     """Return the radius of a stage's band in Fourier pixels."""
-    radius = stage.cycles * observations.box_size / (2 * space.mask_radius)
-    return min(radius, observations.radius_max)
+    return radius_of_cycles(stage.cycles, observations, space)
+
+
+def radius_of_cycles(cycles: float, observations: Observations, space: SearchSpace) -> float:
+    """Return the radius, in Fourier pixels, of a band of so many cycles over the mask's diameter; at most the images'."""
+    return min(cycles * observations.box_size / (2 * space.mask_radius), observations.radius_max)
 
 
 def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress) -> SearchResult:
@@ -170,7 +174,6 @@ def run_stage(
     grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
     mask = sphere_on(grid, space.mask_radius, observations.device)
     pixels = observations.pixels[: observations.n_pixels(radius)]
-    base = super_fibonacci(stage.n_rotations, device=observations.device)
     if offsets is None:
         offsets = neighbor_offsets(observations, radius, space)
     volume = resize_map(start.volume, grid.size) * mask
@@ -178,9 +181,7 @@ def run_stage(
     prior = _first_prior(start, grid, mask, int(radius) + 1)
     for step in range(stage.n_steps[1]):
         temperature = max(stage.coolest, stage.temperature * stage.cooling**step)
-        turn = random_rotations(1, generator=generator)[0].to(base)
-        rotations = base @ turn
-        rotations = rotations[asymmetric_unit(rotations, grid.group)]
+        rotations = turned_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
         slices = grid.slices(grid.transform(result.volume), rotations, pixels)
         poses = PoseGrid(rotations, offsets, shift_spread(result.shift, space), space.precision)
         posterior = grid_posterior(
@@ -206,6 +207,12 @@ def _first_prior(start: SearchResult, grid: MapGrid, mask: Tensor, n_shells: int
         known = power_prior(resize_map(start.volume, grid.size) * mask, mask, min(n_shells, int(start.radius) + 1))
         prior, size = known.clamp_max(MOST_PENALTY * known.min()), grid.size
     return carried_prior(prior, n_shells, size, grid.size)
+
+
+def turned_grid(n: int, grid: MapGrid, *, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Return n rotations spread evenly over SO(3), turned as a whole by chance; of symmetric poses, one each."""
+    rotations = super_fibonacci(n, device=device) @ random_rotations(1, generator=generator)[0].to(device)
+    return rotations[asymmetric_unit(rotations, grid.group)]
 
 
 def sums_of(posterior: GridPosterior, rotations: Tensor, pixels: Tensor, grid: MapGrid, team: Team) -> SliceSums:

@@ -15,7 +15,7 @@ from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
 from resmfn.reconstruction.run.context import RunContext
 
 PRIOR_STEPS = 3
-"""Updates of the prior at given poses: it starts at a signal-to-noise ratio of 3 and hardly moves after these."""
+"""Updates of the prior at given poses, from a signal-to-noise ratio of 3; more were not tried."""
 Focus = tuple[MapEquations, Tensor, Tensor, float]
 """Normal equations, prior by shell, mask on their grid, radius."""
 

@@ -1,4 +1,4 @@
-"""Rounds of both halves, each for itself, until they settle; then the last fit of their networks."""
+"""Rounds of both halves, each for itself, until they settle; then their last maps."""
 
 from __future__ import annotations
 

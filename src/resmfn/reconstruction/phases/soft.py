@@ -18,20 +18,19 @@ from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.maps.priors import carried_prior, posterior_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
 from resmfn.reconstruction.maps.symmetrize import symmetrized
-from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, sums_of
+from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, radius_of_cycles, sums_of, turned_grid
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
 from resmfn.reconstruction.poses.search_space import neighbor_offsets, shift_spread
 from resmfn.reconstruction.run.context import RunContext
-from resmfn.rotations import asymmetric_unit, random_rotations, super_fibonacci
 
 SOFT_ENTROPY = 2.0
-"""Nat: rounds are soft where half of the images spread over e^2 = 7 or more points of the search's last grid. Simulated
-sets at SNR 0.1 have 0.1 to 1.5, real apoferritin 4.7, 300 images at SNR 0.03 2.6 (benchmarks/bench_real_sets.py)."""
+"""Nat: rounds are soft where half of the images spread over e^2 = 7 or more points of the search's last grid. Medians
+measured: simulated sets at SNR 0.1 0.1 to 1.5, real apoferritin (EMPIAR-10146) 4.7, 300 images at SNR 0.03 2.6."""
 MOST_CYCLES = 17.0
 """Cycles over the mask's diameter up to which rotations are searched everywhere: 100,000 of them."""
 FIRST_SSNR = 3.0
-"""Signal-to-noise ratio that the first soft map is solved for: the search's map had that of its last band or better."""
+"""Signal-to-noise ratio that the first soft map is solved for; the prior is learned from there. No other was tried."""
 BUDGET = 2.5e11
 """Multiplications of one pass over all images, some 30 s of a core."""
 
@@ -42,7 +41,7 @@ def soft_radius(run: RunContext) -> float:
     cycles = MOST_CYCLES
     while cycles > FOCUS_STAGE.cycles and _multiplications(run, cycles, offsets) > BUDGET:
         cycles *= 0.95
-    return max(_radius(run, cycles), run.state.split_radius)
+    return max(radius_of_cycles(cycles, run.observations, run.space), run.state.split_radius)
 
 
 def soft_pass(run: RunContext, posed: PosedImages, name: str, radius: float) -> tuple[SliceSums, float, float]:
@@ -56,9 +55,7 @@ def soft_pass(run: RunContext, posed: PosedImages, name: str, radius: float) -> 
     """
     observations, space, grid = run.observations, run.space, run.grid(radius)
     generator = spawn(run.config.seed, "soft", run.state.phase, run.state.step, name)
-    turn = random_rotations(1, generator=generator)[0].to(run.device)
-    rotations = super_fibonacci(_n_rotations(run, radius), device=run.device) @ turn
-    rotations = rotations[asymmetric_unit(rotations, grid.group)]
+    rotations = turned_grid(_n_rotations(run, radius), grid, generator=generator, device=run.device)
     pixels = observations.pixels[: observations.n_pixels(radius)]
     slices = grid.slices(grid.transform(resized(run.state.references[name], grid.size)), rotations, pixels)
     shift = posed.poses.shift
@@ -97,10 +94,6 @@ def solve_softly(run: RunContext, sums: dict[str, SliceSums], mask: Tensor) -> N
         run.state.soft_priors[name] = prior.to(run.device)
 
 
-def _radius(run: RunContext, cycles: float) -> float:
-    return min(cycles * run.box_size / (2 * run.space.mask_radius), run.observations.radius_max)
-
-
 def _n_rotations(run: RunContext, radius: float) -> int:
     cycles = radius * 2 * run.space.mask_radius / run.box_size
     return max(FOCUS_STAGE.n_rotations, round(FOCUS_STAGE.n_rotations * (cycles / FOCUS_STAGE.cycles) ** 3))
@@ -108,6 +101,6 @@ def _n_rotations(run: RunContext, radius: float) -> int:
 
 def _multiplications(run: RunContext, cycles: float, n_offsets: int) -> float:
     """Return the multiplications of scores and sums of all images: real and imaginary parts of each pixel, twice."""
-    radius = _radius(run, cycles)
+    radius = radius_of_cycles(cycles, run.observations, run.space)
     n_rotations = _n_rotations(run, radius) / len(run.full.group)
     return len(run.index) * n_offsets * n_rotations * 4 * (math.pi / 2) * radius**2
