@@ -104,7 +104,7 @@ def stage_radius(stage: SearchStage, observations: Observations, space: SearchSp
 
 
 def radius_of_cycles(cycles: float, observations: Observations, space: SearchSpace) -> float:
-    """Return the radius, in Fourier pixels, of a band of so many cycles over the mask's diameter; at most the images'."""
+    """Return the radius in Fourier pixels of so many cycles over the mask's diameter, at most that of the images."""
     return min(cycles * observations.box_size / (2 * space.mask_radius), observations.radius_max)
 
 
