@@ -25,6 +25,10 @@ class SearchFlags:
     ] = None
     shift_range: Annotated[float, Parameter(help="Largest shift that is searched, Å; 0: images are centered.")] = 10.0
     n_starts: Annotated[int, Parameter(help="Annealed starts; the likeliest goes on.")] = 4
+    n_classes: Annotated[
+        int | Literal["auto"],
+        Parameter(help="Most classes that images are divided among; auto: as many as images left out tell apart."),
+    ] = 1
     poses: Annotated[
         Literal["unknown", "from-input", "fixed"],
         Parameter(help="Search them, refine those of the input, or keep those of the input."),

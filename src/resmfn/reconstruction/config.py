@@ -48,6 +48,8 @@ RANGES = {
 }
 """Of every number in the settings."""
 
+CLASSES = NumberRange(1, 64, whole=True)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionConfig:
@@ -79,6 +81,8 @@ class ReconstructionConfig:
     """Largest shift of an image that the search tries, in Å; 0 says that all images are centered."""
     n_starts: int = 4
     """Short annealed starts; the one of highest likelihood goes on."""
+    n_classes: int | Literal["auto"] = 1
+    """Most classes that images are divided among; fewer where images left out do not tell more. auto is up to 16."""
     poses: PoseSource = "unknown"
     """Search them, refine those of the input from where they are, or keep those of the input."""
     reference: Path | None = None
@@ -123,7 +127,8 @@ class ReconstructionConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value))  # text will do
-        require_numbers(self, RANGES)
+        ranges = RANGES if self.n_classes == "auto" else RANGES | {"n_classes": CLASSES}
+        require_numbers(self, ranges)
         if self.poses not in ("unknown", "from-input", "fixed"):
             raise InputError(f"--poses must be unknown, from-input or fixed, got {self.poses!r}")
         if self.score_precision not in ("auto", "full", "tf32"):
@@ -139,6 +144,12 @@ class ReconstructionConfig:
             raise InputError(f"--contrast must be auto, white or black, got {self.contrast!r}")
         if self.reference is not None and self.poses != "unknown":
             raise InputError(f"--reference starts a search: it cannot go with --poses {self.poses}; drop one of them")
+        if self.n_classes != 1 and (self.poses != "unknown" or self.reference is not None):
+            given = "--reference" if self.reference is not None else f"--poses {self.poses}"
+            raise InputError(
+                f"--n-classes {self.n_classes} searches the maps and poses of all classes: it cannot go with {given}; "
+                "drop one of them"
+            )
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite contradict each other; give one of them")
 

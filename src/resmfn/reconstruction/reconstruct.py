@@ -26,7 +26,8 @@ from resmfn.reconstruction.images.contrast import settle_contrast
 from resmfn.reconstruction.images.observations import observe
 from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.maps.network_map import default_width
-from resmfn.reconstruction.phases.table import enter_first_phase, take_step
+from resmfn.reconstruction.phase_table import enter_first_phase, take_step
+from resmfn.reconstruction.results.classes import write_classes
 from resmfn.reconstruction.results.outputs import write_results
 from resmfn.reconstruction.run.bookkeeping import Clock, Teller, save
 from resmfn.reconstruction.run.context import RunContext
@@ -169,6 +170,8 @@ def _read(config: ReconstructionConfig) -> ParticleSet:
 
 
 def _write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
+    if run.config.n_classes != 1:
+        return write_classes(folder, run)
     with recorded_results(folder):
         return write_results(folder, run)
 

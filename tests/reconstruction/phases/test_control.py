@@ -17,7 +17,7 @@ from resmfn.fourier.transforms import fft2_centered, fftn_centered, ifft2_center
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction.phases import control
 from resmfn.reconstruction.phases.control import NoiseControl, decoy, start_agreement
-from resmfn.reconstruction.phases.table import enter_first_phase, take_step
+from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.rotations import matrix_from_euler, random_rotations
 

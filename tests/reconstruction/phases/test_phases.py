@@ -17,7 +17,7 @@ from resmfn.reconstruction import ReconstructionConfig, reconstruct
 from resmfn.reconstruction.phases import halves, rounds, starts
 from resmfn.reconstruction.phases.annealing import SearchResult
 from resmfn.reconstruction.phases.rounds import RoundReport
-from resmfn.reconstruction.phases.table import enter_first_phase, take_step
+from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 
 # --- where a run begins, and how it goes on ----------------------------------------------------------
 

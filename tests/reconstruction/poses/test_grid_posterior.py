@@ -186,3 +186,25 @@ def test_noise_alone_tells_no_pose() -> None:
     found = grid_posterior(scene.observations, scene.index, 0 * slices, PoseGrid(rotations, OFFSETS), torch.zeros(6, 2))
     torch.testing.assert_close(found.log_evidence, torch.zeros(6), rtol=0.0, atol=1e-4)
     torch.testing.assert_close(found.max_probability, torch.full((6,), 1 / 150), rtol=1e-3, atol=0.0)
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_several_maps_are_one_more_unknown(temperature: float) -> None:
+    """Slices of all maps together, each at its share, are what every map alone says, mixed."""
+    scene, rotations, slices = tiny_case()
+    second = 0.7 * slices.flip(0)
+    share = torch.tensor([0.3, 0.7])
+
+    def found(slices: torch.Tensor, log_share: torch.Tensor | None = None) -> GridPosterior:
+        grid = PoseGrid(rotations, OFFSETS, 2.5, log_share=log_share)
+        return grid_posterior(scene.observations, scene.index, slices, grid, CENTER, temperature=temperature)
+
+    both = found(torch.cat((slices, second)), share.log())
+    alone = torch.stack((found(slices).log_evidence, found(second).log_evidence), dim=1)
+    torch.testing.assert_close(both.evidence_of_map, alone, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(both.log_evidence, torch.logsumexp(alone + share.log(), dim=1), atol=1e-3, rtol=1e-4)
+    assert both.values.shape == (60, N_PIXELS)
+    if temperature == 1:  # every image counts once, in the maps that it shows
+        of_map = torch.softmax(alone + share.log(), dim=1)
+        ctf2 = scene.observations.batch(scene.index, N_PIXELS)[1].square()
+        torch.testing.assert_close(both.weights[:30].sum(dim=0), of_map[:, 0] @ ctf2, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(both.weights[30:].sum(dim=0), of_map[:, 1] @ ctf2, atol=1e-3, rtol=1e-3)

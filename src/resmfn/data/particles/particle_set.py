@@ -241,6 +241,23 @@ class ParticleSet:
             )
         return self.rotations, self.rotations.new_zeros(len(self), 2) if self.shifts is None else self.shifts
 
+    def select(self, rows: Tensor) -> ParticleSet:
+        """Return some of the particles, int64 (m,), in this order; all optics groups stay in their table."""
+        index = rows.cpu().numpy()
+        images = self.images
+        if images is not None:
+            images = replace(images, stack_of=images.stack_of[index], position=images.position[index])
+        arrays = {name: getattr(self, name) for name in ("groups", "pixel_sizes", "box_sizes", "records")}
+        tensors = {name: getattr(self, name) for name in ("rotations", "shifts")}
+        optics = {name: getattr(self, name) for name in ("optics", "recorded")}
+        changed: dict[str, Any] = {
+            **{name: None if value is None else value[index] for name, value in arrays.items()},
+            **{name: None if value is None else value[rows] for name, value in tensors.items()},
+            **{name: None if value is None else value.select(rows) for name, value in optics.items()},
+        }
+        tables = {**self.tables, self.block: self.table.select(index.tolist())}
+        return replace(self, tables=tables, images=images, **changed)
+
     def with_columns(self, columns: Mapping[str, Column]) -> ParticleSet:
         """Return the particles with columns of the table replaced where they stand, or appended.
 

@@ -224,4 +224,4 @@ def sums_of(posterior: GridPosterior, rotations: Tensor, pixels: Tensor, grid: M
     return sums
 
 
-_EMPTY = GridPosterior(*(torch.empty(0) for _ in range(8)))
+_EMPTY = GridPosterior(*(torch.empty(0) for _ in range(9)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -48,67 +49,84 @@ ROUNDS_AT_REST = 2
 """Rounds at rest, one after the other, that end the halves: a new shell is learned in the round after it came."""
 
 
+@dataclass
+class HalvesRound:
+    """A round of both halves whose poses have moved, and whose maps are not solved yet."""
+
+    plan: RoundPlan
+    halves: dict[str, PosedImages]
+    reports: list[RoundReport]
+    soft_sums: dict[str, SliceSums] | None = None
+    """Of images summed over all their poses; None where each is inserted at one."""
+    entropy: float = 0.0
+    """Of soft rounds: the larger of the halves' median entropies of the posterior, nat."""
+
+
 def halves_step(run: RunContext) -> bool:
     """Do one round of both halves, each with its own images, poses and map; say whether it was the last."""
-    return _soft_round(run) if run.state.soft else _round(run)
-
-
-def _round(run: RunContext) -> bool:
-    """Move poses to the nearest peaks of their likelihood, and insert images there."""
-    state = run.state
-    radius = _round_radius(run)
-    plan = plan_round(run, radius, moves=run.moves_poses)
-    halves = [run.half(name) for name in HALVES]
-    reports = [refine_against(run, posed, name, plan) for name, posed in zip(HALVES, halves, strict=True)]
-    if run.moves_poses and state.step >= RECHECK_ROUND:
-        _update_noise(run, reports)
-        for posed, report in zip(halves, reports, strict=True):
+    found = begin_round(run)
+    if run.moves_poses and run.state.step >= RECHECK_ROUND:
+        if found.soft_sums is None:
+            update_noise(run, torch.stack([report.residual_power for report in found.reports]).mean(dim=0))
+        for posed, report in zip(found.halves.values(), found.reports, strict=True):
             run.judge(posed, required(report.images))
-    _solve_halves(run, plan, _inserted(run, halves, plan))
-    run.keep_poses(halves)
+    return end_round(run, found)
+
+
+def begin_round(run: RunContext) -> HalvesRound:
+    """Move the poses of both halves, each against its own map."""
+    radius = _round_radius(run)
+    if run.state.soft:
+        return _begin_softly(run, plan_round(run, min(radius, soft_radius(run)), moves=True))
+    plan = plan_round(run, radius, moves=run.moves_poses)
+    halves = {name: run.half(name) for name in HALVES}
+    reports = [refine_against(run, posed, name, plan) for name, posed in halves.items()]
+    return HalvesRound(plan, halves, reports)
+
+
+def end_round(run: RunContext, found: HalvesRound) -> bool:
+    """Compare and solve both halves' maps; say whether more rounds would change nothing."""
+    state, radius = run.state, found.plan.radius
+    before, radius_before = (state.resolutions[-1] if state.resolutions else math.inf), state.radius
+    _solve(run, found)
+    run.keep_poses(list(found.halves.values()))
     state.radius, state.step = radius, state.step + 1
-    tell_round(run, "halves", 0.3 + 0.45 * min(1, state.step / 9), reports)
-    return _halves_are_done(run, max(report.pose_change for report in reports))
-
-
-def _soft_round(run: RunContext) -> bool:
-    """Sum images over all their poses; go on at single poses once the images tell which."""
-    state, radius = run.state, min(_round_radius(run), soft_radius(run))
-    plan = plan_round(run, radius, moves=True)
-    before = state.resolutions[-1] if state.resolutions else math.inf
-    reports, entropy = _solve_softly(run, plan)
-    grew = radius > 1.02 * state.radius or state.resolutions[-1] < 0.98 * before
+    tell_round(run, "halves", 0.3 + 0.45 * min(1, state.step / 9), found.reports)
+    if not state.soft:
+        return _halves_are_done(run, max(report.pose_change for report in found.reports))
+    grew = radius > 1.02 * radius_before or state.resolutions[-1] < 0.98 * before
     state.rounds_at_rest = 0 if grew else state.rounds_at_rest + 1
-    state.radius, state.step = radius, state.step + 1
-    tell_round(run, "halves", 0.3 + 0.45 * min(1, state.step / 9), reports)
     rests = state.rounds_at_rest >= ROUNDS_AT_REST or state.step >= MOST_ROUNDS
-    if rests and entropy < SOFT_ENTROPY:
+    if rests and found.entropy < SOFT_ENTROPY:  # the images tell their poses now
         state.soft, state.step, state.rounds_at_rest = False, RECHECK_ROUND + 1, 0
         return False
     return rests
 
 
-def _solve_softly(run: RunContext, plan: RoundPlan) -> tuple[list[RoundReport], float]:
-    """Solve both halves' maps from images over all their poses, and compare maps of the images at their best pose.
+def _begin_softly(run: RunContext, plan: RoundPlan) -> HalvesRound:
+    """Sum images over all their poses, and find the best pose of each."""
+    halves = {name: run.half(name) for name in HALVES}
+    passes = {name: soft_pass(run, posed, name, plan.radius) for name, posed in halves.items()}
+    reports = [refine_against(run, posed, name, plan) for name, posed in halves.items()]
+    sums = {name: of_half for name, (of_half, _, _) in passes.items()}
+    return HalvesRound(plan, halves, reports, sums, max(entropy for _, _, entropy in passes.values()))
+
+
+def _solve(run: RunContext, found: HalvesRound) -> None:
+    """Compare what both halves say without a mask, and solve the map of each within the mask by what they agree on.
 
     Summed over many poses, both halves are blurred alike, and agree better than what they show; at single poses their
-    noise is what it is.
-
-    Returns
-    -------
-    tuple
-        How the best poses moved, and the larger of the halves' median entropies of the posterior, nat.
+    noise is what it is. So images at their best poses are compared in soft rounds too; the maps are of the soft sums.
     """
-    halves = {name: run.half(name) for name in HALVES}
-    found = {name: soft_pass(run, posed, name, plan.radius) for name, posed in halves.items()}
-    reports = [refine_against(run, posed, name, plan) for name, posed in halves.items()]
-    if run.state.step >= RECHECK_ROUND:
-        for posed, report in zip(halves.values(), reports, strict=True):
-            run.judge(posed, required(report.images))
-    run.keep_poses(list(halves.values()))
-    mask = _compare_halves(run, plan, _inserted(run, list(halves.values()), plan))
-    solve_softly(run, {name: sums for name, (sums, _, _) in found.items()}, mask)
-    return reports, max(entropy for _, _, entropy in found.values())
+    plan, grid = found.plan, run.grid(found.plan.radius)
+    sums = {name: insert_images(run.observations, posed, grid, plan.radius) for name, posed in found.halves.items()}
+    mask = _compare_halves(run, plan, sums)
+    if found.soft_sums is not None:
+        solve_softly(run, found.soft_sums, mask)
+        return
+    tasks = [partial(solve_map, run, of_half, mask, plan, halves_in=1) for of_half in sums.values()]
+    for name, volume in zip(HALVES, run.observations.team.divide(tasks), strict=True):
+        run.state.references[name] = volume.to(run.device)
 
 
 def validate_step(run: RunContext) -> bool:
@@ -117,28 +135,14 @@ def validate_step(run: RunContext) -> bool:
     After this the halves' maps do not change: the joint rounds move the poses of all images by a map of all images.
     """
     if run.state.soft:
-        _solve_softly(run, plan_round(run, run.state.radius, moves=True))
+        found = _begin_softly(run, plan_round(run, run.state.radius, moves=True))
+        run.keep_poses(list(found.halves.values()))
     else:
         plan = plan_round(run, run.state.radius, moves=False)
-        _solve_halves(run, plan, _inserted(run, [run.half(name) for name in HALVES], plan))
+        found = HalvesRound(plan, {name: run.half(name) for name in HALVES}, [])
+    _solve(run, found)
     tell_round(run, "validate", 0.8, [UNMOVED])
     return True
-
-
-def _inserted(run: RunContext, halves: list[PosedImages], plan: RoundPlan) -> dict[str, SliceSums]:
-    grid = run.grid(plan.radius)
-    return {
-        name: insert_images(run.observations, posed, grid, plan.radius)
-        for name, posed in zip(HALVES, halves, strict=True)
-    }
-
-
-def _solve_halves(run: RunContext, plan: RoundPlan, sums: dict[str, SliceSums]) -> None:
-    """Compare what both halves say without a mask, and solve the map of each within the mask by what they agree on."""
-    mask = _compare_halves(run, plan, sums)
-    tasks = [partial(solve_map, run, of_half, mask, plan, halves_in=1) for of_half in sums.values()]
-    for name, volume in zip(HALVES, run.observations.team.divide(tasks), strict=True):
-        run.state.references[name] = volume.to(run.device)
 
 
 def _compare_halves(run: RunContext, plan: RoundPlan, sums: dict[str, SliceSums]) -> Tensor:
@@ -187,12 +191,11 @@ def _halves_are_done(run: RunContext, turn: float) -> bool:
     return state.step == MOST_ROUNDS or (looked_again and state.rounds_at_rest >= ROUNDS_AT_REST)
 
 
-def _update_noise(run: RunContext, reports: list[RoundReport]) -> None:
-    """Correct the noise spectrum by what the maps leave unexplained.
+def update_noise(run: RunContext, residual: Tensor) -> None:
+    """Correct the noise spectrum by what the maps leave unexplained, (groups, shells).
 
     Only in shells that the references already hold: elsewhere the molecule itself is still unexplained.
     """
-    residual = torch.stack([report.residual_power for report in reports]).mean(dim=0)
     power = run.observations.noise_power.clone()
     n_known = min(residual.shape[1], power.shape[1], int(run.state.radius) + 1)
     known = residual[:, :n_known]

@@ -2,36 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from resmfn.reconstruction.maps.slice_sums import SliceSums
 from resmfn.reconstruction.phases.halves import FIXED_JOINT_ROUNDS, JOINT_ROUNDS
-from resmfn.reconstruction.phases.rounds import UNMOVED, fit_network, plan_round, refine_against, solve_map, tell_round
+from resmfn.reconstruction.phases.rounds import (
+    UNMOVED,
+    RoundPlan,
+    RoundReport,
+    fit_network,
+    plan_round,
+    refine_against,
+    solve_map,
+    tell_round,
+)
 from resmfn.reconstruction.phases.soft import soft_pass, solve_softly
-from resmfn.reconstruction.poses.posed_images import insert_images
-from resmfn.reconstruction.run.context import HALVES, RunContext, required
+from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
+from resmfn.reconstruction.run.context import HALVES, RunContext
+
+
+@dataclass
+class JointRound:
+    """A round of all images whose poses have moved, and whose map is not solved yet."""
+
+    plan: RoundPlan
+    everyone: PosedImages
+    report: RoundReport
+    soft_sums: SliceSums | None = None
+    """Of images summed over all their poses; None where each is inserted at one."""
 
 
 def joint_step(run: RunContext) -> bool:
     """Do one round of all images together; say whether it was the last."""
+    found = begin_joint(run)
+    if found.report.images is not None:
+        run.judge(found.everyone, found.report.images)
+    return end_joint(run, found)
+
+
+def begin_joint(run: RunContext) -> JointRound:
+    """Move the poses of all images against the map of all."""
     state = run.state
-    n_rounds = JOINT_ROUNDS if run.moves_poses else FIXED_JOINT_ROUNDS
-    is_last = state.step == n_rounds - 1
     # The poses came from the halves: the map of all first has to learn what they know.
     moves = run.moves_poses and state.step > 0
     plan = plan_round(run, state.radius, moves=moves)
     everyone = run.posed(run.index)
-    if state.soft and state.step > 0:
-        sums, evidence, _ = soft_pass(run, everyone, "joint", state.radius)
-        report = replace(UNMOVED, log_likelihood=evidence)
-    elif state.soft:
-        sums, report = _of_both_halves(run), UNMOVED
-    else:
-        report = refine_against(run, everyone, "joint", plan)
-        if report.images is not None:
-            run.judge(everyone, report.images)
-        sums = insert_images(run.observations, everyone, run.grid(state.radius), state.radius)
+    if not state.soft:
+        return JointRound(plan, everyone, refine_against(run, everyone, "joint", plan))
+    if state.step == 0:
+        return JointRound(plan, everyone, UNMOVED, _of_both_halves(run))
+    sums, evidence, _ = soft_pass(run, everyone, "joint", state.radius)
+    report = replace(UNMOVED, log_likelihood=evidence)
+    if is_last_joint_round(run):  # the map is summed over all poses; files want the best one of each image
+        report = replace(refine_against(run, everyone, "joint", plan), log_likelihood=evidence)
+    return JointRound(plan, everyone, report, sums)
+
+
+def end_joint(run: RunContext, found: JointRound) -> bool:
+    """Solve the map of all images, at last as a network; say whether it was the last round."""
+    state, plan, is_last = run.state, found.plan, is_last_joint_round(run)
+    sums = found.soft_sums
+    if sums is None:
+        sums = insert_images(run.observations, found.everyone, run.grid(state.radius), state.radius)
     mask = run.mask_on(sums.grid)
     fits = None
     if is_last:
@@ -41,13 +74,19 @@ def joint_step(run: RunContext) -> bool:
     else:
         (volume,) = run.observations.team.divide([partial(solve_map, run, sums, mask, plan, halves_in=2)])
         state.references["joint"] = volume.to(run.device)
-    if state.soft and is_last:  # the map is summed over all poses; files want the best one of each image
-        report = refine_against(run, everyone, "joint", plan_round(run, state.radius, moves=True))
-        run.judge(everyone, required(report.images))
-    run.keep_poses([everyone])
+    run.keep_poses([found.everyone])
     state.step += 1
-    tell_round(run, "joint", 0.8 + 0.19 * state.step / n_rounds, [report], fits)
+    tell_round(run, "joint", 0.8 + 0.19 * state.step / _n_rounds(run), [found.report], fits)
     return is_last
+
+
+def is_last_joint_round(run: RunContext) -> bool:
+    """Say whether the round that is being done is the last."""
+    return run.state.step == _n_rounds(run) - 1
+
+
+def _n_rounds(run: RunContext) -> int:
+    return JOINT_ROUNDS if run.moves_poses else FIXED_JOINT_ROUNDS
 
 
 def _of_both_halves(run: RunContext) -> SliceSums:

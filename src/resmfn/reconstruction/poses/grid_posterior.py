@@ -23,7 +23,7 @@ _GPU_BUDGET = 100_000_000
 
 @dataclass(frozen=True)
 class PoseGrid:
-    """Rotations and shifts that are tried."""
+    """Rotations and shifts that are tried, and maps."""
 
     rotations: Tensor
     """(G, 3, 3)."""
@@ -33,6 +33,8 @@ class PoseGrid:
     """Standard deviation of shifts along an axis, Å: the prior; None is flat."""
     precision: ScorePrecision = "full"
     """Of the scores; the best poses of each image are scored in full precision all the same."""
+    log_share: Tensor | None = None
+    """(K,): log prior of each map, where there are several; which of them an image shows is then one more unknown."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class _Scores:
     share_of_rotation: Tensor
     """(m, G)."""
     of_images: tuple[Tensor, ...]
-    """Of each image: log evidence, largest probability, mean shift, best rotations, their shifts, entropy."""
+    """Of each image: log evidence, largest probability, mean shift, best slices, their shifts, entropy, of each map."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class GridPosterior:
     """(n, k, 2): their shifts, Å."""
     entropy: Tensor
     """(n,): of the posterior over the grid, nat: 0 is one certain pose; nan where points are not listed (n_top 1)."""
+    evidence_of_map: Tensor
+    """(n, maps): as ``log_evidence``, of each map alone."""
 
 
 def grid_posterior(
@@ -93,9 +97,10 @@ def grid_posterior(
     index
         int64 (n,): which of them.
     slices
-        Complex (G, P): the map at each rotation, at the first P pixels.
+        Complex (G, P): the map at each rotation, at the first P pixels. Of several maps (K G, P), one after the other;
+        ``values``, ``weights`` and ``top_rotation`` then count the slices of all.
     grid
-        Rotations and shifts.
+        Rotations, shifts and maps.
     center
         (n, 2): the shift of each image, in Å, that the offsets start from.
     temperature
@@ -105,14 +110,17 @@ def grid_posterior(
     weight
         (n,): how much each image counts in the sums; by default 1.
     """
-    n_rotations, n_pixels = slices.shape
+    log_share = grid.log_share
+    n_slices, n_pixels = slices.shape
+    n_maps = 1 if log_share is None else len(log_share)
+    n_rotations = n_slices // n_maps
     n_offsets = len(grid.offsets)
     budget = _GPU_BUDGET if slices.is_cuda else _CPU_BUDGET
-    chunk = max(1, budget // (n_rotations * n_offsets))
+    chunk = max(1, budget // (n_slices * n_offsets))
     products = SliceProducts(slices, grid.precision)
-    sums = torch.zeros(n_rotations, 2 * n_pixels, device=slices.device)
-    weights = torch.zeros(n_rotations, n_pixels, device=slices.device)
-    of_all = _nothing_yet(center, n_top)
+    sums = torch.zeros(n_slices, 2 * n_pixels, device=slices.device)
+    weights = torch.zeros(n_slices, n_pixels, device=slices.device)
+    of_all = _nothing_yet(center, n_top, n_maps)
 
     def scored(rows: Tensor) -> _Scores:
         values, ctf = observations.batch(index[rows], n_pixels)
@@ -122,18 +130,22 @@ def grid_posterior(
         score = products.scores(images, power)
         log_prior = _log_prior(shift, grid.spread)
         score += log_prior[:, :, None]
+        if log_share is not None:
+            score += log_share.repeat_interleave(n_rotations)
         flat = score.view(len(rows), -1)
         best, highest = _best(flat, products, images, power, log_prior, n_top)
+        of_map = None if log_share is None else _evidence_of_maps(score, log_share)
         log_evidence, largest = _soften(flat, temperature, highest)
         # Known where poses are listed; elsewhere it is not worth a pass over all scores.
         entropy = torch.special.entr(flat).sum(dim=1) if n_top > 1 else torch.full_like(largest, math.nan)
-        score = flat.view(len(rows), n_offsets, n_rotations)
+        score = flat.view(len(rows), n_offsets, n_slices)
         mean_shift = torch.einsum("nt,ntd->nd", score.sum(dim=2), shift)
-        top_shift = torch.take_along_dim(shift, (best // n_rotations)[:, :, None].expand(-1, -1, 2), dim=1)
-        of_images = (log_evidence, largest, mean_shift, best % n_rotations, top_shift, entropy)
+        top_shift = torch.take_along_dim(shift, (best // n_slices)[:, :, None].expand(-1, -1, 2), dim=1)
+        of_map = log_evidence[:, None] if of_map is None else of_map
+        of_images = (log_evidence, largest, mean_shift, best % n_slices, top_shift, entropy, of_map)
         if weight is not None:
             score *= weight[rows, None, None]
-        return _Scores(images, power, flat.view(-1, n_rotations), score.sum(dim=1), of_images)
+        return _Scores(images, power, flat.view(-1, n_slices), score.sum(dim=1), of_images)
 
     for rows, found in observations.in_chunks("scoring images", index, chunk, scored):
         # In place, so that nothing here can run out of memory halfway.
@@ -143,7 +155,7 @@ def grid_posterior(
             whole[rows] = part
     # What another process holds is 0 here: the sum puts the images' own figures together too.
     observations.team.sum_(sums, weights, *of_all)
-    evidence, probability, mean_shift, top_rotation, top_shift, entropy = of_all
+    evidence, probability, mean_shift, top_rotation, top_shift, entropy, of_map = of_all
     return GridPosterior(
         torch.complex(sums[:, :n_pixels].contiguous(), sums[:, n_pixels:].contiguous()),
         weights,
@@ -153,15 +165,24 @@ def grid_posterior(
         top_rotation,
         top_shift,
         entropy,
+        of_map - math.log(n_rotations),
     )
 
 
-def _nothing_yet(center: Tensor, n_top: int) -> list[Tensor]:
+def _evidence_of_maps(score: Tensor, log_share: Tensor) -> Tensor:
+    """Return the log evidence (m, K) of each map, from scores (m, T, K G) to which the maps' priors were added."""
+    n_maps = len(log_share)
+    of_map = score.view(len(score), score.shape[1], n_maps, -1)
+    return torch.logsumexp(of_map.logsumexp(dim=3), dim=1) - log_share
+
+
+def _nothing_yet(center: Tensor, n_top: int, n_maps: int) -> list[Tensor]:
     """Return zeros in place of the figures of all images, as ``_Scores.of_images`` lists them."""
     n = len(center)
     evidence, largest, entropy = (torch.zeros(n, device=center.device) for _ in range(3))
     best = torch.zeros(n, n_top, dtype=torch.int64, device=center.device)
-    return [evidence, largest, center.new_zeros(n, 2), best, center.new_zeros(n, n_top, 2), entropy]
+    of_map = torch.zeros(n, n_maps, device=center.device)
+    return [evidence, largest, center.new_zeros(n, 2), best, center.new_zeros(n, n_top, 2), entropy, of_map]
 
 
 def _best(

@@ -86,7 +86,8 @@ def refine_poses(
     weight = torch.ones(len(index), device=shells.device) if weight is None else weight
     rotation, shift = torch.zeros_like(poses.rotation), torch.zeros_like(poses.shift)
     log_likelihood = torch.zeros(len(index), device=shells.device)
-    fits = torch.zeros(3, len(index), device=shells.device)
+    n_shells = int(shells.max()) + 1
+    fits = torch.zeros(4 * n_shells + 1, len(index), device=shells.device)
 
     def climbed(rows: Tensor) -> tuple[Poses, Tensor, Tensor, Tensor]:
         values, ctf = observations.batch(index[rows], n_pixels)
@@ -94,7 +95,7 @@ def refine_poses(
         best = climb.run(poses.select(rows), iterations)
         of_group = torch.zeros(observations.n_groups, len(rows), device=shells.device)
         of_group[group[rows], torch.arange(len(rows), device=shells.device)] = weight[rows]
-        return best.poses, best.log_likelihood, of_group @ climb.residual_power(best), climb.image_fits(best)
+        return best.poses, best.log_likelihood, of_group @ climb.residual_power(best), climb.image_fits(best, shells)
 
     for rows, (found, likelihood, power, fit) in observations.in_chunks(
         "refining poses", index, max(1, budget // n_pixels), climbed, order=slice_order(poses.rotation)
@@ -105,7 +106,13 @@ def refine_poses(
     observations.team.sum_(rotation, shift, log_likelihood, residual, fits)
     weight_of_group = torch.zeros(len(residual), device=shells.device).index_add_(0, group, weight)
     counts = torch.bincount(shells, minlength=residual.shape[1]) * weight_of_group[:, None]
-    return PoseFit(Poses(rotation, shift), log_likelihood, residual / counts.clamp_min(1e-3), ImageFits(*fits))
+    return PoseFit(Poses(rotation, shift), log_likelihood, residual / counts.clamp_min(1e-3), _image_fits(fits, shells))
+
+
+def _image_fits(fits: Tensor, shells: Tensor) -> ImageFits:
+    """Put together what :meth:`_Climb.image_fits` found of each image."""
+    overlap, power, image_power, ctf_power, log_share = fits.split([(len(fits) - 1) // 4] * 4 + [1])
+    return ImageFits(overlap.T, power.T, image_power.T, ctf_power.T, log_share[0], torch.bincount(shells))
 
 
 @dataclass
@@ -167,8 +174,8 @@ class _Climb:
     def residual_power(self, point: _Point) -> Tensor:
         return (self.values - self.model_values(point)).abs().square()
 
-    def image_fits(self, point: _Point) -> Tensor:
-        """Return overlap, power and log share of :class:`ImageFits`; (3, n).
+    def image_fits(self, point: _Point, shells: Tensor) -> Tensor:
+        """Return overlap, power, image power and CTF power by shell, and log share, of :class:`ImageFits`.
 
         The integral of the likelihood around a peak is ``(pi^d / det H)^(1/2)`` times its height, where it falls off
         as ``exp(-x H x)``. Rotations have a volume of 8 pi^2, divided by the order of the map's point group, for each
@@ -182,7 +189,13 @@ class _Climb:
         if self.model.moves_shift and spread is not None:
             volume += math.log(2 * math.pi * spread**2)
             log_share = log_share - 0.5 * point.poses.shift.square().sum(dim=1) / spread**2
-        return torch.stack((point.overlap, point.power, (log_share - volume).clamp_max(0.0)))
+        of_shell = torch.zeros(len(shells), int(shells.max()) + 1, device=shells.device)
+        of_shell[torch.arange(len(shells)), shells] = 1
+        fitted = self.model_values(point)
+        overlap = (fitted.conj() * self.values).real
+        products = (overlap, fitted.abs().square(), self.values.abs().square(), self.ctf.square())
+        parts = [(product @ of_shell).T for product in products]
+        return torch.cat((*parts, (log_share - volume).clamp_max(0.0)[None]))
 
     def _step(self, point: _Point, damping: Tensor) -> Poses:
         diagonal = point.curvature.diagonal(dim1=1, dim2=2)

@@ -17,10 +17,14 @@ def flip_hand(run: RunContext) -> None:
     state = run.state
     state.references = {name: inverted(volume) for name, volume in state.references.items()}
     state.unmasked = {name: inverted(volume) for name, volume in state.unmasked.items()}
-    half_turn = torch.tensor([-1.0, -1.0, 1.0], device=run.device)
-    state.rotation = half_turn[:, None] * required(state.rotation)
+    state.rotation = flipped_rotation(required(state.rotation))
     if run.user_mask is not None:
         run.user_mask = inverted(run.user_mask)
+
+
+def flipped_rotation(rotation: Tensor) -> Tensor:
+    """Return the rotations (n, 3, 3) at which the images show the mirror image: half a turn in their plane."""
+    return torch.tensor([-1.0, -1.0, 1.0], device=rotation.device)[:, None] * rotation
 
 
 def inverted(volume: Tensor) -> Tensor:

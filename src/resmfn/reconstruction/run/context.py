@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -96,6 +98,18 @@ class RunContext:
         """Whether shifts are estimated."""
         return self.moves_poses and self.config.shift_range > 0
 
+    def of_class(self, number: int, index: Tensor | None = None) -> RunContext:
+        """Return a class as a run of its own: its state, and the images (m,) that may show it; by default all."""
+        run = copy(self)
+        run.state = self.state.classes[number]
+        run.listener = lambda event: self.listener(
+            replace(event, message=f"class {number + 1}: {event.message}", done=None, values=_of_class(event, number))
+        )
+        if index is not None:
+            first, second = (half[torch.isin(half, index)] for half in self.half_index)
+            run.index, run.half_index = index, (first, second)
+        return run
+
     def poses(self) -> Poses:
         """Return the poses of all images."""
         return Poses(required(self.state.rotation), required(self.state.shift))
@@ -114,8 +128,8 @@ class RunContext:
         """Learn the gain of a posed's images, and which of them are good, from how they fit."""
         state, index = self.state, posed.index
         before = self.observations.gain[index]
-        quality = judge_images(ImageFits(fits.overlap / before, fits.power / before.square(), fits.log_share))
-        ones = torch.ones(len(self.index), device=self.device)
+        quality = judge_images([fits.at_gain(before)])
+        ones = torch.ones(len(self.particles), device=self.device)
         state.gain = ones.clone() if state.gain is None else state.gain.clone()
         state.good = ones if state.good is None else state.good.clone()
         state.gain[index], state.good[index] = quality.gain, quality.good
@@ -197,6 +211,10 @@ class RunContext:
             subset = of_image.to(self.device)[self.image_of]
         subset = subset.to(self.device)
         return (subset == 1).nonzero()[:, 0], (subset == 2).nonzero()[:, 0]
+
+
+def _of_class(event: ProgressEvent, number: int) -> dict[str, float] | None:
+    return None if event.values is None else {**event.values, "class": number + 1}
 
 
 def required(value: Value | None) -> Value:

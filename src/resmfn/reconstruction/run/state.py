@@ -72,17 +72,23 @@ class RunState:
     """Bytes."""
     n_metrics: int = 0
     """Lines of metrics that belong to this state."""
+    classes: list[RunState] = field(default_factory=list)
+    """Of a run with several classes: what is known of each. Their ``good`` is the probability to show that class."""
+    branching: dict[str, Any] = field(default_factory=dict)
+    """Classes so far, and what was tried: classes/branch_step.py."""
     input: dict[str, Any] = field(default_factory=dict)
     """What the run was begun with: run/input_digest.py."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a checkpoint stores."""
-        return {f.name: _move(getattr(self, f.name), torch.device("cpu")) for f in fields(self)}
+        values = {f.name: _move(getattr(self, f.name), torch.device("cpu")) for f in fields(self)}
+        return values | {"classes": [of_class.to_dict() for of_class in self.classes]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], device: torch.device) -> RunState:
         """Rebuild from :meth:`to_dict`, tensors on a device."""
-        return cls(**{k: _move(v, device) for k, v in values.items()})
+        classes = [cls.from_dict(of_class, device) for of_class in values.get("classes", [])]
+        return cls(**{k: _move(v, device) for k, v in values.items()} | {"classes": classes})
 
 
 def _move(value: Any, device: torch.device) -> Any:

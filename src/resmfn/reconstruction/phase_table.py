@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import torch
 
+from resmfn.reconstruction.classes.branch_step import branch_step
+from resmfn.reconstruction.classes.focus import class_focus_step
+from resmfn.reconstruction.classes.rounds import class_halves_step, class_joint_step, class_validate_step
 from resmfn.reconstruction.phases.control import control_step
 from resmfn.reconstruction.phases.focus import focus_step
 from resmfn.reconstruction.phases.halves import halves_step, validate_step
@@ -32,6 +35,12 @@ PHASES = {
     "halves": Phase(halves_step, then="validate"),
     "validate": Phase(validate_step, then="joint"),
     "joint": Phase(joint_step, then="done"),
+    # of several classes
+    "classes": Phase(branch_step, then="class focus"),
+    "class focus": Phase(class_focus_step, then="class halves"),
+    "class halves": Phase(class_halves_step, then="class validate"),
+    "class validate": Phase(class_validate_step, then="class joint"),
+    "class joint": Phase(class_joint_step, then="done"),
 }
 """In their order; "done" is the end."""
 
@@ -46,7 +55,9 @@ def take_step(run: RunContext) -> None:
 def enter_first_phase(run: RunContext) -> None:
     """Go to the first phase that the settings need."""
     state = run.state
-    if run.config.poses != "unknown":
+    if run.config.n_classes != 1:
+        state.phase = "classes"
+    elif run.config.poses != "unknown":
         rotation, shift = run.particles.require_poses()
         state.rotation, state.shift = rotation.float().to(run.device), shift.float().to(run.device)
         state.max_probability = torch.ones(len(run.particles), device=run.device)

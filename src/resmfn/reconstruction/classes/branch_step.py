@@ -1,0 +1,119 @@
+"""The first phase of a run with several classes: classes branch, one try a step, so that a run can be resumed between."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resmfn.core.random import spawn
+from resmfn.reconstruction.classes.branching import (
+    Branches,
+    Comparison,
+    LeftOut,
+    branched,
+    first_class,
+    with_branch,
+    without_needless,
+)
+from resmfn.reconstruction.classes.mixture import Mixture
+from resmfn.reconstruction.phases.annealing import SearchTask
+from resmfn.reconstruction.run.context import RunContext
+
+MOST_CLASSES = 16
+"""Of ``--n-classes auto``."""
+N_MADE_FROM = 4000
+"""Images that classes are made from at most; the rest join them afterwards."""
+N_LEFT_OUT, SHARE_LEFT_OUT = 1000, 0.2
+"""Images that decide how many classes there are: at most, and of small sets."""
+
+
+def branch_step(run: RunContext) -> bool:
+    """Make one class of all images, or try one class as two; say whether nothing is left to try."""
+    state, tasks = run.state, left_out_and_rest(run)
+    generator = spawn(run.config.seed, "branch", state.step)
+
+    def told(what: str, value: float) -> None:
+        run.tell("classes", f"{what}, log-likelihood {value:.2f}")
+
+    if state.step == 0:
+        branches = first_class(tasks, generator=generator, progress=told)
+        untried, table = [0], [_row(branches, None)]
+        message = f"one class, log-likelihood {table[0]['log_likelihood']:.2f} of images left out"
+    else:
+        branches, untried, table = _stored(state.branching, run.device)
+        number = _largest(branches, untried)
+        untried.remove(number)
+        found = branched(tasks, branches, number, generator=generator, progress=told)
+        message = f"class {number + 1} of {branches.n_classes} has too few images to be divided"
+        if found is not None:
+            two, comparison = found
+            table.append(_row(branches, comparison))
+            message = f"class {number + 1} of {branches.n_classes} as two: {_words(comparison)}"
+            if comparison.is_better:
+                more = with_branch(tasks, branches, number, two, generator=generator, progress=told)
+                n_before = more.n_classes
+                more, given_up = without_needless(tasks, more, generator=generator, progress=told)
+                untried = [k - (k > number) for k in untried]
+                untried += [n_before - 2, n_before - 1]
+                for gone in given_up:
+                    untried = [k - (k > gone) for k in untried if k != gone]
+                branches = more
+                table.append(_row(branches, None))
+                message += f"; {branches.n_classes} classes now"
+    state.branching = _to_store(branches, untried, table)
+    state.step += 1
+    values = {"classes": float(branches.n_classes), "log_likelihood": float(branches.log_evidence.mean())}
+    run.tell("classes", message, min(0.2, 0.02 * state.step), values)
+    return not untried or branches.n_classes >= most_classes(run)
+
+
+def most_classes(run: RunContext) -> int:
+    """Return how many classes there may be."""
+    asked = run.config.n_classes
+    return MOST_CLASSES if asked == "auto" else int(asked)
+
+
+def left_out_and_rest(run: RunContext) -> LeftOut:
+    """Return the images that classes are made from, and those that decide how many there are."""
+    rows = run.first_row
+    order = torch.randperm(len(rows), generator=spawn(run.config.seed, "left out")).to(run.device)
+    n_left_out = min(N_LEFT_OUT, int(SHARE_LEFT_OUT * len(rows)))
+    left_out, rest = rows[order[:n_left_out]], rows[order[n_left_out:][:N_MADE_FROM]]
+    made_from, asked = (SearchTask(run.observations, part.sort().values, run.space) for part in (rest, left_out))
+    return LeftOut(made_from, asked)
+
+
+def stored_branches(run: RunContext) -> Branches:
+    """Return the classes that this phase has found."""
+    return _stored(run.state.branching, run.device)[0]
+
+
+def _largest(branches: Branches, untried: list[int]) -> int:
+    return max(untried, key=lambda number: float(branches.maps.share[number]))
+
+
+def _words(comparison: Comparison) -> str:
+    better = "likelier" if comparison.is_better else "no likelier"
+    return f"images left out are {better} ({comparison.gain:+.2f} ± {comparison.error:.2f} nat)"
+
+
+def _row(branches: Branches, comparison: Comparison | None) -> dict[str, float]:
+    row = {"classes": float(branches.n_classes), "log_likelihood": float(branches.log_evidence.mean())}
+    return row if comparison is None else row | {"gain_of_one_more": comparison.gain, "error": comparison.error}
+
+
+def _to_store(branches: Branches, untried: list[int], table: list[dict[str, float]]) -> dict[str, Any]:
+    """Return plain values and tensors."""
+    return {"maps": asdict(branches.maps), "asked": asdict(branches.asked), "untried": untried, "table": table}
+
+
+def _stored(stored: dict[str, Any], device: torch.device) -> tuple[Branches, list[int], list[dict[str, float]]]:
+    def there(values: dict[str, Any]) -> Mixture:
+        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()}
+        return Mixture(**moved)
+
+    branches = Branches(there(stored["maps"]), there(stored["asked"]))
+    return branches, list(stored["untried"]), list(stored["table"])

@@ -1,0 +1,189 @@
+"""How many classes, and which: they branch, coarse to fine, as far as images tell that were left out.
+
+All images begin in one class. A class is tried as two: two maps from its images at random poses and in random classes,
+annealed as a start is. Its images that were left out of both decide: if they are likelier under two maps than under the
+one that all of the class make, the class branches. After each branching all maps compete for all images, for a
+species that two branches share must come together again: a class without which images left out are as likely is given
+up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from resmfn.reconstruction.classes.mixture import Mixture, ask, on_stage, random_mixture, run_mixture
+from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchTask
+from resmfn.reconstruction.poses.search_space import first_offsets, neighbor_offsets
+
+LEAST_ERRORS = 4.0
+"""Standard errors by which the images left out of a class must prefer two maps to one."""
+LEAST_GAIN = 0.5
+"""Nat an image of the class: less is what a better fit of the same structure gives."""
+LEAST_MEMBERS = 60
+"""Images of a class below which two maps cannot be made of it."""
+POLISH = replace(START_STAGES[-1], temperature=1.0, coolest=1.0, n_steps=(2, 6))
+"""Steps in which all classes compete for all images; their maps are cold."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What images that were left out say of more classes against fewer."""
+
+    gain: float
+    """Mean log likelihood of an image with more, over that with fewer, nat."""
+    error: float
+    """Its standard error."""
+
+    @classmethod
+    def of(cls, more: Tensor, fewer: Tensor) -> Comparison:
+        """Compare log likelihoods (n,) of the same images."""
+        difference = (more - fewer).double()
+        return cls(float(difference.mean()), float(difference.std()) / math.sqrt(max(1, len(difference))))
+
+    @property
+    def is_better(self) -> bool:
+        """Whether more classes are better, beyond chance."""
+        return self.gain > max(LEAST_GAIN, LEAST_ERRORS * self.error)
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The classes so far: of images that they are made from, and of images that they are asked by."""
+
+    maps: Mixture
+    asked: Mixture
+    """The same maps; shift and evidence of the images left out."""
+
+    @property
+    def n_classes(self) -> int:
+        """How many."""
+        return len(self.maps.share)
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """Of the images left out (m,)."""
+        return self.asked.log_evidence
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Images that maps are made from, and images that are left out."""
+
+    made_from: SearchTask
+    left_out: SearchTask
+
+
+def first_class(tasks: LeftOut, *, generator: torch.Generator, progress: Progress) -> Branches:
+    """Return one class of all images."""
+    return _asked(tasks, _started(tasks.made_from, 1, None, generator=generator, progress=progress), generator)
+
+
+def branched(
+    tasks: LeftOut, branches: Branches, number: int, *, generator: torch.Generator, progress: Progress
+) -> tuple[Mixture, Comparison] | None:
+    """Try a class as two.
+
+    Returns
+    -------
+    tuple or None
+        The two maps, of the images of the class alone, and what those left out say; None if it has too few images.
+    """
+    mine = members(branches.maps, number)
+    its_left_out = members(branches.asked, number)
+    if min(len(mine), 4 * len(its_left_out)) < LEAST_MEMBERS:
+        return None
+    task = replace(tasks.made_from, index=tasks.made_from.index[mine])
+    two = _started(task, 2, branches.maps.shift[mine], generator=generator, progress=progress)
+    others = replace(tasks.left_out, index=tasks.left_out.index[its_left_out])
+    shift = branches.asked.shift[its_left_out]
+    one = branches.maps.only([number])
+    fewer = ask(others, POLISH, one, generator=generator, shift=shift, offsets=_near(others, one))
+    more = ask(others, POLISH, two, generator=generator, shift=shift, offsets=_near(others, two))
+    return two, Comparison.of(more.log_evidence, fewer.log_evidence)
+
+
+def with_branch(
+    tasks: LeftOut, branches: Branches, number: int, two: Mixture, *, generator: torch.Generator, progress: Progress
+) -> Branches:
+    """Put two maps in the place of one, and let all compete for all images."""
+    maps = branches.maps
+    kept = [k for k in range(branches.n_classes) if k != number]
+    together = replace(
+        maps,
+        volumes=torch.cat((maps.volumes[kept], two.volumes)),
+        priors=torch.cat((maps.priors[kept], two.priors)),
+        share=torch.cat((maps.share[kept], maps.share[number] * two.share)),
+        evidence=maps.evidence.new_zeros(len(maps.evidence), len(kept) + 2),
+    )
+    return _polished(tasks, together, branches.asked.shift, generator=generator, progress=progress)
+
+
+def without_needless(
+    tasks: LeftOut, branches: Branches, *, generator: torch.Generator, progress: Progress
+) -> tuple[Branches, list[int]]:
+    """Give up classes, one after the other, without which the images left out are as likely.
+
+    Returns
+    -------
+    tuple
+        What is left, and which were given up, by the numbers that they had when it was asked.
+    """
+    given_up = []
+    while branches.n_classes > 1:
+        # What a class is needed for: how much likelier its images are with it. The least needed is tried.
+        need = [
+            float((branches.log_evidence - branches.asked.only(_all_but(branches, k)).log_evidence).mean())
+            for k in range(branches.n_classes)
+        ]
+        number = min(range(branches.n_classes), key=need.__getitem__)
+        rest = branches.maps.only(_all_but(branches, number))
+        fewer = _polished(tasks, rest, branches.asked.shift, generator=generator, progress=progress)
+        if Comparison.of(branches.log_evidence, fewer.log_evidence).is_better:
+            break
+        branches = fewer
+        given_up.append(number)
+    return branches, given_up
+
+
+def members(maps: Mixture, number: int) -> Tensor:
+    """Return the images, int64 (m,), that a class is the likeliest of."""
+    return (maps.posterior.argmax(dim=1) == number).nonzero()[:, 0]
+
+
+def _all_but(branches: Branches, number: int) -> list[int]:
+    return [k for k in range(branches.n_classes) if k != number]
+
+
+def _started(
+    task: SearchTask, n_classes: int, shift: Tensor | None, *, generator: torch.Generator, progress: Progress
+) -> Mixture:
+    """Anneal maps from random poses and classes; shifts are searched from where they are, or everywhere."""
+    maps = random_mixture(task, n_classes, START_STAGES[0], generator=generator)
+    if shift is not None:
+        maps = replace(maps, shift=shift)
+    for number, stage in enumerate(START_STAGES):
+        everywhere = number == 0 and shift is None
+        offsets = first_offsets(task.observations, maps.radius, task.space) if everywhere else None
+        maps = run_mixture(task, stage, maps, generator=generator, progress=progress, offsets=offsets)
+    return maps
+
+
+def _near(task: SearchTask, maps: Mixture) -> Tensor:
+    return neighbor_offsets(task.observations, maps.radius, task.space)
+
+
+def _polished(
+    tasks: LeftOut, maps: Mixture, shift: Tensor, *, generator: torch.Generator, progress: Progress
+) -> Branches:
+    maps = run_mixture(tasks.made_from, POLISH, maps, generator=generator, progress=progress)
+    return _asked(tasks, maps, generator, shift=shift)
+
+
+def _asked(tasks: LeftOut, maps: Mixture, generator: torch.Generator, shift: Tensor | None = None) -> Branches:
+    maps = on_stage(tasks.made_from, POLISH, maps)
+    offsets = None if shift is None else _near(tasks.left_out, maps)
+    return Branches(maps, ask(tasks.left_out, POLISH, maps, generator=generator, shift=shift, offsets=offsets))

@@ -1,0 +1,102 @@
+"""From coarse maps of a part of the images to the poses of all images in every class."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+from torch import Tensor
+
+from resmfn.core.random import spawn
+from resmfn.reconstruction.classes.branch_step import left_out_and_rest, stored_branches
+from resmfn.reconstruction.classes.branching import POLISH, Branches, members
+from resmfn.reconstruction.classes.mixture import Mixture, ask, run_mixture
+from resmfn.reconstruction.images.image_quality import probably_good
+from resmfn.reconstruction.maps.map_grid import MapGrid, resized
+from resmfn.reconstruction.maps.masks import sphere_on
+from resmfn.reconstruction.maps.slice_sums import MapEquations
+from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, SearchTask, sums_of, turned_grid
+from resmfn.reconstruction.phases.control import N_HELD_OUT, NoiseControl, held_out_control
+from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
+from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
+from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
+from resmfn.reconstruction.poses.search_space import first_offsets, neighbor_offsets, shift_spread
+from resmfn.reconstruction.run.context import HALVES, RunContext
+from resmfn.reconstruction.run.state import RunState
+
+LEAST_ASKED = 30
+"""Images left out of a class that say whether it is structure; fewer cannot."""
+
+
+def class_focus_step(run: RunContext) -> bool:
+    """Sharpen the maps of all classes with all images; give each class the state that a run has at this point."""
+    branches, generator = _by_size(stored_branches(run)), spawn(run.config.seed, "class focus")
+    task = SearchTask(run.observations, run.index, run.space)
+
+    def told(what: str, value: float) -> None:
+        run.tell("focus", f"{what}, log-likelihood {value:.2f}")
+
+    offsets = first_offsets(run.observations, branches.maps.radius, run.space)
+    maps = ask(task, POLISH, branches.maps, generator=generator, offsets=offsets)
+    maps = run_mixture(
+        task, FOCUS_STAGE, maps, generator=generator, progress=told, weight=probably_good(maps.log_evidence)
+    )
+    good = probably_good(maps.log_evidence)[:, None] * maps.posterior
+    run.state.classes = [
+        _state_of_class(run, maps, number, good[:, number], generator) for number in range(len(maps.share))
+    ]
+    for number, state in enumerate(run.state.classes):
+        state.control = _control(run, branches, number)
+    run.state.control = max((state.control for state in run.state.classes), key=lambda control: control["gain"])
+    run.state.radius = run.state.split_radius = maps.radius
+    run.tell("focus", f"{len(maps.share)} classes to {run.resolution(maps.radius):.1f} Å", 0.3)
+    return True
+
+
+def _by_size(branches: Branches) -> Branches:
+    """Return the classes with the largest first."""
+    order = branches.maps.share.argsort(descending=True).tolist()
+    return Branches(branches.maps.only(order), branches.asked.only(order))
+
+
+def _control(run: RunContext, branches: Branches, number: int) -> dict[str, float | bool]:
+    """Ask the images left out that are likeliest of a class whether its map is more than noise."""
+    index = left_out_and_rest(run).left_out.index[members(branches.asked, number)][:N_HELD_OUT]
+    if len(index) < LEAST_ASKED:
+        nothing = NoiseControl(len(index), 0.0, 0.0, 0.0, 0.0)
+        return {**asdict(nothing), "is_structure": False}
+    found = held_out_control(run, branches.maps.volumes[number], index)
+    return {**asdict(found), "is_structure": found.is_structure}
+
+
+def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, generator: torch.Generator) -> RunState:
+    """Score all images against one class; return what a run of this class alone would know."""
+    observations, radius = run.observations, maps.radius
+    grid = MapGrid(run.box_size, maps.volumes.shape[-1], run.config.symmetry)
+    rotations = turned_grid(FOCUS_STAGE.n_rotations, grid, generator=generator, device=run.device)
+    pixels = observations.pixels[: observations.n_pixels(radius)]
+    slices = grid.slices(grid.transform(maps.volumes[number]), rotations, pixels)
+    offsets, spread = neighbor_offsets(observations, radius, run.space), shift_spread(maps.shift, run.space)
+    poses = PoseGrid(rotations, offsets, spread, run.space.precision)
+    posterior = grid_posterior(observations, run.index, slices, poses, maps.shift, n_top=N_LISTED, weight=good)
+    equations = MapEquations(sums_of(posterior, rotations, pixels, grid, observations.team))
+    volume = resized(
+        equations.solve(sphere_on(grid, run.space.mask_radius, run.device), maps.priors[number]), run.box_size
+    )
+    rotation, shift = distinct_candidates(posterior, rotations)
+    entropy = posterior.entropy[good >= 0.5]
+    return RunState(
+        phase="halves",
+        radius=radius,
+        split_radius=radius,
+        rotation=rotation[:, 0],
+        shift=shift[:, 0],
+        candidate_rotation=rotation,
+        candidate_shift=shift,
+        max_probability=posterior.max_probability,
+        pose_entropy=posterior.entropy,
+        good=good,
+        soft=len(entropy) > 0 and float(entropy.median()) > SOFT_ENTROPY,
+        references=dict.fromkeys((*HALVES, "joint"), volume),
+        coarse=maps.volumes[number],
+    )

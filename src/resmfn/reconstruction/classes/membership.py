@@ -1,0 +1,68 @@
+"""Which class each image shows, decided anew by each half from how its refined poses fit the maps of all classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from resmfn.reconstruction.images.image_quality import ImageFits, judge_images
+from resmfn.reconstruction.poses.posed_images import PosedImages
+from resmfn.reconstruction.run.context import RunContext, required
+
+LEAST_CHANCE = 1e-3
+"""Probability of a class below which an image is not compared with it in a round, but where all are compared anew."""
+
+
+def candidates_of_class(run: RunContext, number: int) -> Tensor:
+    """Return the images, int64 (m,), that may show a class; each is at least in the likeliest one."""
+    good = torch.stack([required(state.good) for state in run.state.classes])
+    return ((good[number] >= LEAST_CHANCE) | (good.argmax(dim=0) == number)).nonzero()[:, 0]
+
+
+def judge_classes(
+    run: RunContext, runs: Sequence[RunContext], index: Tensor, found: Sequence[tuple[PosedImages, ImageFits]]
+) -> None:
+    """Decide anew which class some images show, how strong they are, and which show none.
+
+    Parameters
+    ----------
+    run, runs
+        The whole, and each class.
+    index
+        int64 (m,), growing: the images; all that ``found`` speaks of.
+    found
+        Of each class: images with their poses, and how they fit its map.
+    """
+    before = run.observations.gain[index]
+    quality = judge_images([fits.at_gain(before) for fits in _of_all(index, found)])
+    ones = torch.ones(len(run.particles), device=run.device)
+    gain = ones if run.state.gain is None else run.state.gain.clone()
+    gain[index] = quality.gain
+    run.state.gain = gain
+    run.observations.set_gain(gain)
+    for number, (class_run, (posed, _)) in enumerate(zip(runs, found, strict=True)):
+        good = required(class_run.state.good).clone()
+        good[index] = quality.of_map[:, number]
+        class_run.state.good, class_run.state.gain = good, gain
+        posed.good = good[posed.index]
+
+
+def _of_all(index: Tensor, found: Sequence[tuple[PosedImages, ImageFits]]) -> list[ImageFits]:
+    """Return the fits of all images (m,) to each map; images that were not compared with one have no share in it."""
+    n_shells = min(fits.image_power.shape[1] for _, fits in found)
+    n_pixels = found[0][1].n_pixels[:n_shells]
+    of_image = torch.zeros(2, len(index), n_shells, device=index.device)
+    for posed, fits in found:
+        rows = torch.searchsorted(index, posed.index)
+        of_image[0, rows], of_image[1, rows] = fits.image_power[:, :n_shells], fits.ctf_power[:, :n_shells]
+    expanded = []
+    for posed, fits in found:
+        rows = torch.searchsorted(index, posed.index)
+        of_map = torch.zeros(2, len(index), fits.overlap.shape[1], device=index.device)
+        of_map[0, rows], of_map[1, rows] = fits.overlap, fits.power
+        log_share = torch.full((len(index),), -torch.inf, device=index.device)
+        log_share[rows] = fits.log_share
+        expanded.append(ImageFits(of_map[0], of_map[1], of_image[0], of_image[1], log_share, n_pixels))
+    return expanded

@@ -1,0 +1,251 @@
+"""Several coarse maps from images of unknown pose and class: annealed expectation maximization.
+
+As for one map (:mod:`resmfn.reconstruction.phases.annealing`), but every image is scored against the slices of all
+maps, and its posterior is over class, rotation and shift together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from resmfn.core.processes import Team
+from resmfn.fourier import resize_map
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.masks import sphere_on
+from resmfn.reconstruction.maps.priors import posterior_prior
+from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
+from resmfn.reconstruction.phases.annealing import (
+    SETTLED,
+    Progress,
+    SearchStage,
+    SearchTask,
+    carried_prior,
+    stage_radius,
+    turned_grid,
+)
+from resmfn.reconstruction.poses.grid_posterior import GridPosterior, PoseGrid, grid_posterior
+from resmfn.reconstruction.poses.search_space import first_offsets, neighbor_offsets, shift_spread
+from resmfn.rotations import random_rotations
+
+LEAST_SHARE = 0.02
+"""Share of the images that a class is given at least before they are asked; not compared with others."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Some coarse maps, and what is known of the images that they were made from."""
+
+    volumes: Tensor
+    """(K, M, M, M)."""
+    priors: Tensor
+    """(K, shells): penalties that the next maps on this grid are solved with."""
+    share: Tensor
+    """(K,): of the images, by class."""
+    radius: float
+    """Fourier pixels."""
+    shift: Tensor
+    """(n, 2): posterior mean, Å."""
+    evidence: Tensor
+    """(n, K): log likelihood of each image under each map, averaged over poses, over that of noise."""
+
+    @property
+    def posterior(self) -> Tensor:
+        """Probability of each class for each image (n, K)."""
+        return torch.softmax(self.evidence + self.share.log(), dim=1)
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """Log likelihood (n,) of each image, whatever its class."""
+        return torch.logsumexp(self.evidence + self.share.log(), dim=1)
+
+    def only(self, kept: list[int]) -> Mixture:
+        """Return the mixture of some of the maps."""
+        share = self.share[kept]
+        return replace(
+            self,
+            volumes=self.volumes[kept],
+            priors=self.priors[kept],
+            share=share / share.sum(),
+            evidence=self.evidence[:, kept],
+        )
+
+    def of_images(self, rows: Tensor) -> Mixture:
+        """Return the same maps with some of the images alone."""
+        return replace(self, shift=self.shift[rows], evidence=self.evidence[rows])
+
+
+def random_mixture(task: SearchTask, n_classes: int, stage: SearchStage, *, generator: torch.Generator) -> Mixture:
+    """Return maps of images at random poses in random classes."""
+    observations, index, space = task.observations, task.index, task.space
+    radius = stage_radius(stage, observations, space)
+    grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
+    mask = sphere_on(grid, space.mask_radius, observations.device)
+    n_pixels = observations.n_pixels(radius)
+    rotation = random_rotations(len(index), generator=generator).to(observations.device)
+    of_class = torch.randint(n_classes, (len(index),), generator=generator).to(observations.device)
+    volumes, priors = [], []
+    for number in range(n_classes):
+        mine = (of_class == number).nonzero()[:, 0]
+        sums = SliceSums(grid, observations.device)
+
+        def inserted(rows: Tensor, mine: Tensor = mine) -> SliceSums:
+            values, ctf = observations.batch(index[mine[rows]], n_pixels)
+            turns = rotation[mine[rows]]
+            return SliceSums.of(grid, values * ctf, ctf.square(), turns, observations.pixels[:n_pixels])
+
+        for _, part in observations.in_chunks("inserting images", index[mine], len(index), inserted):
+            sums += part
+        observations.team.sum_(sums.values, sums.weights)
+        equations = MapEquations(sums)
+        prior = 3 * equations.shell_weights()[: int(radius) + 1]
+        volume = equations.solve(mask, prior, iterations=4)
+        volumes.append(volume)
+        priors.append(posterior_prior(equations, volume, mask, prior))
+    return Mixture(
+        torch.stack(volumes),
+        torch.stack(priors),
+        torch.full((n_classes,), 1 / n_classes, device=observations.device),
+        radius,
+        torch.zeros(len(index), 2, device=observations.device),
+        torch.zeros(len(index), n_classes, device=observations.device),
+    )
+
+
+def run_mixture(
+    task: SearchTask,
+    stage: SearchStage,
+    start: Mixture,
+    *,
+    generator: torch.Generator,
+    progress: Progress,
+    offsets: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> Mixture:
+    """Iterate at one radius until the likelihood settles; as :func:`annealing.run_stage`, with several maps."""
+    observations = task.observations
+    result, previous = on_stage(task, stage, start), float("-inf")
+    if offsets is None:
+        offsets = neighbor_offsets(observations, result.radius, task.space)
+    for step in range(stage.n_steps[1]):
+        temperature = max(stage.coolest, stage.temperature * stage.cooling**step)
+        result = _step(task, stage, result, offsets, temperature, generator=generator, weight=weight)
+        log_evidence = float(result.log_evidence.mean())
+        progress(f"{len(result.share)} classes, radius {result.radius:.1f}", log_evidence)
+        settled = temperature == stage.coolest and log_evidence - previous < SETTLED
+        if step + 1 >= stage.n_steps[0] and settled:
+            break
+        previous = log_evidence
+    return result
+
+
+def on_stage(task: SearchTask, stage: SearchStage, start: Mixture) -> Mixture:
+    """Return the maps on the grid of a stage, with priors for its shells."""
+    observations, space = task.observations, task.space
+    radius = stage_radius(stage, observations, space)
+    grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
+    mask = sphere_on(grid, space.mask_radius, observations.device)
+    before = start.volumes.shape[-1]
+    return replace(
+        start,
+        volumes=torch.stack([resize_map(volume, grid.size) * mask for volume in start.volumes]),
+        priors=torch.stack([carried_prior(prior, int(radius) + 1, before, grid.size) for prior in start.priors]),
+        radius=radius,
+    )
+
+
+def ask(
+    task: SearchTask,
+    stage: SearchStage,
+    maps: Mixture,
+    *,
+    generator: torch.Generator,
+    offsets: Tensor | None = None,
+    shift: Tensor | None = None,
+) -> Mixture:
+    """Return the same maps with what images say that had no part in them."""
+    observations = task.observations
+    if offsets is None:
+        offsets = first_offsets(observations, maps.radius, task.space)
+    if shift is None:
+        shift = torch.zeros(len(task.index), 2, device=observations.device)
+    _, _, posterior = _scored(task, stage, replace(maps, shift=shift), offsets, 1.0, generator=generator, weight=None)
+    return replace(maps, shift=posterior.shift, evidence=posterior.evidence_of_map)
+
+
+def _scored(
+    task: SearchTask,
+    stage: SearchStage,
+    maps: Mixture,
+    offsets: Tensor,
+    temperature: float,
+    *,
+    generator: torch.Generator,
+    weight: Tensor | None,
+) -> tuple[MapGrid, Tensor, GridPosterior]:
+    observations, space = task.observations, task.space
+    grid = MapGrid(observations.box_size, maps.volumes.shape[-1], space.symmetry)
+    rotations = turned_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
+    pixels = observations.pixels[: observations.n_pixels(maps.radius)]
+    slices = torch.cat([grid.slices(grid.transform(volume), rotations, pixels) for volume in maps.volumes])
+    spread = shift_spread(maps.shift, space)
+    poses = PoseGrid(rotations, offsets, spread, space.precision, log_share=maps.share.log())
+    posterior = grid_posterior(
+        observations,
+        task.index,
+        slices,
+        poses,
+        maps.shift,
+        temperature=temperature,
+        weight=weight,
+    )
+    return grid, rotations, posterior
+
+
+def _step(
+    task: SearchTask,
+    stage: SearchStage,
+    maps: Mixture,
+    offsets: Tensor,
+    temperature: float,
+    *,
+    generator: torch.Generator,
+    weight: Tensor | None,
+) -> Mixture:
+    observations = task.observations
+    grid, rotations, posterior = _scored(task, stage, maps, offsets, temperature, generator=generator, weight=weight)
+    mask = sphere_on(grid, task.space.mask_radius, observations.device)
+    pixels = observations.pixels[: observations.n_pixels(maps.radius)]
+    volumes, priors = [], []
+    for number, (volume, prior) in enumerate(zip(maps.volumes, maps.priors, strict=True)):
+        sums = _sums_of_class(posterior, number, rotations, pixels, grid, observations.team)
+        equations = MapEquations(sums)
+        volumes.append(equations.solve(mask, prior, start=volume, iterations=4))
+        priors.append(posterior_prior(equations, volumes[-1], mask, prior))
+    new = Mixture(
+        torch.stack(volumes),
+        torch.stack(priors),
+        maps.share,
+        maps.radius,
+        posterior.shift,
+        posterior.evidence_of_map,
+    )
+    if temperature > 1:
+        return new
+    share = new.posterior.mean(dim=0) if weight is None else (weight @ new.posterior) / weight.sum()
+    share = share.clamp_min(LEAST_SHARE)
+    return replace(new, share=share / share.sum())
+
+
+def _sums_of_class(
+    posterior: GridPosterior, number: int, rotations: Tensor, pixels: Tensor, grid: MapGrid, team: Team
+) -> SliceSums:
+    """Return the sums of one class; each process inserts its share of the rotations."""
+    share = team.share_of(len(rotations))
+    rows = slice(number * len(rotations) + share.start, number * len(rotations) + share.stop)
+    turns = rotations[share.start : share.stop]
+    sums = SliceSums.of(grid, posterior.values[rows], posterior.weights[rows], turns, pixels)
+    team.sum_(sums.values, sums.weights)
+    return sums

@@ -1,0 +1,77 @@
+"""Rounds of several classes: each is refined as a run of its own; between moving and solving, all share the images."""
+
+from __future__ import annotations
+
+import torch
+
+from resmfn.reconstruction.classes.membership import candidates_of_class, judge_classes
+from resmfn.reconstruction.phases.halves import (
+    MOST_ROUNDS,
+    HalvesRound,
+    begin_round,
+    end_round,
+    update_noise,
+    validate_step,
+)
+from resmfn.reconstruction.phases.joint import begin_joint, end_joint
+from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
+from resmfn.reconstruction.run.context import HALVES, RunContext, required
+
+
+def class_halves_step(run: RunContext) -> bool:
+    """Do one round of both halves of every class; say whether it was the last."""
+    state = run.state
+    anew = state.step in (0, RECHECK_ROUND)  # poses are searched further away then
+    runs = _runs(run, "halves", anew=anew)
+    rounds = [begin_round(of_class) for of_class in runs]
+    if state.step >= RECHECK_ROUND:
+        _update_noise(run, runs, rounds)
+    for number, name in enumerate(HALVES):
+        found = [(its.halves[name], required(its.reports[number].images)) for its in rounds]
+        judge_classes(run, runs, run.half_index[number], found)
+    at_rest = [end_round(*pair) for pair in zip(runs, rounds, strict=True)]
+    state.step += 1
+    return all(at_rest) or state.step == MOST_ROUNDS
+
+
+def class_validate_step(run: RunContext) -> bool:
+    """Solve both halves of every class once more; no map of the halves changes after this."""
+    for of_class in _runs(run, "validate"):
+        validate_step(of_class)
+    return True
+
+
+def class_joint_step(run: RunContext) -> bool:
+    """Do one round of all images of every class; say whether it was the last."""
+    runs = _runs(run, "joint")
+    rounds = [begin_joint(of_class) for of_class in runs]
+    if all(its.report.images is not None for its in rounds):
+        found = [(its.everyone, required(its.report.images)) for its in rounds]
+        judge_classes(run, runs, run.index, found)
+    at_end = [end_joint(*pair) for pair in zip(runs, rounds, strict=True)]
+    run.state.step += 1
+    return all(at_end)
+
+
+def _runs(run: RunContext, phase: str, *, anew: bool = False) -> list[RunContext]:
+    """Return every class as a run of its own, in a phase, with the images that may show it."""
+    runs = []
+    for number, state in enumerate(run.state.classes):
+        if state.phase != phase:
+            state.phase, state.step = phase, 0
+        runs.append(run.of_class(number, run.index if anew else candidates_of_class(run, number)))
+    return runs
+
+
+def _update_noise(run: RunContext, runs: list[RunContext], rounds: list[HalvesRound]) -> None:
+    """Correct the noise spectrum by what the maps of all classes leave unexplained."""
+    if any(its.soft_sums is not None for its in rounds):
+        return
+    weights = [float(required(of_class.state.good).sum()) for of_class in runs]
+    of_classes = [torch.stack([report.residual_power for report in its.reports]).mean(dim=0) for its in rounds]
+    n_known = min(min(residual.shape[1] for residual in of_classes), *(int(its.state.radius) + 1 for its in runs))
+    residual = sum(w * r[:, :n_known] for w, r in zip(weights, of_classes, strict=True)) / max(sum(weights), 1e-6)
+    run.state.radius = min(of_class.state.radius for of_class in runs)
+    update_noise(run, torch.as_tensor(residual))
+    for of_class in runs:
+        of_class.state.noise_power = run.state.noise_power

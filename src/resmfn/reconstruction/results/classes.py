@@ -1,0 +1,147 @@
+"""What a run with several classes leaves: a run folder of each class, and all images with their classes."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from resmfn.data import write_particles
+from resmfn.data.runs.file_names import PARTICLES, SUMMARY
+from resmfn.data.runs.result_files import recorded_results
+from resmfn.data.runs.run_folder import RunFolder
+from resmfn.reconstruction.results.hand import flipped_rotation
+from resmfn.reconstruction.results.outputs import write_results
+from resmfn.reconstruction.run.context import RunContext, required
+from resmfn.reconstruction.run.progress_files import PREVIEW
+
+LEAST_PROBABILITY = 0.5
+"""Of an image's likeliest class, noise and stray fields counted: below, it belongs to none, and is listed as bad."""
+
+
+def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
+    """Write a folder of each class, all images with their classes, and the summary, which is returned."""
+    of_image, probability = likeliest_class(run)
+    summaries = []
+    for number in range(len(run.state.classes)):
+        mine = ((of_image == number) & (probability >= LEAST_PROBABILITY)).nonzero()[:, 0]
+        name = f"class{number + 1}"
+        run.tell("results", f"{name}: {len(mine)} images", 0.99)
+        settings = replace(run.config, out=folder.path / name, n_classes=1, overwrite=True, resume=False)
+        with RunFolder(settings) as of_class:
+            of_class.begin()
+            with recorded_results(of_class):
+                summary = write_results(of_class, _class_alone(run, number, mine))
+        summaries.append({"folder": name, "share": round(len(mine) / len(of_image), 4), **summary})
+    _write_all_images(folder, run, of_image, probability)
+    summary = _summary(run, summaries, int((probability < LEAST_PROBABILITY).sum()))
+    folder.write_json(SUMMARY, summary)
+    (folder.path / PREVIEW).unlink(missing_ok=True)
+    return summary
+
+
+def likeliest_class(run: RunContext) -> tuple[Tensor, Tensor]:
+    """Return the class of each image, int64 (n,) from 0, and its probability, against all classes and none."""
+    good = torch.stack([required(state.good) for state in run.state.classes])
+    probability, of_image = good.max(dim=0)
+    return of_image, probability
+
+
+def _class_alone(run: RunContext, number: int, mine: Tensor) -> RunContext:
+    """Return a class as a finished run of its own images ``mine`` (m,) alone."""
+    alone = run.of_class(number, mine)
+    state, rows = alone.state, mine.cpu()
+    alone.state = replace(
+        state,
+        rotation=required(state.rotation)[mine],
+        shift=required(state.shift)[mine],
+        max_probability=required(state.max_probability)[mine],
+        pose_entropy=required(state.pose_entropy)[mine],
+        good=required(state.good)[mine],
+        gain=None,
+        seconds=run.state.seconds,
+        cpu_seconds=run.state.cpu_seconds,
+        peak_memory=run.state.peak_memory,
+    )
+    alone.particles = run.particles.select(rows)
+    alone.observations = copy(run.observations)
+    alone.observations.gain = run.observations.gain[mine]
+    first, second = (torch.isin(mine, half).nonzero()[:, 0] for half in run.half_index)
+    alone.index, alone.half_index = torch.arange(len(mine), device=run.device), (first, second)
+    return alone
+
+
+def _write_all_images(folder: RunFolder, run: RunContext, of_image: Tensor, probability: Tensor) -> None:
+    """Write particles.star: every image at the pose of its likeliest class, with that class and its probability."""
+    everyone = torch.arange(len(of_image), device=of_image.device)
+    states = run.state.classes
+    rotation = torch.stack([required(state.rotation) for state in states])[of_image, everyone]
+    shift = torch.stack([required(state.shift) for state in states])[of_image, everyone]
+    if run.config.flip_hand:
+        rotation = flipped_rotation(rotation)
+    good = torch.stack([required(state.good) for state in states]).sum(dim=0)
+    subset = torch.ones(len(of_image), dtype=torch.int64)
+    subset[run.half_index[1].cpu()] = 2
+    columns = {
+        "rlnRandomSubset": subset,
+        "rlnClassNumber": of_image.cpu() + 1,
+        "rlnClassProbability": (probability / good.clamp_min(1e-12)).double().cpu(),
+        "rlnParticleFigureOfMerit": good.double().cpu(),
+    }
+    particles = run.particles.with_poses(rotation.double().cpu(), shift.double().cpu()).with_columns(columns)
+    write_particles(folder.path / PARTICLES, particles)
+    names = run.particles.table.text("rlnImageName")
+    bad = (probability < LEAST_PROBABILITY).nonzero()[:, 0].tolist()
+    folder.write_text("bad_particles.txt", "".join(f"{row + 1} {names[row]} {float(good[row]):.6f}\n" for row in bad))
+
+
+def _summary(run: RunContext, summaries: list[dict[str, object]], n_bad: int) -> dict[str, object]:
+    state = run.state
+    found = [of_class for of_class in summaries if of_class["structure_found"]]
+    resolutions = [f"{of_class['resolution_half_0143']:.2f} Å" for of_class in summaries]
+    n_classes, asked = len(summaries), run.config.n_classes
+    verdict = f"{n_classes} class{'es' if n_classes > 1 else ''}: half maps agree to {', '.join(resolutions)}"
+    if asked not in ("auto", n_classes):
+        verdict += f"; {asked} were allowed, and images left out do not tell more than {n_classes}"
+    if n_bad:
+        verdict += f"; {n_bad} of {len(run.particles)} images belong to no class (bad_particles.txt)"
+    return {
+        "n_classes": n_classes,
+        "n_classes_asked": asked,
+        "n_particles": len(run.particles),
+        "n_bad": n_bad,
+        "structure_found": bool(found),
+        "resolved": bool(found) and all(bool(of_class["resolved"]) for of_class in found),
+        "classes": [
+            {
+                name: of_class[name]
+                for name in (
+                    "folder",
+                    "n_particles",
+                    "share",
+                    "resolution_half_0143",
+                    "structure_found",
+                    "resolved",
+                    "verdict",
+                )
+            }
+            for of_class in summaries
+        ],
+        "branching": state.branching["table"],
+        "warnings": [],
+        "seconds": round(state.seconds, 2),
+        "cpu_seconds": round(state.cpu_seconds, 2),
+        "peak_memory": state.peak_memory,
+        "peak_gpu_memory": state.peak_gpu_memory,
+        "device": run.device.type,
+        "processes": run.observations.team.size,
+        "box_size": run.box_size,
+        "pixel_size": run.pixel_size,
+        "symmetry": run.config.symmetry,
+        "flipped": run.config.flip_hand,
+        "image_box_size": run.particles.box_size,
+        "image_pixel_size": run.particles.pixel_size,
+        "verdict": verdict,
+    }
