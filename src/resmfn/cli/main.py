@@ -28,6 +28,7 @@ COMMANDS = {
     "simulate": "Make particle images, with or without known poses, from a map or a molecular model.",
     "project": "Make images of a map at the poses and optics of a STAR file.",
     "reconstruct": "Find poses and map from particle images, coarse to fine.",
+    "select": "Write the good particles of a run, or of some of its classes, for the next job.",
     "evaluate": "Score a run, or two STAR files, against the truth: FSC, pose and shift errors.",
     "fit-image": "Fit band-limited fields to images, coarse to fine, in any of the paper's variants.",
     "fit-volume": "Fit a band-limited field to a density map, coarse to fine.",

@@ -10,6 +10,7 @@ from resmfn.data.particles.particle_set import ParticleSet, check_images, read_p
 from resmfn.data.particles.particle_writer import write_particles
 from resmfn.data.particles.sources import Supplement
 from resmfn.data.runs.fsc_xml import write_fsc_xml
+from resmfn.data.selection import select_particles
 from resmfn.data.star.tables import Table, read_star, write_star
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "read_stack_info",
     "read_star",
     "read_stored_map",
+    "select_particles",
     "write_fsc_xml",
     "write_map",
     "write_particles",

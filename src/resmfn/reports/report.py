@@ -11,6 +11,7 @@ from resmfn.core.progress import duration
 from resmfn.data.runs.file_names import LOCAL_RESOLUTION
 from resmfn.reports.findings import Finding, find, measure_views
 from resmfn.reports.fitted.fit_report import build_fit_page, is_fit
+from resmfn.reports.html.class_sections import classes_section, number_section
 from resmfn.reports.html.curve_sections import fsc_section, truth_section, validation_section
 from resmfn.reports.html.elements import Markup, element
 from resmfn.reports.html.map_sections import map_sections
@@ -74,7 +75,12 @@ def report(run: StrPath, out: StrPath | None = None) -> Path:
     InputError
         If there is no such run, or the page cannot be written.
     """
-    return write_page(build_page(read_run(run)), run, out)
+    record = read_run(run)
+    for row in record.classes if out is None else ():
+        folder = record.folder / words(row, "folder")
+        if folder.is_dir() and folder.parent == record.folder:
+            write_page(build_page(read_run(folder)), folder, None)
+    return write_page(build_page(record), run, out)
 
 
 def live_report(
@@ -135,6 +141,11 @@ def build_page(record: RunRecord, *, refresh: int = 0) -> str:
     sections = [("findings", "What to know", _findings(findings, record))]
     if record.evaluation:
         sections.append(("truth", "Against the truth", truth_section(record)))
+    if record.classes:
+        sections.append(("classes", "Classes", classes_section(record)))
+        how_many = number_section(record)
+        if how_many is not None:
+            sections.append(("number", "How many classes", how_many))
     sections += map_sections(maps, packed_local)
     if record.fsc:
         sections.append(("fsc", "Half maps", fsc_section(record)))

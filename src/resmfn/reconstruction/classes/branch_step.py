@@ -1,4 +1,4 @@
-"""The first phase of a run with several classes: classes branch, one try a step, so that a run can be resumed between."""
+"""The first phase of a run with several classes: they branch, one try a step; a run can be resumed after each."""
 
 from __future__ import annotations
 

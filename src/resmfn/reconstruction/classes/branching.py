@@ -17,6 +17,7 @@ from torch import Tensor
 
 from resmfn.reconstruction.classes.mixture import Mixture, ask, on_stage, random_mixture, run_mixture
 from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchTask
+from resmfn.reconstruction.phases.starts import N_SEARCH
 from resmfn.reconstruction.poses.search_space import first_offsets, neighbor_offsets
 
 LEAST_ERRORS = 4.0
@@ -79,7 +80,10 @@ class LeftOut:
 
 def first_class(tasks: LeftOut, *, generator: torch.Generator, progress: Progress) -> Branches:
     """Return one class of all images."""
-    return _asked(tasks, _started(tasks.made_from, 1, None, generator=generator, progress=progress), generator)
+    few = replace(tasks.made_from, index=_some(tasks.made_from.index, N_SEARCH, generator))
+    start = _started(few, 1, None, generator=generator, progress=progress)
+    maps = ask(tasks.made_from, POLISH, on_stage(few, POLISH, start), generator=generator)
+    return _polished(tasks, maps, None, generator=generator, progress=progress)
 
 
 def branched(
@@ -96,8 +100,9 @@ def branched(
     its_left_out = members(branches.asked, number)
     if min(len(mine), 4 * len(its_left_out)) < LEAST_MEMBERS:
         return None
-    task = replace(tasks.made_from, index=tasks.made_from.index[mine])
-    two = _started(task, 2, branches.maps.shift[mine], generator=generator, progress=progress)
+    few = _some(mine, 2 * N_SEARCH, generator)
+    task = replace(tasks.made_from, index=tasks.made_from.index[few])
+    two = _started(task, 2, branches.maps.shift[few], generator=generator, progress=progress)
     others = replace(tasks.left_out, index=tasks.left_out.index[its_left_out])
     shift = branches.asked.shift[its_left_out]
     one = branches.maps.only([number])
@@ -154,6 +159,14 @@ def members(maps: Mixture, number: int) -> Tensor:
     return (maps.posterior.argmax(dim=1) == number).nonzero()[:, 0]
 
 
+def _some(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Return some of the rows (n,), growing; all if they are not too many."""
+    if len(rows) <= most:
+        return rows
+    order = torch.randperm(len(rows), generator=generator)[:most].to(rows.device)
+    return rows[order].sort().values
+
+
 def _all_but(branches: Branches, number: int) -> list[int]:
     return [k for k in range(branches.n_classes) if k != number]
 
@@ -177,7 +190,7 @@ def _near(task: SearchTask, maps: Mixture) -> Tensor:
 
 
 def _polished(
-    tasks: LeftOut, maps: Mixture, shift: Tensor, *, generator: torch.Generator, progress: Progress
+    tasks: LeftOut, maps: Mixture, shift: Tensor | None, *, generator: torch.Generator, progress: Progress
 ) -> Branches:
     maps = run_mixture(tasks.made_from, POLISH, maps, generator=generator, progress=progress)
     return _asked(tasks, maps, generator, shift=shift)

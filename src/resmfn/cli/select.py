@@ -1,0 +1,49 @@
+"""``resmfn select``: flags, and what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from resmfn.cli.number_flags import in_range
+from resmfn.core.numbers import NumberRange
+
+
+def select(
+    source: Annotated[Path, Parameter(help="Run folder, or its particles.star.")],
+    *,
+    out: Annotated[Path, Parameter(help="File to write; ends in .star or .cs.")],
+    classes: Annotated[str | None, Parameter(help="Classes to keep, such as 1,3 [default: all].")] = None,
+    min_probability: Annotated[
+        float, in_range(NumberRange(0, 1), "Least probability that an image shows a particle of its class.")
+    ] = 0.5,
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace what exists.")] = False,
+) -> None:
+    """Write the good particles of a run, or of some of its classes, for the next job.
+
+    Every column of the input is kept. Images are named as in the input, at their own pixel size: the box that the run
+    worked in plays no part.
+    """
+    from resmfn.core import InputError
+    from resmfn.data import select_particles
+
+    path = source / "particles.star" if source.is_dir() else source
+    if out.suffix not in (".star", ".cs"):
+        raise InputError(f"--out {out} must end in .star or .cs; give such a name")
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: exists already; give another name, or --overwrite")
+    chosen, n = select_particles(path, out, classes=_numbers(classes), least_probability=min_probability)
+    print(f"{len(chosen)} of {n} particles: {out} written")
+
+
+def _numbers(text: str | None) -> set[int] | None:
+    from resmfn.core import InputError
+
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(f"--classes must be class numbers with commas between, such as 1,3, got {text}")
+    return {int(part) for part in parts}
