@@ -66,6 +66,7 @@ def make_scene(
     shift: float = 0.0,
     ctf: bool = True,
     seed: int = 0,
+    blob_seed: int = 11,
     dtype: torch.dtype = torch.float32,
 ) -> Scene:
     """Return ``n`` images at random poses, from the closed form of their transform.
@@ -80,7 +81,7 @@ def make_scene(
         Standard deviation of the shifts along an axis, Å.
     """
     generator = make_generator(seed)
-    blobs = draw_blobs(box_size, amplitude=amplitude, dtype=dtype)
+    blobs = draw_blobs(box_size, amplitude=amplitude, seed=blob_seed, dtype=dtype)
     rotation = random_rotations(n, generator=generator, dtype=dtype)
     shifts = shift * torch.randn(n, 2, generator=generator, dtype=dtype)
     pixels = half_plane_pixels((box_size - 1) // 2, radius_min=0.5)

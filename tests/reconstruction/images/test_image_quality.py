@@ -13,7 +13,6 @@ from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses, insert_images
 from resmfn.rotations import exp_so3
 
-
 N_PIXELS = torch.tensor([0, 3, 6, 9, 12])
 """Of the shells of these images."""
 

@@ -15,9 +15,9 @@ from resmfn.data import write_map
 from resmfn.fourier import radius_grid, resize_map, shell_average, soft_sphere
 from resmfn.fourier.transforms import fft2_centered, fftn_centered, ifft2_centered
 from resmfn.physics import GaussianBlobs
+from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import control
 from resmfn.reconstruction.phases.control import NoiseControl, decoy, start_agreement
-from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.rotations import matrix_from_euler, random_rotations
 

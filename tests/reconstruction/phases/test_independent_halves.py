@@ -11,10 +11,10 @@ from reconstruction.scenes import PIXEL_SIZE, stored_images, turned, write_parti
 from resmfn.core import make_generator
 from resmfn.data import read_particles, write_map, write_particles
 from resmfn.fourier import soft_sphere
+from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import halves, rounds
 from resmfn.reconstruction.phases.halves import halves_step, validate_step
 from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
-from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.run.context import HALVES
 from resmfn.reconstruction.run.state import RunState

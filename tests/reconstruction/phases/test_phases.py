@@ -14,10 +14,10 @@ from resmfn.data import read_map, write_map
 from resmfn.evaluation import align_poses
 from resmfn.fourier import fftn_centered, low_pass, resize_map, shell_average
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
+from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import halves, rounds, starts
 from resmfn.reconstruction.phases.annealing import SearchResult
 from resmfn.reconstruction.phases.rounds import RoundReport
-from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 
 # --- where a run begins, and how it goes on ----------------------------------------------------------
 

@@ -187,6 +187,7 @@ def test_noise_alone_tells_no_pose() -> None:
     torch.testing.assert_close(found.log_evidence, torch.zeros(6), rtol=0.0, atol=1e-4)
     torch.testing.assert_close(found.max_probability, torch.full((6,), 1 / 150), rtol=1e-3, atol=0.0)
 
+
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_several_maps_are_one_more_unknown(temperature: float) -> None:
     """Slices of all maps together, each at its share, are what every map alone says, mixed."""

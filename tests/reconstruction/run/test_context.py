@@ -9,8 +9,8 @@ from resmfn.data import write_map
 from resmfn.fourier import resize_map, soft_sphere
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.network_map import FittedNetwork
-from resmfn.reconstruction.phases import starts
 from resmfn.reconstruction.phase_table import PHASES
+from resmfn.reconstruction.phases import starts
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
 from resmfn.reconstruction.run.context import HALVES, required
 from resmfn.reconstruction.run.state import RunState

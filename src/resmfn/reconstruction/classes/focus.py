@@ -11,7 +11,6 @@ from resmfn.core.random import spawn
 from resmfn.reconstruction.classes.branch_step import left_out_and_rest, stored_branches
 from resmfn.reconstruction.classes.branching import POLISH, Branches, members
 from resmfn.reconstruction.classes.mixture import Mixture, ask, run_mixture
-from resmfn.reconstruction.images.image_quality import probably_good
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.slice_sums import MapEquations
@@ -38,10 +37,8 @@ def class_focus_step(run: RunContext) -> bool:
 
     offsets = first_offsets(run.observations, branches.maps.radius, run.space)
     maps = ask(task, POLISH, branches.maps, generator=generator, offsets=offsets)
-    maps = run_mixture(
-        task, FOCUS_STAGE, maps, generator=generator, progress=told, weight=probably_good(maps.log_evidence)
-    )
-    good = probably_good(maps.log_evidence)[:, None] * maps.posterior
+    maps = run_mixture(task, FOCUS_STAGE, maps, generator=generator, progress=told)
+    good = maps.good[:, None] * maps.posterior
     run.state.classes = [
         _state_of_class(run, maps, number, good[:, number], generator) for number in range(len(maps.share))
     ]

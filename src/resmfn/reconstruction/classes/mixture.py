@@ -13,6 +13,7 @@ from torch import Tensor
 
 from resmfn.core.processes import Team
 from resmfn.fourier import resize_map
+from resmfn.reconstruction.images.image_quality import ImageFits, rival_evidence
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.priors import posterior_prior
@@ -50,16 +51,31 @@ class Mixture:
     """(n, 2): posterior mean, Å."""
     evidence: Tensor
     """(n, K): log likelihood of each image under each map, averaged over poses, over that of noise."""
+    rival: Tensor
+    """(n,): log likelihood of no particle at all, over the share of those that show one; -inf before it is asked."""
 
     @property
     def posterior(self) -> Tensor:
-        """Probability of each class for each image (n, K)."""
+        """Probability of each class for each image (n, K), if it shows a particle."""
         return torch.softmax(self.evidence + self.share.log(), dim=1)
 
     @property
     def log_evidence(self) -> Tensor:
-        """Log likelihood (n,) of each image, whatever its class."""
+        """Log likelihood (n,) of each image, whatever it shows."""
+        return torch.logaddexp(self._of_maps, self.rival)
+
+    @property
+    def good(self) -> Tensor:
+        """Probability (n,) of each image to show a particle."""
+        return torch.sigmoid(self._of_maps - self.rival)
+
+    @property
+    def _of_maps(self) -> Tensor:
         return torch.logsumexp(self.evidence + self.share.log(), dim=1)
+
+    def with_rival(self, powers: ImageFits) -> Mixture:
+        """Return the same, its images asked whether they show a particle at all, by their power in each shell."""
+        return replace(self, rival=rival_evidence(powers, self._of_maps))
 
     def only(self, kept: list[int]) -> Mixture:
         """Return the mixture of some of the maps."""
@@ -72,9 +88,10 @@ class Mixture:
             evidence=self.evidence[:, kept],
         )
 
-    def of_images(self, rows: Tensor) -> Mixture:
-        """Return the same maps with some of the images alone."""
-        return replace(self, shift=self.shift[rows], evidence=self.evidence[rows])
+    def unasked(self, shift: Tensor) -> Mixture:
+        """Return the same maps with other images, of which only the shifts (n, 2) are known."""
+        evidence = self.evidence.new_zeros(len(shift), len(self.share))
+        return replace(self, shift=shift, evidence=evidence, rival=evidence.new_full((len(shift),), -torch.inf))
 
 
 def random_mixture(task: SearchTask, n_classes: int, stage: SearchStage, *, generator: torch.Generator) -> Mixture:
@@ -111,6 +128,7 @@ def random_mixture(task: SearchTask, n_classes: int, stage: SearchStage, *, gene
         radius,
         torch.zeros(len(index), 2, device=observations.device),
         torch.zeros(len(index), n_classes, device=observations.device),
+        torch.full((len(index),), -torch.inf, device=observations.device),
     )
 
 
@@ -122,16 +140,21 @@ def run_mixture(
     generator: torch.Generator,
     progress: Progress,
     offsets: Tensor | None = None,
-    weight: Tensor | None = None,
 ) -> Mixture:
-    """Iterate at one radius until the likelihood settles; as :func:`annealing.run_stage`, with several maps."""
+    """Iterate at one radius until the likelihood settles; as :func:`annealing.run_stage`, with several maps.
+
+    In a stage that is cold from the beginning, an image counts by its probability to show a particle.
+    """
     observations = task.observations
     result, previous = on_stage(task, stage, start), float("-inf")
     if offsets is None:
         offsets = neighbor_offsets(observations, result.radius, task.space)
+    powers = image_powers(task, result.radius) if stage.temperature == 1 else None
     for step in range(stage.n_steps[1]):
         temperature = max(stage.coolest, stage.temperature * stage.cooling**step)
-        result = _step(task, stage, result, offsets, temperature, generator=generator, weight=weight)
+        result = _step(task, stage, result, offsets, temperature, generator=generator)
+        if powers is not None:
+            result = result.with_rival(powers)
         log_evidence = float(result.log_evidence.mean())
         progress(f"{len(result.share)} classes, radius {result.radius:.1f}", log_evidence)
         settled = temperature == stage.coolest and log_evidence - previous < SETTLED
@@ -171,8 +194,30 @@ def ask(
         offsets = first_offsets(observations, maps.radius, task.space)
     if shift is None:
         shift = torch.zeros(len(task.index), 2, device=observations.device)
-    _, _, posterior = _scored(task, stage, replace(maps, shift=shift), offsets, 1.0, generator=generator, weight=None)
-    return replace(maps, shift=posterior.shift, evidence=posterior.evidence_of_map)
+    unasked = maps.unasked(shift)
+    _, _, posterior = _scored(task, stage, unasked, offsets, 1.0, generator=generator)
+    asked = replace(unasked, shift=posterior.shift, evidence=posterior.evidence_of_map)
+    return asked.with_rival(image_powers(task, maps.radius))
+
+
+def image_powers(task: SearchTask, radius: float) -> ImageFits:
+    """Return the power of images, and of their CTFs, by shell up to a radius; no map is compared."""
+    observations, index = task.observations, task.index
+    n_pixels = observations.n_pixels(radius)
+    shell = observations.shell[:n_pixels]
+    of_shell = torch.zeros(n_pixels, int(shell.max()) + 1, device=shell.device)
+    of_shell[torch.arange(n_pixels), shell] = 1
+    found = torch.zeros(2, len(index), of_shell.shape[1], device=shell.device)
+
+    def powers(rows: Tensor) -> tuple[Tensor, Tensor]:
+        values, ctf = observations.batch(index[rows], n_pixels)
+        return values.abs().square() @ of_shell, ctf.square() @ of_shell
+
+    for rows, parts in observations.in_chunks("measuring power", index, 1000, powers):
+        found[0, rows], found[1, rows] = parts
+    observations.team.sum_(found)
+    nothing = torch.zeros_like(found[0])
+    return ImageFits(nothing, nothing, found[0], found[1], nothing[:, 0], torch.bincount(shell))
 
 
 def _scored(
@@ -183,7 +228,6 @@ def _scored(
     temperature: float,
     *,
     generator: torch.Generator,
-    weight: Tensor | None,
 ) -> tuple[MapGrid, Tensor, GridPosterior]:
     observations, space = task.observations, task.space
     grid = MapGrid(observations.box_size, maps.volumes.shape[-1], space.symmetry)
@@ -199,7 +243,7 @@ def _scored(
         poses,
         maps.shift,
         temperature=temperature,
-        weight=weight,
+        weight=maps.good,
     )
     return grid, rotations, posterior
 
@@ -212,10 +256,9 @@ def _step(
     temperature: float,
     *,
     generator: torch.Generator,
-    weight: Tensor | None,
 ) -> Mixture:
     observations = task.observations
-    grid, rotations, posterior = _scored(task, stage, maps, offsets, temperature, generator=generator, weight=weight)
+    grid, rotations, posterior = _scored(task, stage, maps, offsets, temperature, generator=generator)
     mask = sphere_on(grid, task.space.mask_radius, observations.device)
     pixels = observations.pixels[: observations.n_pixels(maps.radius)]
     volumes, priors = [], []
@@ -231,10 +274,11 @@ def _step(
         maps.radius,
         posterior.shift,
         posterior.evidence_of_map,
+        maps.rival,
     )
     if temperature > 1:
         return new
-    share = new.posterior.mean(dim=0) if weight is None else (weight @ new.posterior) / weight.sum()
+    share = (maps.good @ new.posterior) / maps.good.sum()
     share = share.clamp_min(LEAST_SHARE)
     return replace(new, share=share / share.sum())
 

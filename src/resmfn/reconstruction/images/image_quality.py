@@ -207,6 +207,33 @@ def _by_strength(probability: Tensor, evidence: Tensor) -> Tensor:
     return probability[:, None] * torch.softmax(there, dim=1)
 
 
+def rival_evidence(fits: ImageFits, evidence: Tensor) -> Tensor:
+    """Return the log evidence (n,) that images show no particle: noise alone, or a stray field.
+
+    Both with their shares, which are learned, against that of the particles.
+
+    Parameters
+    ----------
+    fits
+        Power of the images by shell.
+    evidence
+        (n,): of the images under all maps together, averaged over poses, over that of noise.
+    """
+    field = StrayField.first(fits)
+    shares = evidence.new_tensor([0.5 * (1 - FIRST_SHARE), 0.5 * (1 - FIRST_SHARE), FIRST_SHARE])
+    rivals = torch.zeros(len(evidence), 2, device=evidence.device)
+    for _ in range(STEPS):
+        alone = field.evidence(fits, fits.image_power)
+        rivals = torch.stack([torch.zeros_like(evidence), alone.logsumexp(dim=1)], dim=1)
+        posterior = torch.softmax(torch.cat((rivals, evidence[:, None]), dim=1) + shares.log(), dim=1)
+        if float(posterior[:, 2].mean()) <= LEAST_SHARE:  # the maps are poor yet
+            return torch.full_like(evidence, -torch.inf)
+        shares = posterior.mean(dim=0).clamp_min(LEAST_OF_A_MODEL)
+        shares = shares / shares.sum()
+        field = field.learned(fits, [(_by_strength(posterior[:, 1], alone), fits.image_power)])
+    return torch.logsumexp(rivals + shares[:2].log(), dim=1) - shares[2].log()
+
+
 def probably_good(evidence: Tensor) -> Tensor:
     """Return the probability (n,) of each image to be more than noise, from its log evidence over that of noise."""
     share = torch.tensor(FIRST_SHARE, dtype=evidence.dtype, device=evidence.device)

@@ -1,0 +1,137 @@
+"""Several maps at once: what is mixed comes apart, what is one stays one, and what is no particle does not count."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from reconstruction.scenes import Scene, make_scene
+from resmfn.core import make_generator
+from resmfn.reconstruction.classes import branching
+from resmfn.reconstruction.classes.branching import (
+    LeftOut,
+    branched,
+    first_class,
+    members,
+    with_branch,
+    without_needless,
+)
+from resmfn.reconstruction.classes.mixture import Mixture, random_mixture, run_mixture
+from resmfn.reconstruction.images.observations import Observations
+from resmfn.reconstruction.phases.annealing import START_STAGES, SearchStage, SearchTask
+from resmfn.reconstruction.poses.search_space import SearchSpace
+
+SPACE = SearchSpace(mask_radius=9.0, shift_range=0.0)
+QUICK = (SearchStage(3.0, 400, 8.0, 0.7, 2.0, (5, 8)), SearchStage(4.0, 800, 3.0, 0.6, 1.0, (4, 8)))
+"""Stages that tell blobs apart in seconds."""
+
+
+def quiet(*_: object) -> None:
+    pass
+
+
+def mixed(n: int, *seeds: int, noise: float = 1.0, amplitude: float = 0.5) -> tuple[Observations, torch.Tensor]:
+    """Return images of several sets of blobs, and which each shows."""
+    scenes = [make_scene(n, amplitude=amplitude, noise=noise, ctf=False, seed=seed, blob_seed=seed) for seed in seeds]
+    of_image = torch.arange(len(scenes)).repeat_interleave(n)
+    return joined(scenes), of_image
+
+
+def joined(scenes: list[Scene]) -> Observations:
+    parts = [scene.observations for scene in scenes]
+    first = parts[0]
+    return Observations(
+        torch.cat([part._values for part in parts]),
+        torch.cat([part._ctf for part in parts]),
+        first.pixels,
+        box_size=first.box_size,
+        pixel_size=first.pixel_size,
+        noise_level=torch.cat([part.noise_level for part in parts]),
+    )
+
+
+def tasks_of(observations: Observations) -> LeftOut:
+    """Leave every fifth image out."""
+    everyone = torch.arange(len(observations))
+    left_out = everyone % 5 == 0
+    return LeftOut(
+        SearchTask(observations, everyone[~left_out], SPACE), SearchTask(observations, everyone[left_out], SPACE)
+    )
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(branching, "START_STAGES", QUICK)
+    monkeypatch.setattr(branching, "POLISH", replace(QUICK[-1], temperature=1.0, coolest=1.0, n_steps=(2, 4)))
+
+
+def test_two_structures_come_apart_and_neither_is_divided(quick: None) -> None:
+    observations, of_image = mixed(250, 11, 29)
+    tasks, generator = tasks_of(observations), make_generator(0)
+    one = first_class(tasks, generator=generator, progress=quiet)
+    found = branched(tasks, one, 0, generator=generator, progress=quiet)
+    assert found is not None
+    two, comparison = found
+    assert comparison.is_better
+    both = with_branch(tasks, one, 0, two, generator=generator, progress=quiet)
+    kept, given_up = without_needless(tasks, both, generator=generator, progress=quiet)
+    assert (kept.n_classes, given_up) == (2, [])
+    true = of_image[tasks.made_from.index]
+    agreed = (kept.maps.posterior.argmax(dim=1) == true).float().mean()
+    assert max(float(agreed), 1 - float(agreed)) > 0.97
+    for number in range(2):
+        again = branched(tasks, kept, number, generator=generator, progress=quiet)
+        assert again is None or not again[1].is_better
+
+
+def test_a_class_that_is_there_twice_is_given_up(quick: None) -> None:
+    observations, _ = mixed(300, 11)
+    tasks, generator = tasks_of(observations), make_generator(1)
+    one = first_class(tasks, generator=generator, progress=quiet)
+    same = one.maps.only([0, 0])
+    twice = with_branch(tasks, one, 0, same, generator=generator, progress=quiet)
+    assert twice.n_classes == 2
+    kept, given_up = without_needless(tasks, twice, generator=generator, progress=quiet)
+    assert kept.n_classes == 1
+    assert len(given_up) == 1
+
+
+def test_images_that_show_nothing_do_not_count(quick: None) -> None:
+    observations, _ = mixed(300, 11)
+    generator = make_generator(2)
+    noise = torch.randn(observations._values[:60].shape, generator=generator, dtype=torch.complex64)
+    observations._values[:60] = noise
+    one = first_class(tasks_of(observations), generator=generator, progress=quiet)
+    good, index = one.maps.good, tasks_of(observations).made_from.index
+    assert float((good[index < 60] < 0.5).float().mean()) > 0.9
+    assert float((good[index >= 60] > 0.5).float().mean()) > 0.97
+    assert not bool((members(one.maps, 0)[:, None] == (index < 60).nonzero()[:, 0]).any(dim=0).float().mean() > 0.1)
+
+
+def test_one_class_is_one_map() -> None:
+    """With one class, shares and posterior are 1, and the likelihood is that map's."""
+    observations, _ = mixed(60, 11)
+    task, generator = SearchTask(observations, torch.arange(60), SPACE), make_generator(3)
+    maps = random_mixture(task, 1, QUICK[0], generator=generator)
+    maps = run_mixture(task, QUICK[0], maps, generator=generator, progress=quiet)
+    torch.testing.assert_close(maps.posterior, torch.ones(60, 1))
+    torch.testing.assert_close(maps.log_evidence, maps.evidence[:, 0])
+    assert bool((maps.good == 1).all())  # a hot stage asks nobody
+
+
+def test_a_mixture_of_some_maps_keeps_their_proportions() -> None:
+    maps = Mixture(
+        torch.randn(3, 4, 4, 4, generator=make_generator(4)),
+        torch.ones(3, 2),
+        torch.tensor([0.5, 0.3, 0.2]),
+        3.0,
+        torch.zeros(2, 2),
+        torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]),
+        torch.full((2,), -torch.inf),
+    )
+    some = maps.only([2, 0])
+    torch.testing.assert_close(some.share, torch.tensor([2 / 7, 5 / 7]))
+    torch.testing.assert_close(some.posterior[1], some.share)
+    assert torch.equal(some.evidence[0], torch.tensor([3.0, 1.0]))
+    assert torch.equal(some.volumes[1], maps.volumes[0])
+    assert START_STAGES[-1].coolest == 1.0  # classes are compared by maps that ended cold
