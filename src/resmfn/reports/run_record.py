@@ -120,8 +120,8 @@ class RunRecord:
         return [(epoch, value) for epoch, value in pairs if epoch is not None and value is not None]
 
     def rounds(self) -> list[dict[str, Any]]:
-        """Lines of metrics that belong to a round."""
-        return [row for row in self.metrics if "round" in row]
+        """Lines of metrics that belong to a round; those of several classes stand in the folder of each."""
+        return [row for row in self.metrics if "round" in row and "class" not in row]
 
 
 def read_run(run: StrPath) -> RunRecord:

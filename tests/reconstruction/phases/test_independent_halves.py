@@ -101,7 +101,7 @@ def test_a_round_of_half_1_does_not_see_half_2(
     agreed = torch.linspace(1.0, 0.4, int(split.radius) + 3)
     monkeypatch.setattr(halves, "half_map_fsc", lambda *_, **__: agreed)  # each map's prior comes of both halves
     split.soft = soft
-    monkeypatch.setattr(halves, "_update_noise", lambda run, reports: None)  # the spectrum is shared, and would differ
+    monkeypatch.setattr(halves, "update_noise", lambda run, residual: None)  # the spectrum is shared, and would differ
     split.step = step
     split.fsc = torch.linspace(1.0, 0.4, int(split.radius) + 1)
     other = clone(split)

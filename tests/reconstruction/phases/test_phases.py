@@ -17,7 +17,6 @@ from resmfn.reconstruction import ReconstructionConfig, reconstruct
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import halves, rounds, starts
 from resmfn.reconstruction.phases.annealing import SearchResult
-from resmfn.reconstruction.phases.rounds import RoundReport
 
 # --- where a run begins, and how it goes on ----------------------------------------------------------
 
@@ -126,8 +125,7 @@ def test_what_maps_leave_unexplained_is_noise_where_they_explain_anything(contex
     run.state.radius = 4.0
     before = run.observations.noise_power.clone()
     residual = torch.tensor([[0.0, 1.2, 0.9, 1.1, 9.0, 9.0, 9.0]])
-    report = RoundReport(0.0, 0.0, 0.0, residual)
-    halves._update_noise(run, [report, report])
+    halves.update_noise(run, residual)
     factor = (run.observations.noise_power / before)[0]
     torch.testing.assert_close(factor[:5], torch.tensor([1.0, 1.2, 0.9, 1.1, 2.0]))  # no more than twice at once
     torch.testing.assert_close(factor[5:], torch.ones(len(factor) - 5))

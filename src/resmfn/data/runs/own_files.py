@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 from resmfn.core import InputError
 
-OWN = (
+OF_A_RUN = (
     "checkpoint.pt", "checkpoint_previous.pt", "metrics.jsonl", "run.log", "progress.json", "provenance.json",
     "summary.json", "files.json", "map.mrc", "map_filtered.mrc", "map_sharpened.mrc", "map_scale*.mrc", "preview.mrc",
     "half1.mrc", "half2.mrc", "half1_unfil.mrc", "half2_unfil.mrc", "mask.mrc", "local_resolution.mrc",
@@ -26,9 +26,9 @@ OWN = (
     "postprocess/fsc_directional.csv", "postprocess/fsc.xml", "postprocess/postprocessed.mrc",
     "postprocess/local_resolution.mrc",
 )  # fmt: skip
-"""Patterns of paths in a run folder; config.yaml and the lock aside, which a run that follows takes over."""
-FOLDERS = tuple(sorted({pattern.partition("/")[0] for pattern in OWN if "/" in pattern}))
-"""Folders in a run folder that hold such files."""
+OWN = (*OF_A_RUN, *(f"class*/{pattern}" for pattern in (*OF_A_RUN, "config.yaml", ".lock")))
+"""Patterns of paths in a run folder, and in those of its classes; config.yaml and the lock aside, which a run that follows takes over."""
+_FOLDERS = tuple(sorted({pattern.partition("/")[0] for pattern in OWN if "/" in pattern}))
 _CUT_OFF = re.compile(r"\..*\.[0-9a-f]{12}\.tmp(\.[^.]*)?|\.progress\.json\.tmp|\.provenance\.json\.tmp")
 _REMOVED = ".removed."
 
@@ -37,6 +37,11 @@ def is_own(folder: Path, path: Path) -> bool:
     """Say whether a path in a run folder is one that a run makes."""
     relative = path.relative_to(folder)
     return any(len(relative.parts) == len(parts) and _matches(relative, parts) for parts in _PARTS)
+
+
+def is_own_folder(name: str) -> bool:
+    """Say whether a folder of this name in a run folder holds files that a run makes."""
+    return any(fnmatchcase(name, pattern) for pattern in _FOLDERS)
 
 
 def own_files(folder: Path) -> list[Path]:
@@ -94,15 +99,14 @@ def _walk(folder: Path, top: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or not path.is_dir():
             yield path
-        elif path.relative_to(top).parts[0] in FOLDERS:
+        elif is_own_folder(path.relative_to(top).parts[0]):
             yield from _walk(path, top)
 
 
 def _remove_empty(folder: Path) -> None:
     """Remove the folders that a run makes where they hold nothing any more."""
-    for name in FOLDERS:
-        place = folder / name
-        if not place.is_dir() or place.is_symlink():
+    for place in sorted(folder.iterdir()):
+        if not is_own_folder(place.name) or not place.is_dir() or place.is_symlink():
             continue
         inner = [path for path in place.rglob("*") if path.is_dir() and not path.is_symlink()]
         for path in [*sorted(inner, reverse=True), place]:

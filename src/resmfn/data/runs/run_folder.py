@@ -21,7 +21,7 @@ from resmfn.core import InputError, atomic_write
 from resmfn.core.atomic import append_line
 from resmfn.data.runs.file_names import CHECKPOINT, CONFIG, LOCK, LOG, METRICS, PREVIOUS
 from resmfn.data.runs.folder_lock import FolderLock
-from resmfn.data.runs.own_files import FOLDERS, is_own, remove_cut_off_files, remove_own_files
+from resmfn.data.runs.own_files import is_own, is_own_folder, remove_cut_off_files, remove_own_files
 
 _SETTINGS = "settings of the run"
 """Where a checkpoint keeps the settings, should their own file be lost."""
@@ -99,7 +99,9 @@ class RunFolder:
 
     def _refuse_links(self) -> None:
         """Refuse what would be written through a link; --overwrite takes it away instead."""
-        linked = [self.path / name for name in (METRICS, LOG, *FOLDERS) if (self.path / name).is_symlink()]
+        there = sorted(self.path.iterdir()) if self.path.is_dir() else []
+        linked = [path for path in there if path.name in (METRICS, LOG) or is_own_folder(path.name)]
+        linked = [path for path in linked if path.is_symlink()]
         if linked and not self.config.overwrite:
             raise InputError(f"{linked[0]} is a symbolic link, and nothing is written through links; remove it")
 
@@ -198,6 +200,10 @@ class RunFolder:
             append_line(self.path / LOG, line)
         else:
             self._waiting.append(line)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return what :meth:`record` has recorded."""
+        return [json.loads(line) for line in self._whole_metrics()]
 
     def count_metrics(self) -> int:
         """Return how many metrics are recorded."""

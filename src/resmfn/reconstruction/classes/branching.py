@@ -155,8 +155,8 @@ def without_needless(
 
 
 def members(maps: Mixture, number: int) -> Tensor:
-    """Return the images, int64 (m,), that show a particle, this class likelier than any other."""
-    return ((maps.posterior.argmax(dim=1) == number) & (maps.good > 0.5)).nonzero()[:, 0]
+    """Return the images, int64 (m,), that a class is the likeliest of."""
+    return (maps.posterior.argmax(dim=1) == number).nonzero()[:, 0]
 
 
 def _need(branches: Branches, number: int) -> float:

@@ -37,7 +37,7 @@ def class_focus_step(run: RunContext) -> bool:
 
     offsets = first_offsets(run.observations, branches.maps.radius, run.space)
     maps = ask(task, POLISH, branches.maps, generator=generator, offsets=offsets)
-    maps = run_mixture(task, FOCUS_STAGE, maps, generator=generator, progress=told)
+    maps = run_mixture(task, FOCUS_STAGE, maps, generator=generator, progress=told, with_rivals=True)
     good = maps.good[:, None] * maps.posterior
     run.state.classes = [
         _state_of_class(run, maps, number, good[:, number], generator) for number in range(len(maps.share))

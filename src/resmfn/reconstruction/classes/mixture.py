@@ -140,16 +140,18 @@ def run_mixture(
     generator: torch.Generator,
     progress: Progress,
     offsets: Tensor | None = None,
+    with_rivals: bool = False,
 ) -> Mixture:
     """Iterate at one radius until the likelihood settles; as :func:`annealing.run_stage`, with several maps.
 
-    In a stage that is cold from the beginning, an image counts by its probability to show a particle.
+    With rivals, an image counts by its probability to show a particle. Before all classes are found this must not be
+    asked: a stray field explains whole species better than the map of another.
     """
     observations = task.observations
     result, previous = on_stage(task, stage, start), float("-inf")
     if offsets is None:
         offsets = neighbor_offsets(observations, result.radius, task.space)
-    powers = image_powers(task, result.radius) if stage.temperature == 1 else None
+    powers = image_powers(task, result.radius) if with_rivals else None
     for step in range(stage.n_steps[1]):
         temperature = max(stage.coolest, stage.temperature * stage.cooling**step)
         result = _step(task, stage, result, offsets, temperature, generator=generator)
@@ -196,8 +198,7 @@ def ask(
         shift = torch.zeros(len(task.index), 2, device=observations.device)
     unasked = maps.unasked(shift)
     _, _, posterior = _scored(task, stage, unasked, offsets, 1.0, generator=generator)
-    asked = replace(unasked, shift=posterior.shift, evidence=posterior.evidence_of_map)
-    return asked.with_rival(image_powers(task, maps.radius))
+    return replace(unasked, shift=posterior.shift, evidence=posterior.evidence_of_map)
 
 
 def image_powers(task: SearchTask, radius: float) -> ImageFits:

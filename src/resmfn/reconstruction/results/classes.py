@@ -24,7 +24,7 @@ LEAST_PROBABILITY = 0.5
 def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
     """Write a folder of each class, all images with their classes, and the summary, which is returned."""
     of_image, probability = likeliest_class(run)
-    summaries = []
+    summaries, rounds = [], [row for row in folder.metrics() if "class" in row]
     for number in range(len(run.state.classes)):
         mine = ((of_image == number) & (probability >= LEAST_PROBABILITY)).nonzero()[:, 0]
         name = f"class{number + 1}"
@@ -32,6 +32,9 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
         settings = replace(run.config, out=folder.path / name, n_classes=1, overwrite=True, resume=False)
         with RunFolder(settings) as of_class:
             of_class.begin()
+            for row in rounds:
+                if row["class"] == number + 1:
+                    of_class.record(**{name: value for name, value in row.items() if name != "class"})
             with recorded_results(of_class):
                 summary = write_results(of_class, _class_alone(run, number, mine))
         summaries.append({"folder": name, "share": round(len(mine) / len(of_image), 4), **summary})
