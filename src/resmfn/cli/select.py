@@ -29,12 +29,11 @@ def select(
     from resmfn.core import InputError
     from resmfn.data import select_particles
 
-    path = source / "particles.star" if source.is_dir() else source
     if out.suffix not in (".star", ".cs"):
         raise InputError(f"--out {out} must end in .star or .cs; give such a name")
     if out.exists() and not overwrite:
         raise InputError(f"{out}: exists already; give another name, or --overwrite")
-    chosen, n = select_particles(path, out, classes=_numbers(classes), least_probability=min_probability)
+    chosen, n = select_particles(source, out, classes=_numbers(classes), least_probability=min_probability)
     print(f"{len(chosen)} of {n} particles: {out} written")
 
 

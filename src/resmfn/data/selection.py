@@ -11,6 +11,7 @@ import torch
 from resmfn.core import InputError
 from resmfn.data.particles.particle_set import ParticleSet, read_particles
 from resmfn.data.particles.particle_writer import write_particles
+from resmfn.data.runs.file_names import PARTICLES
 
 CLASS, CLASS_PROBABILITY, FIGURE_OF_MERIT = "rlnClassNumber", "rlnClassProbability", "rlnParticleFigureOfMerit"
 
@@ -27,7 +28,7 @@ def select_particles(
     Parameters
     ----------
     source
-        particles.star of a run, or any file with the same columns.
+        Run folder, its particles.star, or any file with the same columns.
     out
         Ends in .star or .cs.
     classes
@@ -46,6 +47,8 @@ def select_particles(
     InputError
         The file has no such columns, no such class, or nothing is left.
     """
+    source = Path(source)
+    source = source / PARTICLES if source.is_dir() else source
     particles = read_particles(source, with_images=False)
     metadata, n = particles.metadata, len(particles)
     missing = [name for name in (CLASS,) if classes is not None and name not in particles.table]

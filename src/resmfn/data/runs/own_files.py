@@ -27,7 +27,8 @@ OF_A_RUN = (
     "postprocess/local_resolution.mrc",
 )  # fmt: skip
 OWN = (*OF_A_RUN, *(f"class*/{pattern}" for pattern in (*OF_A_RUN, "config.yaml", ".lock")))
-"""Patterns of paths in a run folder, and in those of its classes; config.yaml and the lock aside, which a run that follows takes over."""
+"""Patterns of paths in a run folder, and in those of its classes; config.yaml and the lock aside, which a run that
+follows takes over."""
 _FOLDERS = tuple(sorted({pattern.partition("/")[0] for pattern in OWN if "/" in pattern}))
 _CUT_OFF = re.compile(r"\..*\.[0-9a-f]{12}\.tmp(\.[^.]*)?|\.progress\.json\.tmp|\.provenance\.json\.tmp")
 _REMOVED = ".removed."

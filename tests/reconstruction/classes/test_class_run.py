@@ -1,0 +1,122 @@
+"""A mixture of two structures, from images to class folders: whole runs, small enough for CI."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import resmfn
+from reconstruction.conftest import SMALL_BOX
+from reconstruction.scenes import PIXEL_SIZE, write_particle_files
+from resmfn.core import InputError, StoppedError, make_generator
+from resmfn.data import read_map, read_particles, select_particles
+from resmfn.physics import GaussianBlobs
+from resmfn.reconstruction import ReconstructionConfig, ReconstructionResult
+from resmfn.reports.postprocess import postprocess
+from resmfn.rotations import random_rotations
+
+N_EACH = 150
+SAME = ("particles.star", "class1/map.mrc", "class2/half1_unfil.mrc", "class2/particles.star", "class1/fsc.csv")
+
+
+def images_of(seed: int, n: int) -> torch.Tensor:
+    blobs = GaussianBlobs.random(30, radius=0.3 * SMALL_BOX, width=0.8, generator=make_generator(seed))
+    clean = blobs.project(random_rotations(n, generator=make_generator(seed + 1)), SMALL_BOX)
+    return clean / float(clean.std())
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of images of two structures, every other one of the second."""
+    clean = torch.stack((images_of(21, N_EACH), images_of(77, N_EACH)), dim=1).flatten(0, 1)
+    noisy = clean + torch.randn(clean.shape, generator=make_generator(5))
+    return write_particle_files(tmp_path_factory.mktemp("mixture"), noisy)
+
+
+def settings(particles: Path, out: Path, **changed: object) -> ReconstructionConfig:
+    diameter = 0.84 * SMALL_BOX * PIXEL_SIZE
+    config = ReconstructionConfig(
+        particles=particles,
+        out=out,
+        n_classes=3,
+        shift_range=0.0,
+        hidden_dim=8,
+        mask_diameter=diameter,
+        network_steps=20,
+    )
+    return replace(config, **changed)
+
+
+@pytest.fixture(scope="module")
+def finished(mixture: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReconstructionResult]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield resmfn.reconstruct(settings(mixture, tmp_path_factory.mktemp("classes") / "run"))
+    torch.set_num_threads(threads)
+
+
+def test_each_image_is_in_the_class_of_what_it_shows(finished: ReconstructionResult) -> None:
+    found = read_particles(finished.run / "particles.star", with_images=False).metadata.numbers("rlnClassNumber")
+    assert finished.summary["n_classes"] == 2
+    assert "3 were allowed" in str(finished.summary["verdict"])
+    agreed = ((found == 1) == (np.arange(2 * N_EACH) % 2 == 0)).mean()
+    assert max(agreed, 1 - agreed) > 0.98
+
+
+def test_a_class_folder_is_a_run_folder_with_images_of_its_own(finished: ReconstructionResult) -> None:
+    everyone = read_particles(finished.run / "particles.star", with_images=False)
+    of_image = everyone.metadata.numbers("rlnClassNumber")
+    names = np.array(everyone.table.text("rlnImageName"))
+    for number in (1, 2):
+        folder = finished.run / f"class{number}"
+        mine = read_particles(folder / "particles.star", with_images=False)
+        assert set(mine.table.text("rlnImageName")) <= set(names[of_image == number])
+        assert {"rlnRandomSubset", "rlnMicrographName", "rlnAngleRot"} <= set(mine.table.columns)
+        again = postprocess(folder)
+        assert again.resolution == pytest.approx(
+            finished.summary["classes"][number - 1]["resolution_half_0143"], rel=0.05
+        )
+    assert "class2/report.html" in resmfn.report(finished.run).read_text()
+    assert (finished.run / "class2" / "report.html").is_file()
+    maps = [read_map(finished.run / f"class{number}" / "map.mrc").data for number in (1, 2)]
+    assert float(torch.corrcoef(torch.stack([volume.flatten() for volume in maps]))[0, 1]) < 0.9
+
+
+def test_images_of_some_classes_are_selected_with_all_their_columns(
+    finished: ReconstructionResult, tmp_path: Path
+) -> None:
+    chosen, n = select_particles(finished.run, tmp_path / "good.star", classes={2}, least_probability=0.9)
+    assert n == 2 * N_EACH
+    assert 0.8 * N_EACH < len(chosen) <= N_EACH + 5
+    written = read_particles(tmp_path / "good.star", with_images=False)
+    assert set(written.metadata.numbers("rlnClassNumber")) == {2.0}
+    assert set(read_particles(finished.run / "particles.star", with_images=False).table.columns) == set(
+        written.table.columns
+    )
+    with pytest.raises(InputError, match="classes 1, 2"):
+        select_particles(finished.run, tmp_path / "none.star", classes={7})
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_classes(
+    finished: ReconstructionResult, mixture: Path, tmp_path: Path
+) -> None:
+    out, stops, resume = tmp_path / "run", 0, False
+    for after in (1, 2, 3, 4):  # in the branching, at the focus, in the rounds
+        steps = iter(range(1000))
+        with pytest.raises(StoppedError):
+            resmfn.reconstruct(settings(mixture, out, resume=resume), stop=lambda: next(steps) + 1 >= after)  # noqa: B023
+        stops, resume = stops + 1, True
+    resmfn.reconstruct(settings(mixture, out, resume=True))
+    for name in SAME:
+        assert (out / name).read_bytes() == (finished.run / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("changed", [{"poses": "fixed"}, {"reference": Path("map.mrc")}])
+def test_classes_go_with_a_search_only(mixture: Path, tmp_path: Path, changed: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="--n-classes 3"):
+        settings(mixture, tmp_path / "run", **changed)
+    with pytest.raises(InputError, match="--n-classes"):
+        settings(mixture, tmp_path / "run", n_classes=0)
