@@ -115,12 +115,25 @@ def _as_published(show: _Display, **settings: Any) -> int:
 
 def _closing_lines(result: ReconstructionResult) -> str:
     summary = result.summary
+    if "classes" in summary:
+        return (
+            f"\n{summary['verdict']}\n"
+            f"{_table_of_classes(summary['classes'])}\n"
+            f"time                  {summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} s of CPU)\n"
+            f"written               {result.run}/class1/, ..., particles.star; good ones: resmfn select {result.run}"
+        )
     found = f"{summary['resolution_half_0143']:.2f} Å"
     return (
         f"\n{summary['verdict']}\n"
         f"half maps, FSC 0.143  {found if summary['structure_found'] else 'none: noise agrees with noise'}\n"
         f"time                  {summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} s of CPU)\n"
         f"written               {result.run}/map.mrc, map_filtered.mrc, half1.mrc, half2.mrc, particles.star, ..."
+    )
+
+
+def _table_of_classes(classes: Any) -> str:
+    return "\n".join(
+        f"{of_class['folder']:<21} {of_class['n_particles']:>7,} images, {of_class['verdict']}" for of_class in classes
     )
 
 

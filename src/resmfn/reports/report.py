@@ -136,7 +136,7 @@ def build_page(record: RunRecord, *, refresh: int = 0) -> str:
     ]
     local = record.folder / LOCAL_RESOLUTION
     packed_local = pack_local(local) if maps and local.is_file() else None
-    coverage = measure_views(record)
+    coverage = None if record.classes else measure_views(record)  # classes have no common frame
     findings = find(record, coverage)
     sections = [("findings", "What to know", _findings(findings, record))]
     if record.evaluation:

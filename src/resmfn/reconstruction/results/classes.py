@@ -12,6 +12,7 @@ from resmfn.data import write_particles
 from resmfn.data.runs.file_names import PARTICLES, SUMMARY
 from resmfn.data.runs.result_files import recorded_results
 from resmfn.data.runs.run_folder import RunFolder
+from resmfn.reconstruction.results.class_warnings import class_warnings
 from resmfn.reconstruction.results.hand import flipped_rotation
 from resmfn.reconstruction.results.outputs import write_results
 from resmfn.reconstruction.run.context import RunContext, required
@@ -40,6 +41,7 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
         summaries.append({"folder": name, "share": round(len(mine) / len(of_image), 4), **summary})
     _write_all_images(folder, run, of_image, probability)
     summary = _summary(run, summaries, int((probability < LEAST_PROBABILITY).sum()))
+    summary["warnings"] = [*run.particles.remarks.notes, *class_warnings(run, of_image, probability)]
     folder.write_json(SUMMARY, summary)
     (folder.path / PREVIEW).unlink(missing_ok=True)
     return summary
@@ -133,7 +135,6 @@ def _summary(run: RunContext, summaries: list[dict[str, object]], n_bad: int) ->
             for of_class in summaries
         ],
         "branching": state.branching["table"],
-        "warnings": [],
         "seconds": round(state.seconds, 2),
         "cpu_seconds": round(state.cpu_seconds, 2),
         "peak_memory": state.peak_memory,

@@ -36,7 +36,8 @@ def number_section(record: RunRecord) -> Markup | None:
         return None
     tried = [element("li", _words_of_try(row)) for row in rows if "gain_of_one_more" in row]
     line = Line(sorted(best.items()), "images left out", dots=True)
-    axes = Axes("number of classes", "mean log-likelihood, nat")
+    ticks = [(n, f"{n:.0f}") for n in sorted(best)]
+    axes = Axes("number of classes", "mean log-likelihood, nat", x_ticks=ticks)
     chart = line_chart([line], axes, "Log-likelihood of images left out against the number of classes")
     how = (
         "Images that no map was made from say whether one class more describes them better. A class is divided only if "

@@ -1,0 +1,95 @@
+"""What a referee would ask about several classes: are two of them one, is one noise, is one a view and no structure."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from resmfn.evaluation import align_maps, apply_alignment, view_coverage
+from resmfn.evaluation.starts import SAME_MAP
+from resmfn.evaluation.views import symmetric_copies
+from resmfn.reconstruction.run.context import RunContext, required
+
+MOST_COMPARED = 8
+"""Classes, the largest first, whose maps are compared with each other: an alignment takes seconds."""
+ONE_VIEW = 4.0
+"""Density of a class's commonest views, in multiples of an even one, that raises a question where all classes together
+are half as uneven; not compared with other values."""
+LEAST_ERRORS = 5.0
+"""Standard errors by which halves differ in the size of a class."""
+
+
+def class_warnings(run: RunContext, of_image: Tensor, probability: Tensor) -> list[str]:
+    """Return lines about the classes of a finished run.
+
+    Parameters
+    ----------
+    run
+        The run.
+    of_image, probability
+        int64 (n,) and (n,): each image's likeliest class, from 0, and its probability.
+    """
+    numbers = range(len(run.state.classes))
+    members = [((of_image == number) & (probability >= 0.5)).nonzero()[:, 0] for number in numbers]
+    return [*_noise(run), *_same_maps(run), *_one_view(run, members), *_halves_differ(run, members)]
+
+
+def _noise(run: RunContext) -> list[str]:
+    return [
+        f"class {number + 1}: images left out do not prefer its map to noise ({state.control['gain']:.2g} ± "
+        f"{state.control['gain_error']:.2g} nat); do not believe this class"
+        for number, state in enumerate(run.state.classes)
+        if not state.control["is_structure"]
+    ]
+
+
+def _same_maps(run: RunContext) -> list[str]:
+    found = []
+    for first, second in combinations(range(min(MOST_COMPARED, len(run.state.classes))), 2):
+        one, other = (required(run.state.classes[number].coarse).cpu() for number in (first, second))
+        pixel_size = run.box_size * run.pixel_size / one.shape[0]
+        if not (bool(one.any()) and bool(other.any())):
+            continue
+        moved = apply_alignment(one, align_maps(one, other, pixel_size))
+        alike = float(torch.corrcoef(torch.stack((moved.flatten(), other.flatten())))[0, 1])
+        if alike > SAME_MAP:
+            found.append(
+                f"classes {first + 1} and {second + 1} look alike at {run.resolution(run.state.split_radius):.0f} Å "
+                f"(correlation {alike:.2f} after alignment): compare them before you call them two structures"
+            )
+    return found
+
+
+def _one_view(run: RunContext, members: list[Tensor]) -> list[str]:
+    """Name classes whose images look from one side, where those of all do not: orientation may have been sorted."""
+    densities = []
+    for state, mine in zip(run.state.classes, members, strict=True):
+        views = symmetric_copies(required(state.rotation)[mine].double().cpu(), run.full.group.cpu())
+        densities.append(view_coverage(views).largest if len(views) else 1.0)
+    usual = sorted(densities)[(len(densities) - 1) // 2]
+    return [
+        f"class {number + 1} lives on few views ({density:.1f} times an even distribution): it may be a direction, not "
+        "a structure"
+        for number, density in enumerate(densities)
+        if density > ONE_VIEW and density > 2 * usual
+    ]
+
+
+def _halves_differ(run: RunContext, members: list[Tensor]) -> list[str]:
+    """Name classes of which one half has more than the other: each half decided by its own maps."""
+    found = []
+    sizes = [len(half) for half in run.half_index]
+    for number, mine in enumerate(members):
+        first, second = (int(torch.isin(mine, half).sum()) for half in run.half_index)
+        share = len(mine) / max(1, sum(sizes))
+        error = math.sqrt(max(share * (1 - share), 1e-9) * sum(1 / max(1, size) for size in sizes))
+        shares = [count / max(1, size) for count, size in zip((first, second), sizes, strict=True)]
+        if abs(shares[0] - shares[1]) > LEAST_ERRORS * error:
+            found.append(
+                f"class {number + 1}: {first} images of one half and {second} of the other; the halves do not agree on "
+                "who belongs there"
+            )
+    return found
