@@ -76,7 +76,7 @@ def test_a_class_folder_is_a_run_folder_with_images_of_its_own(finished: Reconst
         assert set(mine.table.text("rlnImageName")) <= set(names[of_image == number])
         assert {"rlnRandomSubset", "rlnMicrographName", "rlnAngleRot"} <= set(mine.table.columns)
         again = postprocess(folder)
-        assert float(str(again.validation["resolution_half_0143"])) == pytest.approx(
+        assert again.found.halves.resolution == pytest.approx(
             finished.summary["classes"][number - 1]["resolution_half_0143"], rel=0.05
         )
     assert "class2/report.html" in resmfn.report(finished.run).read_text()
