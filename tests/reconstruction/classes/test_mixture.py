@@ -68,7 +68,7 @@ def test_two_structures_come_apart_and_neither_is_divided(quick: None) -> None:
     observations, of_image = mixed(250, 11, 29)
     tasks, generator = tasks_of(observations), make_generator(0)
     one = first_class(tasks, generator=generator, progress=quiet)
-    found = branched(tasks, one, 0, generator=generator, progress=quiet)
+    found = branched(tasks, one, 0, 2, generator=generator, progress=quiet)
     assert found is not None
     two, comparison = found
     assert comparison.is_better
@@ -79,7 +79,7 @@ def test_two_structures_come_apart_and_neither_is_divided(quick: None) -> None:
     agreed = (kept.maps.posterior.argmax(dim=1) == true).float().mean()
     assert max(float(agreed), 1 - float(agreed)) > 0.97
     for number in range(2):
-        again = branched(tasks, kept, number, generator=generator, progress=quiet)
+        again = branched(tasks, kept, number, 2, generator=generator, progress=quiet)
         assert again is None or not again[1].is_better
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from resmfn.core.random import spawn
 from resmfn.reconstruction.classes.branching import (
+    BRANCHES,
     Branches,
     Comparison,
     LeftOut,
@@ -31,7 +32,7 @@ N_LEFT_OUT, SHARE_LEFT_OUT = 1000, 0.2
 
 
 def branch_step(run: RunContext) -> bool:
-    """Make one class of all images, or try one class as two; say whether nothing is left to try."""
+    """Make one class of all images, or try one class as several; say whether nothing is left to try."""
     state, tasks = run.state, left_out_and_rest(run)
     generator = spawn(run.config.seed, "branch", state.step)
 
@@ -46,18 +47,18 @@ def branch_step(run: RunContext) -> bool:
         branches, untried, table = _stored(state.branching, run.device)
         number = _largest(branches, untried)
         untried.remove(number)
-        found = branched(tasks, branches, number, generator=generator, progress=told)
+        n_maps = min(BRANCHES, most_classes(run) - branches.n_classes + 1)
+        found = branched(tasks, branches, number, n_maps, generator=generator, progress=told)
         message = f"class {number + 1} of {branches.n_classes} has too few images to be divided"
         if found is not None:
-            two, comparison = found
-            table.append(_row(branches, comparison))
-            message = f"class {number + 1} of {branches.n_classes} as two: {_words(comparison)}"
+            several, comparison = found
+            table.append(_row(branches, comparison) | {"maps": float(n_maps)})
+            message = f"class {number + 1} of {branches.n_classes} as {n_maps}: {_words(comparison)}"
             if comparison.is_better:
-                more = with_branch(tasks, branches, number, two, generator=generator, progress=told)
-                n_before = more.n_classes
+                more = with_branch(tasks, branches, number, several, generator=generator, progress=told)
                 more, given_up = without_needless(tasks, more, generator=generator, progress=told)
                 untried = [k - (k > number) for k in untried]
-                untried += [n_before - 2, n_before - 1]
+                untried += range(branches.n_classes - 1, branches.n_classes - 1 + n_maps)
                 for gone in given_up:
                     untried = [k - (k > gone) for k in untried if k != gone]
                 branches = more
@@ -102,7 +103,7 @@ def _words(comparison: Comparison) -> str:
 
 def _row(branches: Branches, comparison: Comparison | None) -> dict[str, float]:
     row = {"classes": float(branches.n_classes), "log_likelihood": float(branches.log_evidence.mean())}
-    return row if comparison is None else row | {"gain_of_one_more": comparison.gain, "error": comparison.error}
+    return row if comparison is None else row | {"gain": comparison.gain, "error": comparison.error}
 
 
 def _to_store(branches: Branches, untried: list[int], table: list[dict[str, float]]) -> dict[str, Any]:

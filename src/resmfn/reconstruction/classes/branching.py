@@ -1,8 +1,8 @@
 """How many classes, and which: they branch, coarse to fine, as far as images tell that were left out.
 
-All images begin in one class. A class is tried as two: two maps from its images at random poses and in random classes,
-annealed as a start is. Its images that were left out of both decide: if they are likelier under two maps than under the
-one that all of the class make, the class branches. After each branching all maps compete for all images, for a
+All images begin in one class. A class is tried as several: maps from its images at random poses and in random classes,
+annealed as a start is. Its images that were left out of them decide: if they are likelier under several maps than under
+the one that all of the class make, the class branches. After each branching all maps compete for all images, for a
 species that two branches share must come together again: a class without which images left out are as likely is given
 up.
 """
@@ -21,11 +21,14 @@ from resmfn.reconstruction.phases.starts import N_SEARCH
 from resmfn.reconstruction.poses.search_space import first_offsets, neighbor_offsets
 
 LEAST_ERRORS = 4.0
-"""Standard errors by which the images left out of a class must prefer two maps to one."""
+"""Standard errors by which the images left out of a class must prefer several maps to one."""
 LEAST_GAIN = 0.5
 """Nat an image of the class: less is what a better fit of the same structure gives."""
 LEAST_MEMBERS = 60
-"""Images of a class below which two maps cannot be made of it."""
+"""Images of a class below which no more maps are made of it."""
+BRANCHES = 4
+"""Maps that a class is tried as. Of five species with junk (3,000 images) two maps found no division in one of three
+tries; with more maps than species few tries end in a poor one, and those that are needless are given up again."""
 SURELY_NEEDED = 2.0
 """Nat: what images of a class lose at least, in the mean, where no other class shows the same. Of a class that is there
 twice they lose some tenths, as the other map was made of other images; open and closed adenylate kinase lose 6."""
@@ -90,41 +93,41 @@ def first_class(tasks: LeftOut, *, generator: torch.Generator, progress: Progres
 
 
 def branched(
-    tasks: LeftOut, branches: Branches, number: int, *, generator: torch.Generator, progress: Progress
+    tasks: LeftOut, branches: Branches, number: int, n_maps: int, *, generator: torch.Generator, progress: Progress
 ) -> tuple[Mixture, Comparison] | None:
-    """Try a class as two.
+    """Try a class as several.
 
     Returns
     -------
     tuple or None
-        The two maps, of the images of the class alone, and what those left out say; None if it has too few images.
+        The maps, of the images of the class alone, and what those left out say; None if it has too few images.
     """
     mine = members(branches.maps, number)
     its_left_out = members(branches.asked, number)
     if min(len(mine), 4 * len(its_left_out)) < LEAST_MEMBERS:
         return None
-    few = _some(mine, 2 * N_SEARCH, generator)
+    few = _some(mine, n_maps * N_SEARCH, generator)
     task = replace(tasks.made_from, index=tasks.made_from.index[few])
-    two = _started(task, 2, branches.maps.shift[few], generator=generator, progress=progress)
+    several = _started(task, n_maps, branches.maps.shift[few], generator=generator, progress=progress)
     others = replace(tasks.left_out, index=tasks.left_out.index[its_left_out])
     shift = branches.asked.shift[its_left_out]
     one = branches.maps.only([number])
     fewer = ask(others, POLISH, one, generator=generator, shift=shift, offsets=_near(others, one))
-    more = ask(others, POLISH, two, generator=generator, shift=shift, offsets=_near(others, two))
-    return two, Comparison.of(more.log_evidence, fewer.log_evidence)
+    more = ask(others, POLISH, several, generator=generator, shift=shift, offsets=_near(others, several))
+    return several, Comparison.of(more.log_evidence, fewer.log_evidence)
 
 
 def with_branch(
-    tasks: LeftOut, branches: Branches, number: int, two: Mixture, *, generator: torch.Generator, progress: Progress
+    tasks: LeftOut, branches: Branches, number: int, several: Mixture, *, generator: torch.Generator, progress: Progress
 ) -> Branches:
-    """Put two maps in the place of one, and let all compete for all images."""
+    """Put several maps in the place of one, and let all compete for all images."""
     maps = branches.maps
     kept = [k for k in range(branches.n_classes) if k != number]
     together = replace(
         maps,
-        volumes=torch.cat((maps.volumes[kept], two.volumes)),
-        priors=torch.cat((maps.priors[kept], two.priors)),
-        share=torch.cat((maps.share[kept], maps.share[number] * two.share)),
+        volumes=torch.cat((maps.volumes[kept], several.volumes)),
+        priors=torch.cat((maps.priors[kept], several.priors)),
+        share=torch.cat((maps.share[kept], maps.share[number] * several.share)),
     )
     return _polished(tasks, together.unasked(maps.shift), branches.asked.shift, generator=generator, progress=progress)
 

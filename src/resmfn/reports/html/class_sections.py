@@ -34,14 +34,14 @@ def number_section(record: RunRecord) -> Markup | None:
             best[n] = max(value, best.get(n, value))
     if not best:
         return None
-    tried = [element("li", _words_of_try(row)) for row in rows if "gain_of_one_more" in row]
+    tried = [element("li", _words_of_try(row)) for row in rows if "gain" in row]
     line = Line(sorted(best.items()), "images left out", dots=True)
     ticks = [(n, f"{n:.0f}") for n in sorted(best)]
     axes = Axes("number of classes", "mean log-likelihood, nat", x_ticks=ticks)
     chart = line_chart([line], axes, "Log-likelihood of images left out against the number of classes")
     how = (
         "Images that no map was made from say whether one class more describes them better. A class is divided only if "
-        "its images are likelier under two maps, beyond chance."
+        "its images are likelier under several maps, beyond chance."
     )
     cards = [card(chart, "One class more"), card(element("ul", tried), "What was tried")]
     return section("number", "How many classes", how, columns(cards))
@@ -64,5 +64,5 @@ def _line(record: RunRecord, row: dict[str, Any]) -> Markup:
 
 
 def _words_of_try(row: dict[str, Any]) -> str:
-    n, gain, error = (number(row, name) or 0.0 for name in ("classes", "gain_of_one_more", "error"))
-    return f"of {n:.0f}, one as two: {gain:+.2f} ± {error:.2f} nat an image"
+    n, maps, gain, error = (number(row, name) or 0.0 for name in ("classes", "maps", "gain", "error"))
+    return f"of {n:.0f}, one as {maps:.0f}: {gain:+.2f} ± {error:.2f} nat an image"
