@@ -72,6 +72,7 @@ def check(
             ),
         )
         record = inspect_particles(found, samples, box_size).as_dict()
+        record |= _cost_of(record)
     except (ResmfnError, OSError) as error:
         if not json:
             raise
@@ -85,11 +86,23 @@ def check(
     return _REFUSED if refused else 0
 
 
+def _cost_of(record: dict[str, Any]) -> dict[str, float | None]:
+    """Return what a reconstruction by default would take on this machine; None where its box is not known."""
+    if record["working_box"] is None:
+        return {"memory_bytes": None, "cpu_seconds": None}
+    from resmfn.reconstruction.run.cost_model import estimate_cost, machine_pace
+
+    cost = estimate_cost(record["n_images"], record["working_box"][0], pace=machine_pace())
+    return {"memory_bytes": cost.memory_bytes, "cpu_seconds": cost.cpu_seconds}
+
+
 def _print_json(record: dict[str, object]) -> None:
     print(json_text.dumps(record, indent=1))
 
 
 def _table(record: dict[str, Any]) -> str:
+    from resmfn.core.progress import duration
+
     rows = [("images", f"{record['n_images']}")]
     rows += [("stacks", f"{record['n_stacks']}")] if record["n_stacks"] is not None else []
     rows += [("box", _listed(record["box_sizes"], "pixels"))]
@@ -117,7 +130,7 @@ def _table(record: dict[str, Any]) -> str:
         box, pixel_size = record["working_box"]
         rows += [("working box", f"{box} pixels of {pixel_size:g} Å")]
         rows += [("memory, about", f"{record['memory_bytes'] / 2**30:.1f} GiB")]
-        rows += [("time, about", f"{record['cpu_seconds'] / 60:.0f} minutes of one CPU")]
+        rows += [("time, about", f"{duration(record['cpu_seconds'])} of one CPU, if the images tell their poses")]
     rows += [("applied", line) for line in record["applied"]]
     rows += [("columns used", " ".join(record["columns_used"]))]
     rows += [("  not used", " ".join(record["columns_not_used"]) or "none")]

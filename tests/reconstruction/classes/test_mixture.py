@@ -127,6 +127,7 @@ def test_a_mixture_of_some_maps_keeps_their_proportions() -> None:
         torch.tensor([0.5, 0.3, 0.2]),
         3.0,
         torch.zeros(2, 2),
+        None,
         torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]),
         torch.full((2,), -torch.inf),
     )

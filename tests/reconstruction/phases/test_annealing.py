@@ -18,12 +18,13 @@ from resmfn.reconstruction.phases.annealing import (
     SearchResult,
     SearchStage,
     SearchTask,
+    centered,
     random_start,
     run_stage,
     stage_radius,
 )
 from resmfn.reconstruction.poses import search_space
-from resmfn.reconstruction.poses.search_space import SearchSpace, first_offsets, neighbor_offsets
+from resmfn.reconstruction.poses.search_space import SearchSpace, fine_offsets, first_offsets, neighbor_offsets
 from resmfn.rotations import geodesic_degrees
 
 BOX = 24
@@ -71,8 +72,8 @@ def test_first_offsets_fill_the_range_and_neighbors_are_one_step_away() -> None:
         (0, 1),
         (0, -1),
     }
-    for centered in (first_offsets, neighbor_offsets):
-        assert torch.equal(centered(observations, 6.0, space(0.0)), torch.zeros(1, 2))
+    for of_centered in (first_offsets, neighbor_offsets, fine_offsets):
+        assert torch.equal(of_centered(observations, 6.0, space(0.0)), torch.zeros(1, 2))
 
 
 @pytest.mark.parametrize("size", [12, 24])
@@ -130,15 +131,17 @@ def test_one_step_from_the_true_map_finds_every_pose_to_the_spacing_of_the_grid(
     assert result.posterior.top_rotation.shape == (60, 3)
 
 
-def test_one_step_over_the_whole_range_finds_the_shifts() -> None:
+def test_images_are_centered_over_the_whole_range() -> None:
     scene = make_scene(60, amplitude=2.0, noise=1.0, shift=4.0)
     task = task_of(scene, 12.0)
-    offsets = first_offsets(scene.observations, 6.0, task.space)
-    result = run_stage(task, STAGE, start_from(scene), generator=make_generator(1), progress=quiet, offsets=offsets)
+    start = centered(task, start_from(scene), generator=make_generator(1))
+    assert torch.equal(start.volume, start_from(scene).volume)
+    result = run_stage(task, STAGE, start, generator=make_generator(1), progress=quiet)
     inside = scene.shift.norm(dim=1) < 11
     error = (result.shift - scene.shift).norm(dim=1)[inside]
     assert float(error.median()) < 1.0
-    again = run_stage(task, STAGE, start_from(scene, shift=result.shift), generator=make_generator(2), progress=quiet)
+    known = dataclasses.replace(start_from(scene, shift=result.shift), shift_width=result.shift_width)
+    again = run_stage(task, STAGE, known, generator=make_generator(2), progress=quiet)
     assert float((again.shift - scene.shift).norm(dim=1)[inside].median()) < 1.2
 
 

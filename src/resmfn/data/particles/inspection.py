@@ -28,15 +28,11 @@ _MOST_LISTED = 20
 OUTSIDE, LEAST_BOX_FOR_RAMPS = 0.42, 16
 """Radius in boxes beyond which no particle is expected, as by default in a reconstruction; pixels of a side."""
 _BATCH = 50  # images looked at together
-# Fitted by hand to benchmarks/results/accuracy.jsonl (2,000 images of box 64 to 72 on a CPU: 0.6 to 0.85 GiB, 90 to
-# 370 CPU seconds): what a start costs, and what each image adds.
-_BASE_BYTES, _BYTES_PER_PIXEL = 500 * 2**20, 16
-_SECONDS_PER_PIXEL = 2.5e-5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What was found. Lengths in Å, sizes in pixels, memory in bytes, time in CPU seconds."""
+    """What was found. Lengths in Å, sizes in pixels."""
 
     path: str
     n_images: int
@@ -55,8 +51,6 @@ class Inspection:
     bad_images: list[dict[str, Any]] = field(default_factory=list)  #: row (from 1), fault
     n_bad: int = 0  #: of those looked at
     working_box: tuple[int, float] | None = None  #: side, and Å per pixel, that a reconstruction would work in
-    memory_bytes: float | None = None  #: estimate for a reconstruction in it
-    cpu_seconds: float | None = None  #: likewise
     columns_used: list[str] = field(default_factory=list)  #: or fields of a .cs file
     columns_not_used: list[str] = field(default_factory=list)  #: kept, and without effect on a reconstruction
     applied: list[str] = field(default_factory=list)  #: what changes images beside defocus, poses and sampling, and how
@@ -78,7 +72,7 @@ def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: in
     n_samples
         How many images to read, evenly over the set.
     box_size
-        Of the reconstruction that memory and time are estimated for; by default the images'.
+        Of the reconstruction that is meant; by default the images'.
     """
     particles = particles.in_plain_frame()
     n = len(particles)
@@ -93,7 +87,6 @@ def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: in
     certainty = vote_certainty(float(white.mean()), len(white)) if len(white) else 0.0
     box, faults = _working_box(particles, box_size)
     used, not_used = columns_by_use(particles.metadata, particles.records)
-    work = None if box is None else n * float(box[0]) ** 2
     return Inspection(
         path=str(particles.path),
         n_images=n,
@@ -112,8 +105,6 @@ def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: in
         bad_images=[{"row": row + 1, "fault": fault} for row, fault in bad[:_MOST_LISTED]],
         n_bad=len(bad),
         working_box=box,
-        memory_bytes=None if work is None else _BASE_BYTES + work * _BYTES_PER_PIXEL,
-        cpu_seconds=None if work is None else work * _SECONDS_PER_PIXEL,
         columns_used=used,
         columns_not_used=not_used,
         applied=list(particles.remarks.applied),

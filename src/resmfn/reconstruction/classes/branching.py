@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from resmfn.reconstruction.classes.mixture import Mixture, ask, on_stage, random_mixture, run_mixture
+from resmfn.reconstruction.classes.mixture import Mixture, ask, random_mixture, run_mixture
 from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchTask
 from resmfn.reconstruction.phases.starts import N_SEARCH
-from resmfn.reconstruction.poses.search_space import first_offsets, neighbor_offsets
 
 LEAST_ERRORS = 4.0
 """Standard errors by which the images left out of a class must prefer several maps to one."""
@@ -87,9 +86,8 @@ class LeftOut:
 def first_class(tasks: LeftOut, *, generator: torch.Generator, progress: Progress) -> Branches:
     """Return one class of all images."""
     few = replace(tasks.made_from, index=_some(tasks.made_from.index, N_SEARCH, generator))
-    start = _started(few, 1, None, generator=generator, progress=progress)
-    maps = ask(tasks.made_from, POLISH, on_stage(few, POLISH, start), generator=generator)
-    return _polished(tasks, maps, None, generator=generator, progress=progress)
+    start = _started(few, 1, generator=generator, progress=progress)
+    return _polished(tasks, start, generator=generator, progress=progress)
 
 
 def branched(
@@ -108,12 +106,12 @@ def branched(
         return None
     few = _some(mine, n_maps * N_SEARCH, generator)
     task = replace(tasks.made_from, index=tasks.made_from.index[few])
-    several = _started(task, n_maps, branches.maps.shift[few], generator=generator, progress=progress)
+    several = _started(task, n_maps, generator=generator, progress=progress)
     others = replace(tasks.left_out, index=tasks.left_out.index[its_left_out])
     shift = branches.asked.shift[its_left_out]
     one = branches.maps.only([number])
-    fewer = ask(others, POLISH, one, generator=generator, shift=shift, offsets=_near(others, one))
-    more = ask(others, POLISH, several, generator=generator, shift=shift, offsets=_near(others, several))
+    fewer = ask(others, POLISH, one, shift, generator=generator)
+    more = ask(others, POLISH, several, generator=generator)  # maps of a start have a center of their own
     return several, Comparison.of(more.log_evidence, fewer.log_evidence)
 
 
@@ -129,7 +127,7 @@ def with_branch(
         priors=torch.cat((maps.priors[kept], several.priors)),
         share=torch.cat((maps.share[kept], maps.share[number] * several.share)),
     )
-    return _polished(tasks, together.unasked(maps.shift), branches.asked.shift, generator=generator, progress=progress)
+    return _polished(tasks, together, generator=generator, progress=progress)
 
 
 def without_needless(
@@ -149,7 +147,7 @@ def without_needless(
         if need[number] > SURELY_NEEDED:
             break
         rest = branches.maps.only(_all_but(branches, number))
-        fewer = _polished(tasks, rest, branches.asked.shift, generator=generator, progress=progress)
+        fewer = _polished(tasks, rest, generator=generator, progress=progress)
         if Comparison.of(branches.log_evidence, fewer.log_evidence).is_better:
             break
         branches = fewer
@@ -182,32 +180,19 @@ def _all_but(branches: Branches, number: int) -> list[int]:
     return [k for k in range(branches.n_classes) if k != number]
 
 
-def _started(
-    task: SearchTask, n_classes: int, shift: Tensor | None, *, generator: torch.Generator, progress: Progress
-) -> Mixture:
-    """Anneal maps from random poses and classes; shifts are searched from where they are, or everywhere."""
+def _started(task: SearchTask, n_classes: int, *, generator: torch.Generator, progress: Progress) -> Mixture:
+    """Anneal maps from random poses and classes."""
     maps = random_mixture(task, n_classes, START_STAGES[0], generator=generator)
-    if shift is not None:
-        maps = replace(maps, shift=shift)
     for number, stage in enumerate(START_STAGES):
-        everywhere = number == 0 and shift is None
-        offsets = first_offsets(task.observations, maps.radius, task.space) if everywhere else None
-        maps = run_mixture(task, stage, maps, generator=generator, progress=progress, offsets=offsets)
+        if number > 0 and task.space.shift_range > 0:
+            found = ask(task, START_STAGES[0], maps, generator=generator)
+            maps = replace(maps, shift=found.shift, shift_width=found.shift_width)
+        maps = run_mixture(task, stage, maps, generator=generator, progress=progress)
     return maps
 
 
-def _near(task: SearchTask, maps: Mixture) -> Tensor:
-    return neighbor_offsets(task.observations, maps.radius, task.space)
-
-
-def _polished(
-    tasks: LeftOut, maps: Mixture, shift: Tensor | None, *, generator: torch.Generator, progress: Progress
-) -> Branches:
-    maps = run_mixture(tasks.made_from, POLISH, maps, generator=generator, progress=progress)
-    return _asked(tasks, maps, generator, shift=shift)
-
-
-def _asked(tasks: LeftOut, maps: Mixture, generator: torch.Generator, shift: Tensor | None = None) -> Branches:
-    maps = on_stage(tasks.made_from, POLISH, maps)
-    offsets = None if shift is None else _near(tasks.left_out, maps)
-    return Branches(maps, ask(tasks.left_out, POLISH, maps, generator=generator, shift=shift, offsets=offsets))
+def _polished(tasks: LeftOut, maps: Mixture, *, generator: torch.Generator, progress: Progress) -> Branches:
+    """Let maps compete for all images, whose shifts are searched anew; ask those that are left out."""
+    asked = ask(tasks.made_from, START_STAGES[0], maps, generator=generator)
+    maps = run_mixture(tasks.made_from, POLISH, asked, generator=generator, progress=progress)
+    return Branches(maps, ask(tasks.left_out, POLISH, maps, generator=generator))

@@ -14,12 +14,12 @@ from resmfn.reconstruction.classes.mixture import Mixture, ask, run_mixture
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.slice_sums import MapEquations
-from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, SearchTask, sums_of, turned_grid
+from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, START_STAGES, SearchTask, sums_of, turned_grid
 from resmfn.reconstruction.phases.control import N_HELD_OUT, NoiseControl, held_out_control
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
-from resmfn.reconstruction.poses.search_space import first_offsets, neighbor_offsets, shift_spread
+from resmfn.reconstruction.poses.search_space import neighbor_offsets, shift_spread
 from resmfn.reconstruction.run.context import HALVES, RunContext
 from resmfn.reconstruction.run.state import RunState
 
@@ -35,8 +35,8 @@ def class_focus_step(run: RunContext) -> bool:
     def told(what: str, value: float) -> None:
         run.tell("focus", f"{what}, log-likelihood {value:.2f}")
 
-    offsets = first_offsets(run.observations, branches.maps.radius, run.space)
-    maps = ask(task, POLISH, branches.maps, generator=generator, offsets=offsets)
+    maps = ask(task, START_STAGES[0], branches.maps, generator=generator)
+    maps = run_mixture(task, POLISH.once(), maps, generator=generator, progress=told)
     maps = run_mixture(task, FOCUS_STAGE, maps, generator=generator, progress=told, with_rivals=True)
     good = maps.good[:, None] * maps.posterior
     run.state.classes = [

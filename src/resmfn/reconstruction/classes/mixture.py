@@ -23,10 +23,13 @@ from resmfn.reconstruction.phases.annealing import (
     Progress,
     SearchStage,
     SearchTask,
+    belief_of_shifts,
     carried_prior,
+    centered_images,
     stage_radius,
     turned_grid,
 )
+from resmfn.reconstruction.poses.factored_posterior import factored_posterior
 from resmfn.reconstruction.poses.grid_posterior import GridPosterior, PoseGrid, grid_posterior
 from resmfn.reconstruction.poses.search_space import first_offsets, neighbor_offsets, shift_spread
 from resmfn.rotations import random_rotations
@@ -49,6 +52,8 @@ class Mixture:
     """Fourier pixels."""
     shift: Tensor
     """(n, 2): posterior mean, Å."""
+    shift_width: Tensor | None
+    """(n,): posterior standard deviation along an axis, Å; None before anything is known of the shifts."""
     evidence: Tensor
     """(n, K): log likelihood of each image under each map, averaged over poses, over that of noise."""
     rival: Tensor
@@ -88,10 +93,11 @@ class Mixture:
             evidence=self.evidence[:, kept],
         )
 
-    def unasked(self, shift: Tensor) -> Mixture:
-        """Return the same maps with other images, of which only the shifts (n, 2) are known."""
+    def unasked(self, shift: Tensor, shift_width: Tensor | None) -> Mixture:
+        """Return the same maps with other images, of which only the shifts (n, 2) are known, to some widths (n,)."""
         evidence = self.evidence.new_zeros(len(shift), len(self.share))
-        return replace(self, shift=shift, evidence=evidence, rival=evidence.new_full((len(shift),), -torch.inf))
+        rival = evidence.new_full((len(shift),), -torch.inf)
+        return replace(self, shift=shift, shift_width=shift_width, evidence=evidence, rival=rival)
 
 
 def random_mixture(task: SearchTask, n_classes: int, stage: SearchStage, *, generator: torch.Generator) -> Mixture:
@@ -127,6 +133,7 @@ def random_mixture(task: SearchTask, n_classes: int, stage: SearchStage, *, gene
         torch.full((n_classes,), 1 / n_classes, device=observations.device),
         radius,
         torch.zeros(len(index), 2, device=observations.device),
+        None,
         torch.zeros(len(index), n_classes, device=observations.device),
         torch.full((len(index),), -torch.inf, device=observations.device),
     )
@@ -139,7 +146,6 @@ def run_mixture(
     *,
     generator: torch.Generator,
     progress: Progress,
-    offsets: Tensor | None = None,
     with_rivals: bool = False,
 ) -> Mixture:
     """Iterate at one radius until the likelihood settles; as :func:`annealing.run_stage`, with several maps.
@@ -147,14 +153,11 @@ def run_mixture(
     With rivals, an image counts by its probability to show a particle. Before all classes are found this must not be
     asked: a stray field explains whole species better than the map of another.
     """
-    observations = task.observations
     result, previous = on_stage(task, stage, start), float("-inf")
-    if offsets is None:
-        offsets = neighbor_offsets(observations, result.radius, task.space)
     powers = image_powers(task, result.radius) if with_rivals else None
     for step in range(stage.n_steps[1]):
         temperature = max(stage.coolest, stage.temperature * stage.cooling**step)
-        result = _step(task, stage, result, offsets, temperature, generator=generator)
+        result = _step(task, stage, result, temperature, generator=generator)
         if powers is not None:
             result = result.with_rival(powers)
         log_evidence = float(result.log_evidence.mean())
@@ -182,23 +185,24 @@ def on_stage(task: SearchTask, stage: SearchStage, start: Mixture) -> Mixture:
 
 
 def ask(
-    task: SearchTask,
-    stage: SearchStage,
-    maps: Mixture,
-    *,
-    generator: torch.Generator,
-    offsets: Tensor | None = None,
-    shift: Tensor | None = None,
+    task: SearchTask, stage: SearchStage, maps: Mixture, shift: Tensor | None = None, *, generator: torch.Generator
 ) -> Mixture:
-    """Return the same maps with what images say that had no part in them."""
-    observations = task.observations
-    if offsets is None:
-        offsets = first_offsets(observations, maps.radius, task.space)
+    """Return the same maps with what images say of them in the band of a stage.
+
+    Rotations and shifts are searched together, shifts around those given (n, 2), or everywhere.
+    """
+    observations, space, there = task.observations, task.space, on_stage(task, stage, maps)
+    offsets = (first_offsets if shift is None else neighbor_offsets)(observations, there.radius, space)
     if shift is None:
         shift = torch.zeros(len(task.index), 2, device=observations.device)
-    unasked = maps.unasked(shift)
-    _, _, posterior = _scored(task, stage, unasked, offsets, 1.0, generator=generator)
-    return replace(unasked, shift=posterior.shift, evidence=posterior.evidence_of_map)
+    unasked = maps.unasked(shift, None)
+    _, rotations, slices = _slices(task, stage, there, generator=generator)
+    spread = shift_spread(shift, space)
+    poses = PoseGrid(rotations, offsets, spread, space.precision, maps.share.log())
+    posterior = grid_posterior(observations, task.index, slices, poses, shift)
+    return replace(
+        unasked, shift=posterior.shift, shift_width=posterior.shift_width, evidence=posterior.evidence_of_map
+    )
 
 
 def image_powers(task: SearchTask, radius: float) -> ImageFits:
@@ -221,45 +225,47 @@ def image_powers(task: SearchTask, radius: float) -> ImageFits:
     return ImageFits(nothing, nothing, found[0], found[1], nothing[:, 0], torch.bincount(shell))
 
 
-def _scored(
-    task: SearchTask,
-    stage: SearchStage,
-    maps: Mixture,
-    offsets: Tensor,
-    temperature: float,
-    *,
-    generator: torch.Generator,
-) -> tuple[MapGrid, Tensor, GridPosterior]:
-    observations, space = task.observations, task.space
-    grid = MapGrid(observations.box_size, maps.volumes.shape[-1], space.symmetry)
+def _slices(
+    task: SearchTask, stage: SearchStage, maps: Mixture, *, generator: torch.Generator
+) -> tuple[MapGrid, Tensor, Tensor]:
+    """Return the grid, the rotations (G, 3, 3) of a stage, turned by chance, and slices (K G, P) of all maps."""
+    observations = task.observations
+    grid = MapGrid(observations.box_size, maps.volumes.shape[-1], task.space.symmetry)
     rotations = turned_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
     pixels = observations.pixels[: observations.n_pixels(maps.radius)]
     slices = torch.cat([grid.slices(grid.transform(volume), rotations, pixels) for volume in maps.volumes])
-    spread = shift_spread(maps.shift, space)
-    poses = PoseGrid(rotations, offsets, spread, space.precision, log_share=maps.share.log())
-    posterior = grid_posterior(
-        observations,
+    return grid, rotations, slices
+
+
+def _scored(task: SearchTask, slices: Tensor, maps: Mixture, temperature: float) -> GridPosterior:
+    """Score all images of a task against slices (K G, P), from the shifts that the step before left."""
+    if task.space.shift_range == 0:
+        return grid_posterior(
+            task.observations,
+            task.index,
+            slices,
+            centered_images(slices, task.space, maps.share.log()),
+            maps.shift,
+            temperature=temperature,
+            weight=maps.good,
+        )
+    return factored_posterior(
+        task.observations,
         task.index,
         slices,
-        poses,
-        maps.shift,
+        belief_of_shifts(task, maps.radius, maps.shift, maps.shift_width, maps.share.log()),
+        precision=task.space.precision,
         temperature=temperature,
         weight=maps.good,
     )
-    return grid, rotations, posterior
 
 
 def _step(
-    task: SearchTask,
-    stage: SearchStage,
-    maps: Mixture,
-    offsets: Tensor,
-    temperature: float,
-    *,
-    generator: torch.Generator,
+    task: SearchTask, stage: SearchStage, maps: Mixture, temperature: float, *, generator: torch.Generator
 ) -> Mixture:
     observations = task.observations
-    grid, rotations, posterior = _scored(task, stage, maps, offsets, temperature, generator=generator)
+    grid, rotations, slices = _slices(task, stage, maps, generator=generator)
+    posterior = _scored(task, slices, maps, temperature)
     mask = sphere_on(grid, task.space.mask_radius, observations.device)
     pixels = observations.pixels[: observations.n_pixels(maps.radius)]
     volumes, priors = [], []
@@ -274,6 +280,7 @@ def _step(
         maps.share,
         maps.radius,
         posterior.shift,
+        posterior.shift_width,
         posterior.evidence_of_map,
         maps.rival,
     )

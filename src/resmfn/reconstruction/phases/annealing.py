@@ -21,8 +21,17 @@ from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.priors import carried_prior, posterior_prior, power_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
+from resmfn.reconstruction.poses.factored_posterior import ShiftBelief, factored_posterior
 from resmfn.reconstruction.poses.grid_posterior import GridPosterior, PoseGrid, grid_posterior
-from resmfn.reconstruction.poses.search_space import SearchSpace, first_offsets, neighbor_offsets, shift_spread
+from resmfn.reconstruction.poses.search_space import (
+    FINER,
+    SearchSpace,
+    fine_offsets,
+    first_offsets,
+    neighbor_offsets,
+    shift_spread,
+    shift_step,
+)
 from resmfn.rotations import asymmetric_unit, random_rotations, super_fibonacci
 
 
@@ -76,6 +85,8 @@ class SearchResult:
     """(n, 2): posterior mean, Å."""
     log_evidence: float
     """Mean over the images."""
+    shift_width: Tensor | None = None
+    """(n,): posterior standard deviation along an axis, Å; None before anything is known of the shifts."""
     prior: Tensor | None = None
     """(shells,): penalty that the next map on this grid is solved with; None is what the map's own power says."""
 
@@ -135,9 +146,55 @@ def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress)
         SearchResult.from_map(volume, radius, still), prior=posterior_prior(equations, volume, mask, prior)
     )
     for number, stage in enumerate(START_STAGES):
-        offsets = first_offsets(observations, radius, space) if number == 0 else None
-        result = run_stage(task, stage, result, generator=generator, offsets=offsets, progress=progress)
-    return result
+        if number > 0:
+            result = centered(task, result, generator=generator)
+        result = run_stage(task, stage, result, generator=generator, progress=progress)
+    return judged(task, result, generator=generator)
+
+
+def centered(task: SearchTask, start: SearchResult, *, generator: torch.Generator) -> SearchResult:
+    """Find every image's shift over the whole range, together with its rotation, in the band of the first stage.
+
+    Steps believe shifts and rotations apart, from what they believed before: where that is far off they may not find
+    out. The map stays what it is.
+    """
+    if task.space.shift_range == 0:
+        return start
+    still = replace(start, shift=torch.zeros_like(start.shift))
+    found = _all_pairs(task, START_STAGES[0], still, first_offsets, generator=generator)
+    return replace(start, shift=found.shift, shift_width=found.shift_width)
+
+
+def judged(task: SearchTask, result: SearchResult, *, generator: torch.Generator) -> SearchResult:
+    """Return the result of the last stage with the evidence over rotations and near shifts together.
+
+    That over both apart is a lower bound, further off the less an image says of its shift: it picks no start.
+    """
+    if task.space.shift_range == 0:
+        return result
+    found = _all_pairs(task, START_STAGES[-1], result, neighbor_offsets, generator=generator)
+    return replace(result, log_evidence=float(found.log_evidence.mean()))
+
+
+def _all_pairs(
+    task: SearchTask,
+    stage: SearchStage,
+    start: SearchResult,
+    offsets: Callable[[Observations, float, SearchSpace], Tensor],
+    *,
+    generator: torch.Generator,
+) -> GridPosterior:
+    """Score images at all pairs of rotation and shift around those that they have, in the band of a stage."""
+    observations, space = task.observations, task.space
+    radius = stage_radius(stage, observations, space)
+    grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
+    mask = sphere_on(grid, space.mask_radius, observations.device)
+    rotations = turned_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
+    pixels = observations.pixels[: observations.n_pixels(radius)]
+    slices = grid.slices(grid.transform(resize_map(start.volume, grid.size) * mask), rotations, pixels)
+    spread = shift_spread(start.shift, space)
+    poses = PoseGrid(rotations, offsets(observations, radius, space), spread, space.precision)
+    return grid_posterior(observations, task.index, slices, poses, start.shift)
 
 
 def run_stage(
@@ -147,7 +204,6 @@ def run_stage(
     *,
     generator: torch.Generator,
     progress: Progress,
-    offsets: Tensor | None = None,
     n_top: int = 1,
 ) -> SearchResult:
     """Iterate at one radius until the likelihood settles.
@@ -164,18 +220,14 @@ def run_stage(
         Draws the turn of the grid at each step.
     progress
         Told the stage and the likelihood at each step.
-    offsets
-        (T, 2) shifts to try around each image's, Å; by default the neighbors on the shift grid.
     n_top
         How many of the best poses of each image to list at the last step.
     """
-    observations, index, space = task.observations, task.index, task.space
+    observations, space = task.observations, task.space
     radius = stage_radius(stage, observations, space)
     grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
     mask = sphere_on(grid, space.mask_radius, observations.device)
     pixels = observations.pixels[: observations.n_pixels(radius)]
-    if offsets is None:
-        offsets = neighbor_offsets(observations, radius, space)
     volume = resize_map(start.volume, grid.size) * mask
     result, previous = replace(start, volume=volume, radius=radius), float("-inf")
     prior = _first_prior(start, grid, mask, int(radius) + 1)
@@ -183,21 +235,63 @@ def run_stage(
         temperature = max(stage.coolest, stage.temperature * stage.cooling**step)
         rotations = turned_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
         slices = grid.slices(grid.transform(result.volume), rotations, pixels)
-        poses = PoseGrid(rotations, offsets, shift_spread(result.shift, space), space.precision)
-        posterior = grid_posterior(
-            observations, index, slices, poses, result.shift, temperature=temperature, n_top=n_top
-        )
+        posterior = _scored(task, slices, result, temperature=temperature, n_top=n_top)
         log_evidence = float(posterior.log_evidence.mean())
         equations = MapEquations(sums_of(posterior, rotations, pixels, grid, observations.team))
         volume = equations.solve(mask, prior, start=result.volume, iterations=4)
         prior = posterior_prior(equations, volume, mask, prior)
-        result = SearchResult(volume, radius, posterior, rotations, posterior.shift, log_evidence, prior)
+        result = SearchResult(
+            volume, radius, posterior, rotations, posterior.shift, log_evidence, posterior.shift_width, prior
+        )
         progress(f"radius {radius:.1f}", log_evidence)
         settled = temperature == stage.coolest and log_evidence - previous < SETTLED
         if step + 1 >= stage.n_steps[0] and settled:
             break
         previous = log_evidence
     return result
+
+
+def _scored(task: SearchTask, slices: Tensor, before: SearchResult, *, temperature: float, n_top: int) -> GridPosterior:
+    """Score all images of a task against slices (G, P), from the shifts that the step before left."""
+    if task.space.shift_range == 0:
+        return grid_posterior(
+            task.observations,
+            task.index,
+            slices,
+            centered_images(slices, task.space),
+            before.shift,
+            temperature=temperature,
+            n_top=n_top,
+        )
+    return factored_posterior(
+        task.observations,
+        task.index,
+        slices,
+        belief_of_shifts(task, before.radius, before.shift, before.shift_width),
+        precision=task.space.precision,
+        temperature=temperature,
+        n_top=n_top,
+    )
+
+
+def centered_images(slices: Tensor, space: SearchSpace, log_share: Tensor | None = None) -> PoseGrid:
+    """Return the grid of images that are known to be centered, for slices (G, P) of rotations that play no part."""
+    still = torch.zeros(1, 2, device=slices.device)
+    return PoseGrid(slices.new_empty(0), still, precision=space.precision, log_share=log_share)
+
+
+def belief_of_shifts(
+    task: SearchTask, radius: float, shift: Tensor, width: Tensor | None, log_share: Tensor | None = None
+) -> ShiftBelief:
+    """Return what a step left of the images' shifts (n, 2) and their widths (n,), at the radius of the next.
+
+    Of shifts without a width nothing is known yet.
+    """
+    observations, space = task.observations, task.space
+    spread = shift_spread(shift, space) or 0.5 * space.shift_range  # of shifts evenly over the disc
+    step = shift_step(observations, radius) / FINER
+    width = torch.full_like(shift[:, 0], spread) if width is None else width.clamp_min(step)
+    return ShiftBelief(shift, width, fine_offsets(observations, radius, space), step, spread, log_share)
 
 
 def _first_prior(start: SearchResult, grid: MapGrid, mask: Tensor, n_shells: int) -> Tensor:
@@ -224,4 +318,4 @@ def sums_of(posterior: GridPosterior, rotations: Tensor, pixels: Tensor, grid: M
     return sums
 
 
-_EMPTY = GridPosterior(*(torch.empty(0) for _ in range(9)))
+_EMPTY = GridPosterior(*(torch.empty(0) for _ in range(10)))

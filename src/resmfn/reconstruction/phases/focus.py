@@ -14,6 +14,7 @@ from resmfn.reconstruction.phases.annealing import (
     START_STAGES,
     SearchResult,
     SearchTask,
+    centered,
     run_stage,
     stage_radius,
     sums_of,
@@ -21,7 +22,6 @@ from resmfn.reconstruction.phases.annealing import (
 from resmfn.reconstruction.phases.coarse_maps import Focus, equations_at_poses
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
-from resmfn.reconstruction.poses.search_space import first_offsets
 from resmfn.reconstruction.run.context import HALVES, RunContext, required
 
 
@@ -43,16 +43,21 @@ def _focus_on_search(run: RunContext) -> Focus:
     state, generator = run.state, spawn(run.config.seed, "focus")
     shift = torch.zeros(len(run.index), 2, device=run.device)
     start = SearchResult.from_map(required(state.coarse), state.radius, shift)
+    task = SearchTask(run.observations, run.index, run.space)
+    stages = [FOCUS_STAGE]
     if run.moves_shift:
-        start = _center(run, start, generator)
-    result = run_stage(
-        SearchTask(run.observations, run.index, run.space),
-        FOCUS_STAGE,
-        start,
-        generator=generator,
-        progress=lambda what, value: run.tell("focus", f"{what}, log-likelihood {value:.2f}"),
-        n_top=N_LISTED,
-    )
+        start = centered(task, start, generator=generator)
+        stages = [START_STAGES[-1].once(), FOCUS_STAGE]
+    for stage in stages:
+        start = run_stage(
+            task,
+            stage,
+            start,
+            generator=generator,
+            progress=lambda what, value: run.tell("focus", f"{what}, log-likelihood {value:.2f}"),
+            n_top=N_LISTED,
+        )
+    result = start
     state.candidate_rotation, state.candidate_shift = distinct_candidates(result.posterior, result.rotations)
     state.rotation, state.shift = state.candidate_rotation[:, 0], state.candidate_shift[:, 0]
     state.max_probability = result.posterior.max_probability
@@ -64,20 +69,6 @@ def _focus_on_search(run: RunContext) -> Focus:
     equations = MapEquations(sums_of(result.posterior, result.rotations, pixels, grid, run.observations.team))
     mask = sphere_on(grid, run.space.mask_radius, run.device)
     return equations, required(result.prior), mask, result.radius
-
-
-def _center(run: RunContext, start: SearchResult, generator: torch.Generator) -> SearchResult:
-    """Find every image's shift, over the whole range, with the map that the starts left."""
-    stage = START_STAGES[-1]
-    radius = stage_radius(stage, run.observations, run.space)
-    return run_stage(
-        SearchTask(run.observations, run.index, run.space),
-        stage.once(),
-        start,
-        generator=generator,
-        offsets=first_offsets(run.observations, radius, run.space),
-        progress=lambda what, value: run.tell("centering", f"{what}, log-likelihood {value:.2f}"),
-    )
 
 
 def _focus_on_input(run: RunContext) -> Focus:

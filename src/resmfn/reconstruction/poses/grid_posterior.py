@@ -7,6 +7,7 @@ The log-likelihood of image i at rotation g and shift t, less that of no signal 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +18,9 @@ from resmfn.reconstruction.config import ScorePrecision
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.poses.score_products import RESCORED, SliceProducts
 
-_CPU_BUDGET = 12_000_000
+_CPU_BUDGET = 1_500_000
 _GPU_BUDGET = 100_000_000
+_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class PoseGrid:
 
 
 @dataclass(frozen=True)
-class _Scores:
+class ChunkPosterior:
     """What a chunk of m images says of P pixels, T shifts and G rotations: all that grows with the chunk."""
 
     images: Tensor
@@ -50,7 +52,8 @@ class _Scores:
     share_of_rotation: Tensor
     """(m, G)."""
     of_images: tuple[Tensor, ...]
-    """Of each image: log evidence, largest probability, mean shift, best slices, their shifts, entropy, of each map."""
+    """Of each image: log evidence, largest probability, mean shift, width, best slices, their shifts, entropy, log
+    evidence of each map."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,10 @@ class GridPosterior:
     """(n,): log of the likelihood's mean over the grid, over that of pure noise."""
     shift: Tensor
     """(n, 2): posterior mean, Å."""
+    shift_width: Tensor
+    """(n,): posterior standard deviation along an axis, Å."""
     max_probability: Tensor
-    """(n,): largest posterior probability of a single grid point."""
+    """(n,): largest posterior probability of a single grid point; of a rotation, where shifts are apart."""
     top_rotation: Tensor
     """int64 (n, k): grid rotations of the k best points, best first."""
     top_shift: Tensor
@@ -110,44 +115,104 @@ def grid_posterior(
     weight
         (n,): how much each image counts in the sums; by default 1.
     """
-    log_share = grid.log_share
     n_slices, n_pixels = slices.shape
-    n_maps = 1 if log_share is None else len(log_share)
-    n_rotations = n_slices // n_maps
     n_offsets = len(grid.offsets)
-    budget = _GPU_BUDGET if slices.is_cuda else _CPU_BUDGET
-    chunk = max(1, budget // (n_slices * n_offsets))
     products = SliceProducts(slices, grid.precision)
-    sums = torch.zeros(n_slices, 2 * n_pixels, device=slices.device)
-    weights = torch.zeros(n_slices, n_pixels, device=slices.device)
-    of_all = _nothing_yet(center, n_top, n_maps)
+    maps = SeveralMaps(grid.log_share, n_slices)
 
-    def scored(rows: Tensor) -> _Scores:
+    def scored(rows: Tensor) -> ChunkPosterior:
         values, ctf = observations.batch(index[rows], n_pixels)
         shift = center[rows, None] + grid.offsets
         images = _shifted(observations, values * ctf, shift)
         power = ctf.square()
-        score = products.scores(images, power)
         log_prior = _log_prior(shift, grid.spread)
-        score += log_prior[:, :, None]
-        if log_share is not None:
-            score += log_share.repeat_interleave(n_rotations)
-        flat = score.view(len(rows), -1)
-        best, highest = _best(flat, products, images, power, log_prior, n_top)
-        of_map = None if log_share is None else _evidence_of_maps(score, log_share)
-        log_evidence, largest = _soften(flat, temperature, highest)
-        # Known where poses are listed; elsewhere it is not worth a pass over all scores.
-        entropy = torch.special.entr(flat).sum(dim=1) if n_top > 1 else torch.full_like(largest, math.nan)
-        score = flat.view(len(rows), n_offsets, n_slices)
-        mean_shift = torch.einsum("nt,ntd->nd", score.sum(dim=2), shift)
+        flat = maps.with_prior(products.scores(images, power, log_prior)).flatten(1)
+        best, highest = best_points(flat, products, images, power, log_prior, n_top, maps)
+        of_map = maps.evidence(flat, highest)
+        share, log_evidence, entropy = soften(flat, temperature, highest, with_entropy=n_top > 1)
+        share = share.view(-1, n_slices)
+        of_shift = share.sum(dim=1).view(len(rows), n_offsets)
+        total = of_shift.sum(dim=1)
+        mean_shift, width = moments(of_shift / total[:, None], shift)
         top_shift = torch.take_along_dim(shift, (best // n_slices)[:, :, None].expand(-1, -1, 2), dim=1)
         of_map = log_evidence[:, None] if of_map is None else of_map
-        of_images = (log_evidence, largest, mean_shift, best % n_slices, top_shift, entropy, of_map)
-        if weight is not None:
-            score *= weight[rows, None, None]
-        return _Scores(images, power, flat.view(-1, n_slices), score.sum(dim=1), of_images)
+        of_images = (log_evidence, 1 / total, mean_shift, width, best % n_slices, top_shift, entropy, of_map)
+        # What an image counts divides its own rows, not those of its many poses.
+        counts = 1 / total if weight is None else weight[rows] / total
+        images *= counts.repeat_interleave(n_offsets)[:, None]
+        power *= counts[:, None]
+        of_rotation = share if n_offsets == 1 else share.view(len(rows), n_offsets, n_slices).sum(dim=1)
+        return ChunkPosterior(images, power, share, of_rotation, of_images)
 
-    for rows, found in observations.in_chunks("scoring images", index, chunk, scored):
+    return add_up(observations, index, scored, slices, n_offsets, n_top, maps.n)
+
+
+class SeveralMaps:
+    """The maps that slices (K G, P) are of, one after the other.
+
+    Parameters
+    ----------
+    log_share
+        (K,): log prior of each; None is one map.
+    n_slices
+        K G.
+    """
+
+    def __init__(self, log_share: Tensor | None, n_slices: int) -> None:
+        self.n = 1 if log_share is None else len(log_share)
+        self.log_prior = None if log_share is None else log_share.repeat_interleave(n_slices // self.n)
+        """(K G,)."""
+        self._log_share = log_share
+
+    def with_prior(self, score: Tensor) -> Tensor:
+        """Add each map's prior to scores (..., K G), in place."""
+        if self.log_prior is not None:
+            score += self.log_prior
+        return score
+
+    def evidence(self, flat: Tensor, highest: Tensor) -> Tensor | None:
+        """Return the log sum exp (n, K) of each map's scores (n, T K G) without its prior; None where there is one."""
+        if self._log_share is None or self.log_prior is None:
+            return None
+        of_map = flat.view(len(flat), -1, self.n, len(self.log_prior) // self.n)
+        total = torch.exp(of_map - highest[:, :, None, None]).sum(dim=(1, 3))
+        smallest = torch.finfo(total.dtype).tiny  # a map that is this much worse than the best is out of the question
+        return highest + total.clamp_min(smallest).log() - self._log_share
+
+
+def add_up(
+    observations: Observations,
+    index: Tensor,
+    scored: Callable[[Tensor], ChunkPosterior],
+    slices: Tensor,
+    n_offsets: int,
+    n_top: int,
+    n_maps: int = 1,
+) -> GridPosterior:
+    """Score images chunk by chunk, and sum what they say of each slice (G, P).
+
+    Parameters
+    ----------
+    observations, index
+        The images, and which of them (n,).
+    scored
+        Scores those at some positions in ``index``.
+    slices
+        (G, P).
+    n_offsets
+        Scores of an image at each slice.
+    n_top
+        Best points listed for each image.
+    n_maps
+        That the slices are of.
+    """
+    n_slices, n_pixels = slices.shape
+    budget = _GPU_BUDGET if slices.is_cuda else _CPU_BUDGET
+    sums = torch.zeros(n_slices, 2 * n_pixels, device=slices.device)
+    weights = torch.zeros(n_slices, n_pixels, device=slices.device)
+    of_all = _nothing_yet(len(index), n_top, n_maps, slices.device)
+    at_once = max(1, budget // (n_slices * n_offsets))
+    for rows, found in observations.in_chunks("scoring images", index, at_once, scored):
         # In place, so that nothing here can run out of memory halfway.
         sums.addmm_(found.share.T, found.images)
         weights.addmm_(found.share_of_rotation.T, found.power)
@@ -155,49 +220,76 @@ def grid_posterior(
             whole[rows] = part
     # What another process holds is 0 here: the sum puts the images' own figures together too.
     observations.team.sum_(sums, weights, *of_all)
-    evidence, probability, mean_shift, top_rotation, top_shift, entropy, of_map = of_all
+    evidence, probability, mean_shift, width, top_rotation, top_shift, entropy, of_map = of_all
+    log_n_rotations = math.log(n_slices // n_maps)
     return GridPosterior(
         torch.complex(sums[:, :n_pixels].contiguous(), sums[:, n_pixels:].contiguous()),
         weights,
-        evidence - math.log(n_rotations),
+        evidence - log_n_rotations,
         mean_shift,
+        width,
         probability,
         top_rotation,
         top_shift,
         entropy,
-        of_map - math.log(n_rotations),
+        of_map - log_n_rotations,
     )
 
 
-def _evidence_of_maps(score: Tensor, log_share: Tensor) -> Tensor:
-    """Return the log evidence (m, K) of each map, from scores (m, T, K G) to which the maps' priors were added."""
-    n_maps = len(log_share)
-    of_map = score.view(len(score), score.shape[1], n_maps, -1)
-    return torch.logsumexp(of_map.logsumexp(dim=3), dim=1) - log_share
+def _nothing_yet(n: int, n_top: int, n_maps: int, device: torch.device) -> list[Tensor]:
+    """Return zeros in place of the figures of all images, as ``ChunkPosterior.of_images`` lists them."""
+    evidence, largest, width, entropy = (torch.zeros(n, device=device) for _ in range(4))
+    best = torch.zeros(n, n_top, dtype=torch.int64, device=device)
+    mean, top_shift = torch.zeros(n, 2, device=device), torch.zeros(n, n_top, 2, device=device)
+    return [evidence, largest, mean, width, best, top_shift, entropy, torch.zeros(n, n_maps, device=device)]
 
 
-def _nothing_yet(center: Tensor, n_top: int, n_maps: int) -> list[Tensor]:
-    """Return zeros in place of the figures of all images, as ``_Scores.of_images`` lists them."""
-    n = len(center)
-    evidence, largest, entropy = (torch.zeros(n, device=center.device) for _ in range(3))
-    best = torch.zeros(n, n_top, dtype=torch.int64, device=center.device)
-    of_map = torch.zeros(n, n_maps, device=center.device)
-    return [evidence, largest, center.new_zeros(n, 2), best, center.new_zeros(n, n_top, 2), entropy, of_map]
+def moments(share: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean (n, 2), and standard deviation along an axis (n,), of shifts (n, T, 2) of some weights (n, T)."""
+    mean = torch.einsum("nt,ntd->nd", share, shift)
+    variance = torch.einsum("nt,ntd->n", share, (shift - mean[:, None]).square()) / 2
+    return mean, variance.sqrt()
 
 
-def _best(
-    flat: Tensor, products: SliceProducts, images: Tensor, power: Tensor, log_prior: Tensor, n_top: int
+def best_points(
+    flat: Tensor,
+    products: SliceProducts,
+    images: Tensor,
+    power: Tensor,
+    log_prior: Tensor,
+    n_top: int,
+    maps: SeveralMaps,
 ) -> tuple[Tensor, Tensor]:
     """Return the best points (n, k) and the highest score (n, 1); what was scored roughly is put right in ``flat``."""
     if products.exact:
-        top = flat.topk(n_top, dim=1)
-        return top.indices, top.values[:, :1]
-    kept = flat.topk(min(n_top + RESCORED, flat.shape[1]), dim=1).indices
-    n_rotations = flat.shape[1] // log_prior.shape[1]
-    again = products.scores_again(images, power, kept) + log_prior.gather(1, kept // n_rotations)
+        best, highest = _largest_of(flat, n_top)
+        return best, highest[:, :1]
+    kept, _ = _largest_of(flat, min(n_top + RESCORED, flat.shape[1]))
+    n_slices = flat.shape[1] // log_prior.shape[1]
+    again = products.scores_again(images, power, kept) + log_prior.gather(1, kept // n_slices)
+    if maps.log_prior is not None:
+        again += maps.log_prior[kept % n_slices]
     flat.scatter_(1, kept, again)
     top = again.topk(n_top, dim=1)
     return kept.gather(1, top.indices), top.values[:, :1]
+
+
+def _largest_of(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return where the k largest of each row (n, m) are, and what, largest first.
+
+    They are within the k blocks whose maxima are largest: most of the row need not be sorted.
+    """
+    n_blocks = values.shape[1] // _BLOCK
+    if n_blocks <= k:
+        top = values.topk(k, dim=1)
+        return top.indices, top.values
+    whole = n_blocks * _BLOCK  # of block b are the columns b, b + n_blocks, ...
+    leading = values[:, :whole].view(-1, _BLOCK, n_blocks).amax(dim=1).topk(k, dim=1).indices
+    column = (leading[:, None] + torch.arange(0, whole, n_blocks, device=values.device)[:, None]).flatten(1)
+    rest = torch.arange(whole, values.shape[1], device=values.device)
+    column = torch.cat((column, rest.expand(len(values), -1)), dim=1)
+    top = values.gather(1, column).topk(k, dim=1)
+    return column.gather(1, top.indices), top.values
 
 
 def _shifted(observations: Observations, values: Tensor, shift: Tensor) -> Tensor:
@@ -208,6 +300,11 @@ def _shifted(observations: Observations, values: Tensor, shift: Tensor) -> Tenso
         pixels = observations.pixels[:n_pixels]
         flat = phase_shift(pixels, shift.reshape(-1, 2), observations.pixel_size, observations.box_size)
         values = (values[:, None] * flat.view(n_images, n_offsets, n_pixels).conj()).view(-1, n_pixels)
+    return real_rows(values)
+
+
+def real_rows(values: Tensor) -> Tensor:
+    """Return complex rows (n, P) as real ones (n, 2 P): real parts, then imaginary ones."""
     return torch.cat((values.real, values.imag), dim=1)
 
 
@@ -218,16 +315,18 @@ def _log_prior(shift: Tensor, spread: float | None) -> Tensor:
     return torch.log_softmax(-0.5 * shift.square().sum(dim=-1) / spread**2, dim=1)
 
 
-def _soften(flat: Tensor, temperature: float, highest: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn scores into posterior weights in place; return log sum exp at temperature 1 and the largest weight."""
+def soften(flat: Tensor, temperature: float, highest: Tensor, *, with_entropy: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return weights of the posterior (n, m), 1 for the best pose, from scores, which are used up.
+
+    With the log sum exp of the scores at temperature 1, and the posterior's entropy; nan if that is not asked for.
+    """
     flat -= highest
-    evidence = None
-    if temperature != 1:
-        evidence = highest[:, 0] + torch.logsumexp(flat, dim=1)
-        flat /= temperature
-    flat.exp_()
-    total = flat.sum(dim=1, keepdim=True)
-    flat /= total
-    if evidence is None:
-        evidence = highest[:, 0] + total[:, 0].log()
-    return evidence, 1 / total[:, 0]
+    evidence = torch.exp(flat).sum(dim=1).log() if temperature != 1 else None
+    if evidence is not None:
+        flat *= 1 / temperature
+    share = torch.exp(flat, out=None if with_entropy else flat)
+    log_total = share.sum(dim=1).log()
+    entropy = torch.full_like(log_total, math.nan)
+    if with_entropy:
+        entropy = log_total - torch.linalg.vecdot(share, flat) / log_total.exp()
+    return share, highest[:, 0] + (log_total if evidence is None else evidence), entropy

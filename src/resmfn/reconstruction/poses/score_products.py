@@ -38,8 +38,8 @@ class SliceProducts:
         self._matrix = self._prepared(self._rows.T.contiguous())
         self._power = self._prepared(self._power_rows.T.contiguous())
 
-    def scores(self, images: Tensor, power: Tensor) -> Tensor:
-        """Return ``2 Re <C Y, S> - <C^2, |S|^2>`` of every image at every slice.
+    def scores(self, images: Tensor, power: Tensor, log_prior: Tensor | None = None) -> Tensor:
+        """Return ``2 Re <C Y, S> - <C^2, |S|^2>`` of every image at every slice, and the shift's log prior with it.
 
         Parameters
         ----------
@@ -47,6 +47,8 @@ class SliceProducts:
             ``C Y`` of each image at each of T shifts, real (n * T, 2 P): real parts, then imaginary ones.
         power
             ``C^2`` (n, P).
+        log_prior
+            (n, T); by default none.
 
         Returns
         -------
@@ -54,8 +56,9 @@ class SliceProducts:
             (n, T, G).
         """
         with _tf32_products(enabled=not self.exact):
-            score = torch.mm(self._prepared(images), self._matrix).mul_(2).view(len(power), -1, len(self._rows))
-            score -= torch.mm(self._prepared(power), self._power)[:, None]
+            prior = power.new_zeros(1, len(images) // len(power), 1) if log_prior is None else log_prior[:, :, None]
+            score = prior - torch.mm(self._prepared(power), self._power)[:, None]
+            score.view(len(images), -1).addmm_(self._prepared(images), self._matrix, alpha=2)
         return score
 
     def scores_again(self, images: Tensor, power: Tensor, candidates: Tensor) -> Tensor:
@@ -69,6 +72,14 @@ class SliceProducts:
             image = images[first + candidate // n_slices]
             found[:, k] = 2 * (image * self._rows[slices]).sum(dim=1) - (power * self._power_rows[slices]).sum(dim=1)
         return found
+
+    def mean_slices(self, share: Tensor) -> Tensor:
+        """Return means (n, 2 P) of the slices by some weights (n, G), as real rows."""
+        return share @ self._rows
+
+    def slices(self, which: Tensor) -> Tensor:
+        """Return some slices (n, 2 P), as real rows."""
+        return self._rows[which]
 
     def _prepared(self, operand: Tensor) -> Tensor:
         return operand if self.exact else rounded_to_tf32(operand)

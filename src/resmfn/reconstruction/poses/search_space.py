@@ -14,6 +14,9 @@ from resmfn.reconstruction.images.observations import Observations
 STEP_SHARE = 0.19
 """Spacing of the shift grid, as a share of the shortest wavelength in the band."""
 
+FINER = 2
+"""Shifts that are found apart from rotations cost next to nothing: their grid is so many times finer."""
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -31,16 +34,22 @@ class SearchSpace:
 
 def first_offsets(observations: Observations, radius: float, space: SearchSpace) -> Tensor:
     """Return the shifts (T, 2) in Å that fill the range at the spacing that a radius needs."""
-    return _disc(space.shift_range, _shift_step(observations, radius), observations.device)
+    return _disc(space.shift_range, shift_step(observations, radius), observations.device)
 
 
 def neighbor_offsets(observations: Observations, radius: float, space: SearchSpace) -> Tensor:
     """Return 0 and its four neighbors on the shift grid of a radius, in Å; 0 alone if images are centered."""
-    step = _shift_step(observations, radius)
+    step = shift_step(observations, radius)
     return _disc(step if space.shift_range > 0 else 0.0, step, observations.device)
 
 
-def _shift_step(observations: Observations, radius: float) -> float:
+def fine_offsets(observations: Observations, radius: float, space: SearchSpace) -> Tensor:
+    """Return the shifts (T, 2) in Å that fill the range at ``FINER`` times the density that a radius needs."""
+    return _disc(space.shift_range, shift_step(observations, radius) / FINER, observations.device)
+
+
+def shift_step(observations: Observations, radius: float) -> float:
+    """Return the spacing of shifts, Å, that a radius needs."""
     return STEP_SHARE * observations.box_size * observations.pixel_size / radius
 
 

@@ -29,6 +29,7 @@ from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
 from resmfn.reconstruction.maps.symmetrize import symmetrized
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
 from resmfn.reconstruction.poses.search_space import SearchSpace
+from resmfn.reconstruction.run.cost_model import estimate_cost
 from resmfn.reconstruction.run.preflight import map_frames
 from resmfn.reconstruction.run.state import RunState
 
@@ -83,6 +84,15 @@ class RunContext:
         """A row of each image, and the image that each row shows: of several rows of one image, one alone is searched
         or asked, and all are in one half."""
         self.half_index = self._split()
+        self.cost = estimate_cost(
+            len(particles),
+            self.box_size,
+            shift_range=config.shift_range,
+            n_starts=config.n_starts,
+            network_steps=config.network_steps,
+            hidden_dim=config.hidden_dim,
+            searches=config.poses == "unknown" and config.reference is None,
+        )
         if state.noise_power is not None:
             observations.set_noise_power(state.noise_power)
         if state.gain is not None:
@@ -188,8 +198,8 @@ class RunContext:
         return FscCurve(frequency, fsc).resolution_at(0.143)
 
     def tell(self, stage: str, message: str, done: float | None = None, values: dict[str, float] | None = None) -> None:
-        """Report progress."""
-        self.listener(ProgressEvent(stage, message, done, values))
+        """Report progress; ``done`` is a share of the phases, of which listeners hear how much of the time it is."""
+        self.listener(ProgressEvent(stage, message, None if done is None else self.cost.share(done), values))
 
     def read_own_map(self, flag: str, path: Path) -> Tensor:
         """Read a map of the user's into the working box."""

@@ -1,0 +1,166 @@
+"""What a run will cost: CPU seconds by phase, and memory, from the numbers of images and pixels.
+
+The terms are those of docs/performance.md; each constant is the time of one operation on a core of an AMD EPYC that
+multiplies matrices at 98 Gflop/s and copies 46 GB/s, and is scaled by what this machine does (:func:`machine_pace`).
+Images are taken to tell their pose, and the map to reach Nyquist: those summed over all poses cost more.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from resmfn.reconstruction.maps.network_map import default_width
+
+GEMM_FLOPS, COPY_BYTES = 98e9, 46e9
+"""Of the machine that the constants are of: benchmarks/bench_kernels.py."""
+_START_UP = 5.0
+_READ = 1.2e-7
+"""Seconds a pixel: reading, transforms, CTF."""
+_N_SEARCH = 1_000
+_SCORE, _START = 2.8e-10, 0.6
+"""Seconds a Fourier pixel of an image at a rotation: scores, their softmax, the sums; and a start's maps."""
+_STEPS = ((24, 2304, 14), (56, 4608, 16))
+"""Fourier pixels, rotations and steps of the two stages of a start, for a mask of 0.42 of the box."""
+_FOCUS = (126, 9216, 3.5)
+_BOTH = 13 * 2304 * 1.2e-8
+"""Seconds an image, where shifts are looked for together with rotations."""
+_SCORE_WITH_SHIFT = 1.4
+_LOOK, _INSERT = 7.1e-8, 8.4e-8
+"""Seconds a Fourier pixel of an image: the four looks of a round are four of the first."""
+_LOOKS, _FULL_ROUNDS, _CANDIDATE_ROUNDS = 4, 7.0, 0.9
+"""Of a round; rounds of the halves by the pixels that they use; what candidates add in the rounds that try them."""
+_NEIGHBORS = 0.1
+"""Of 8,000 images slices are nearer to each other in memory than of 1,000: pose steps take 0.75, insertion 0.55."""
+_ROUNDS = 9
+_SOLVE = 0.7, 2.4 / 64**3
+"""Seconds, and seconds a voxel: the four maps of a round, their comparison, mask, preview and checkpoint."""
+_JOINT_ROUNDS = 3
+_NETWORK_STEP = 0.075 / (128 * 64**3)
+"""Seconds a voxel and unit of width."""
+_END = 1.5, 3.0 / 64**3
+"""Seconds, and seconds a voxel: curves, local resolution, files."""
+_BASE_BYTES, _BYTES_OF_IMAGE, _BYTES_OF_PIXEL, _BYTES_OF_VOXEL = 400 * 2**20, 1_000, 12, 650
+"""Program; rows and poses of an image; value and CTF of a Fourier pixel; maps, transforms and the network's layers."""
+_HALF_PLANE = math.pi / 8
+"""Fourier pixels of an image up to Nyquist, over its pixels."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """CPU seconds of the phases of a run, in their order, and the most memory that it takes."""
+
+    reading: float
+    search: float
+    focus: float
+    """With the noise control."""
+    rounds: float
+    joint: float
+    network: float
+    end: float
+    memory_bytes: float
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Seconds in all."""
+        return sum(self._phases())
+
+    def share(self, done: float) -> float:
+        """Return the share of the time that is spent where the run's phases say that a share of them is done."""
+        spent = torch.tensor(self._phases()).cumsum(0) / self.cpu_seconds
+        for left, right, low, high in zip(_PLACES, _PLACES[1:], spent.tolist(), spent[1:].tolist(), strict=False):
+            if done <= right:
+                return low + (high - low) * (done - left) / (right - left)
+        return 1.0
+
+    def _phases(self) -> tuple[float, ...]:
+        return (self.reading, self.search, self.focus, self.rounds, self.joint, self.network, self.end)
+
+
+_PLACES = (0.0, 0.2, 0.3, 0.8, 0.9425, 0.99, 1.0)
+"""How far phases say the run is after reading, search, focus, rounds, joint rounds, the network, the end."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much longer a machine takes than the one that the constants are of."""
+
+    products: float = 1.0
+    """Of matrices."""
+    passes: float = 1.0
+    """Through memory."""
+
+
+def estimate_cost(
+    n_images: int,
+    box_size: int,
+    *,
+    shift_range: float = 10.0,
+    n_starts: int = 4,
+    network_steps: int = 400,
+    hidden_dim: int | None = None,
+    searches: bool = True,
+    pace: Pace | None = None,
+) -> Cost:
+    """Return what a run will cost.
+
+    Parameters
+    ----------
+    n_images, box_size
+        Of the working box.
+    shift_range, n_starts, network_steps, hidden_dim
+        The settings.
+    searches
+        Whether annealed starts are made.
+    pace
+        Of the machine; by default that of the machine that the constants are of.
+    """
+    pace = pace or Pace()
+    moved, voxels = shift_range > 0, box_size**3
+    score = _SCORE * pace.products * (_SCORE_WITH_SHIFT if moved else 1.0)
+    together = _BOTH * pace.products if moved else 0.0
+    used = min(n_images, _N_SEARCH)
+    search = n_starts * (
+        _START * pace.products + used * (score * sum(p * g * steps for p, g, steps in _STEPS) + 2 * together)
+    )
+    pixels, rotations, steps = _FOCUS
+    focus = n_images * (score * pixels * rotations * (steps + 1) + 2 * together)  # + 1: poses looked for once more
+    of_image = _HALF_PLANE * box_size**2
+    look = of_image * (_LOOKS * _LOOK + _INSERT) * max(n_images / 1_000, 1.0) ** -_NEIGHBORS
+    solve = _SOLVE[0] + _SOLVE[1] * voxels
+    rounds = n_images * look * (_FULL_ROUNDS + _CANDIDATE_ROUNDS) + _ROUNDS * solve
+    joint = n_images * look * _JOINT_ROUNDS + _JOINT_ROUNDS * solve / 3
+    network = network_steps * _NETWORK_STEP * (hidden_dim or default_width(box_size)) * voxels
+    return Cost(
+        reading=_START_UP + n_images * box_size**2 * _READ * pace.passes,
+        search=search if searches else 0.0,
+        focus=focus if searches else 0.0,
+        rounds=rounds * pace.passes,
+        joint=joint * pace.passes,
+        network=network * pace.products,
+        end=(_END[0] + _END[1] * voxels) * pace.passes,
+        memory_bytes=_BASE_BYTES + n_images * (_BYTES_OF_IMAGE + _BYTES_OF_PIXEL * of_image) + _BYTES_OF_VOXEL * voxels,
+    )
+
+
+def machine_pace() -> Pace:
+    """Measure this machine for a second, on the threads that PyTorch uses: the best of a few tries of each."""
+    a, b = torch.ones(1024, 1024), torch.empty(1024, 1024)
+    products = _best_seconds(lambda: torch.mm(a, a, out=b)) * GEMM_FLOPS / (2 * 1024**3)
+    source, target = torch.ones(2**24), torch.empty(2**24)
+    passes = _best_seconds(lambda: target.copy_(source)) * COPY_BYTES / (2 * 4 * 2**24)
+    return Pace(products, passes)
+
+
+def _best_seconds(work: Callable[[], object], seconds: float = 0.4) -> float:
+    """Return the CPU seconds of the best try within a time."""
+    best, end = math.inf, time.monotonic() + seconds
+    while time.monotonic() < end or math.isinf(best):
+        start = time.process_time()
+        work()
+        best = min(best, time.process_time() - start)
+    return best

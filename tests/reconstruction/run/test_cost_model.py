@@ -1,0 +1,51 @@
+"""What a run is said to cost: against runs that were measured, how it grows, and how far a run is said to be."""
+
+import dataclasses
+
+import pytest
+
+from resmfn.reconstruction.run.cost_model import Pace, estimate_cost, machine_pace
+
+# images, box, shift range, CPU seconds, MiB: one thread of an AMD EPYC, nothing else running (docs/performance.md).
+MEASURED = [(2_000, 64, 0.0, 93, 586), (1_000, 32, 0.0, 23, 471), (16_000, 32, 0.0, 73, 698), (500, 48, 0.0, 39, 441)]
+
+
+@pytest.mark.parametrize(("n", "box", "shift_range", "seconds", "mebibytes"), MEASURED)
+def test_it_is_near_what_runs_took(n: int, box: int, shift_range: float, seconds: float, mebibytes: float) -> None:
+    cost = estimate_cost(n, box, shift_range=shift_range)
+    assert seconds / 1.5 < cost.cpu_seconds < 1.5 * seconds
+    assert mebibytes / 1.5 < cost.memory_bytes / 2**20 < 1.5 * mebibytes
+
+
+def test_starts_and_networks_do_not_grow_with_the_images() -> None:
+    few, many = estimate_cost(2_000, 64), estimate_cost(200_000, 64)
+    assert (many.search, many.network, many.end) == (few.search, few.network, few.end)
+    assert many.focus == pytest.approx(100 * few.focus)
+    assert 50 * few.rounds > many.rounds > 10 * few.rounds
+    assert many.memory_bytes - few.memory_bytes == pytest.approx(198_000 * (1_000 + 12 * 0.3927 * 64**2), rel=1e-3)
+
+
+def test_what_is_not_done_costs_nothing() -> None:
+    whole = estimate_cost(2_000, 64)
+    assert estimate_cost(2_000, 64, shift_range=0.0).search < whole.search
+    assert estimate_cost(2_000, 64, n_starts=8).search == pytest.approx(2 * whole.search)
+    assert estimate_cost(2_000, 64, network_steps=200).network == pytest.approx(whole.network / 2)
+    known = estimate_cost(2_000, 64, searches=False)
+    assert (known.search, known.rounds) == (0.0, whole.rounds)
+
+
+def test_a_slower_machine_takes_longer_and_no_more_memory() -> None:
+    usual, slow = estimate_cost(2_000, 64), estimate_cost(2_000, 64, pace=Pace(2.0, 3.0))
+    assert (slow.search / usual.search, slow.rounds / usual.rounds) == pytest.approx((2.0, 3.0))
+    assert slow.memory_bytes == usual.memory_bytes
+    measured = machine_pace()
+    assert 0.02 < measured.products < 50
+    assert 0.02 < measured.passes < 50
+
+
+def test_shares_run_from_reading_to_1_by_the_time_that_phases_take() -> None:
+    cost = dataclasses.replace(
+        estimate_cost(2_000, 64), reading=1, search=2, focus=1, rounds=3, joint=1, network=1, end=1
+    )
+    found = [cost.share(done) for done in (0.0, 0.1, 0.2, 0.3, 0.55, 0.8, 0.9425, 0.99, 1.0)]
+    assert found == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0])
