@@ -1,4 +1,4 @@
-"""How near an image, or a map, is to the true one: MSE, PSNR and SSIM."""
+"""Similarity of an image or a map to the true one: MSE, PSNR and SSIM."""
 
 from __future__ import annotations
 

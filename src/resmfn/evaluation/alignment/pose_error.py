@@ -1,4 +1,4 @@
-"""Errors of poses and shifts that count nothing which no image can tell: the map's frame, its origin and its hand."""
+"""Errors of poses and shifts, up to what no image determines: the map's frame, origin and hand."""
 
 from __future__ import annotations
 
