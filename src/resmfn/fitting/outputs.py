@@ -1,4 +1,4 @@
-"""What a fit leaves in its run folder."""
+"""The files that a fit writes to its run folder."""
 
 from __future__ import annotations
 
