@@ -1,4 +1,4 @@
-"""The linear background of an image, as uneven ice and illumination leave it, found around the particle."""
+"""The linear background of an image, from uneven ice or illumination, fitted around the particle."""
 
 from __future__ import annotations
 
