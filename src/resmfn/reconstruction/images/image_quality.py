@@ -1,4 +1,4 @@
-"""What the fit of an image at its pose says of the image itself: how strong its signal is, and whether it has one.
+"""The quality of an image from its fit at its pose: how strong its signal is, and whether there is one.
 
 Two models compete for every image: noise alone, and noise with the molecule at some pose. The second is credited with
 its likelihood at the best pose times the share of all poses that do about as well (Laplace's approximation), for
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 LEAST_SHARE = 0.3
-"""If fewer images than this have a signal, it is the map that is poor: none is judged then."""
+"""If a smaller share of the images has a signal, the map is too poor, and no image is judged. Not tuned."""
 FIRST_SHARE = 0.95
 STEPS = 8
 _SMALLEST, _LARGEST = 0.3, 3.0
@@ -21,7 +21,7 @@ _SMALLEST, _LARGEST = 0.3, 3.0
 
 @dataclass(frozen=True)
 class Quality:
-    """What was learned of some images."""
+    """Estimated quality of some images."""
 
     good: Tensor
     """(n,): probability that the image shows the molecule."""

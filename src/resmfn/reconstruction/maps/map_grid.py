@@ -20,7 +20,7 @@ PADDING = 2
 class MapGrid:
     """A map of a box of ``box_size`` voxels, sampled on the coarser grid that its band needs.
 
-    Grey values do not depend on ``size``. Slices are in the scale of :class:`Observations`: ``fft2`` of a projection
+    Gray values do not depend on ``size``. Slices are in the scale of :class:`Observations`: ``fft2`` of a projection
     on the full grid, over ``box_size``.
     """
 
@@ -38,7 +38,7 @@ class MapGrid:
 
     @property
     def group(self) -> Tensor:
-        """The turns (m, 3, 3) that leave the map as it is."""
+        """The symmetry operators (m, 3, 3) of the map."""
         return point_group(self.symmetry)
 
     @property

@@ -1,8 +1,8 @@
 """A coarse map from images of unknown pose: annealed expectation maximization on grids over SO(3).
 
 Each step turns the grid of rotations as a whole by a random rotation, scores every image against every slice, and
-solves the map for the softly assigned images. High temperatures keep the first steps from settling in the nearest
-minimum; what settles all the same is told by its likelihood.
+solves the map for the softly assigned images. High temperatures keep the first steps from converging to the nearest
+minimum; starts that still do are recognized by their likelihood.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ FOCUS_STAGE = SearchStage(7.6, 9216, 1.0, 1.0, 1.0, (2, 5))
 MOST_PENALTY = 1e3
 """Of a shell over the least of all shells, where a map that a search starts from has next to no power."""
 SETTLED = 0.15
-"""A stage has settled when a step raises the mean log-likelihood of an image by less than this."""
+"""A stage has converged when a step raises the mean log-likelihood of an image by less than this. Not tuned."""
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A coarse map and what the images say of it."""
+    """A coarse map with the poses and likelihood of the images."""
 
     volume: Tensor
     """(M, M, M): on the grid that its radius needs."""
@@ -150,7 +150,7 @@ def run_stage(
     offsets: Tensor | None = None,
     n_top: int = 1,
 ) -> SearchResult:
-    """Iterate at one radius until the likelihood settles.
+    """Iterate at one radius until the likelihood converges.
 
     Parameters
     ----------
@@ -161,9 +161,9 @@ def run_stage(
     start
         Map and shifts to start from; the map on any grid.
     generator
-        Draws the turn of the grid at each step.
+        Draws the rotation of the grid at each step.
     progress
-        Told the stage and the likelihood at each step.
+        Called with the stage and the likelihood at each step.
     offsets
         (T, 2) shifts to try around each image's, Å; by default the neighbors on the shift grid.
     n_top
@@ -210,7 +210,7 @@ def _first_prior(start: SearchResult, grid: MapGrid, mask: Tensor, n_shells: int
 
 
 def turned_grid(n: int, grid: MapGrid, *, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Return n rotations spread evenly over SO(3), turned as a whole by chance; of symmetric poses, one each."""
+    """Return n rotations spread evenly over SO(3), rotated together at random; one of each set of symmetric copies."""
     rotations = super_fibonacci(n, device=device) @ random_rotations(1, generator=generator)[0].to(device)
     return rotations[asymmetric_unit(rotations, grid.group)]
 

@@ -1,4 +1,4 @@
-"""Rounds of both halves, each for itself, until they settle; then their last maps."""
+"""Independent rounds of both half sets until they converge; then their final maps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FIXED_ROUNDS, FIXED_JOINT_ROUNDS = 3, 2
 
 
 SETTLED_TURN = 0.3
-"""Degrees: a round is at rest if poses move less and the resolution does not grow."""
+"""Degrees: a round has converged if poses change less and the resolution does not improve. Not tuned."""
 
 
 UNMASKED_STEPS = 6
@@ -45,11 +45,11 @@ UNMASKED_STEPS = 6
 
 
 ROUNDS_AT_REST = 2
-"""Rounds at rest, one after the other, that end the halves: a new shell is learned in the round after it came."""
+"""Consecutive converged rounds that end this phase: a new shell takes effect in the round after. Not tuned."""
 
 
 def halves_step(run: RunContext) -> bool:
-    """Do one round of both halves, each with its own images, poses and map; say whether it was the last."""
+    """Do one round of both half sets, each with its own images, poses and map; return whether it was the last."""
     return _soft_round(run) if run.state.soft else _round(run)
 
 
@@ -72,7 +72,7 @@ def _round(run: RunContext) -> bool:
 
 
 def _soft_round(run: RunContext) -> bool:
-    """Sum images over all their poses; go on at single poses once the images tell which."""
+    """Sum images over all their poses; continue with single poses once the images determine them."""
     state, radius = run.state, min(_round_radius(run), soft_radius(run))
     plan = plan_round(run, radius, moves=True)
     before = state.resolutions[-1] if state.resolutions else math.inf
@@ -134,7 +134,7 @@ def _inserted(run: RunContext, halves: list[PosedImages], plan: RoundPlan) -> di
 
 
 def _solve_halves(run: RunContext, plan: RoundPlan, sums: dict[str, SliceSums]) -> None:
-    """Compare what both halves say without a mask, and solve the map of each within the mask by what they agree on."""
+    """Compare both half maps without mask, and solve each within the mask with the FSC as prior."""
     mask = _compare_halves(run, plan, sums)
     tasks = [partial(solve_map, run, of_half, mask, plan, halves_in=1) for of_half in sums.values()]
     for name, volume in zip(HALVES, run.observations.team.divide(tasks), strict=True):
@@ -177,7 +177,7 @@ def _round_radius(run: RunContext) -> float:
 
 
 def _halves_are_done(run: RunContext, turn: float) -> bool:
-    """Say whether more rounds would change nothing: poses rest and the resolution does not grow, again and again."""
+    """Return whether the rounds have converged: poses and resolution did not change in consecutive rounds."""
     state = run.state
     if not run.moves_poses:
         return state.step == FIXED_ROUNDS
@@ -188,7 +188,7 @@ def _halves_are_done(run: RunContext, turn: float) -> bool:
 
 
 def _update_noise(run: RunContext, reports: list[RoundReport]) -> None:
-    """Correct the noise spectrum by what the maps leave unexplained.
+    """Correct the noise spectrum by the residuals of the maps.
 
     Only in shells that the references already hold: elsewhere the molecule itself is still unexplained.
     """

@@ -1,4 +1,4 @@
-"""The last rounds: one network, and the poses, of all images."""
+"""The last rounds: one map and the poses of all images, and the network fitted to the map."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from resmfn.reconstruction.run.context import HALVES, RunContext, required
 
 
 def joint_step(run: RunContext) -> bool:
-    """Do one round of all images together; say whether it was the last."""
+    """Do one round of all images together; return whether it was the last."""
     state = run.state
     n_rounds = JOINT_ROUNDS if run.moves_poses else FIXED_JOINT_ROUNDS
     is_last = state.step == n_rounds - 1
-    # The poses came from the halves: the map of all first has to learn what they know.
+    # The poses come from the half sets: the common map is solved at them first.
     moves = run.moves_poses and state.step > 0
     plan = plan_round(run, state.radius, moves=moves)
     everyone = run.posed(run.index)

@@ -13,9 +13,9 @@ from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import Poses
 
 N_LISTED = 16
-"""Grid points listed for each image; neighbors of one peak are among them."""
+"""Grid points listed for each image, which include neighbors of one peak. Not tuned."""
 N_KEPT = 3
-"""Peaks kept of those."""
+"""Distinct peaks kept of those. Not tuned."""
 _LEAST_APART = math.radians(20.0)
 
 

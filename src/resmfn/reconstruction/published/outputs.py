@@ -56,7 +56,7 @@ def _summary(fit: PublishedFit, state: PublishedState) -> dict[str, object]:
     origin = (
         "started from random poses"
         if start is None
-        else f"NOT ab initio: it started from the true poses turned by {start}°"
+        else f"NOT ab initio: started from the true poses, perturbed by {start}°"
     )
     return {
         "verdict": f"poses {median:.1f}° from the truth (median), {100 * lost:.0f} % beyond 20°; {origin}",

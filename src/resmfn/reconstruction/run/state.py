@@ -1,4 +1,4 @@
-"""What a reconstruction knows so far: all that a checkpoint must hold."""
+"""State of a reconstruction: the content of a checkpoint."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RunState:
     good: Tensor | None = None
     """(n,): probability of each image to show the molecule; None before it is estimated."""
     soft: bool = False
-    """Whether rounds sum images over all their poses, rather than at the best one."""
+    """Whether rounds sum images over all poses rather than insert them at the best one."""
     soft_priors: dict[str, Tensor] = field(default_factory=dict)
     """(shells,): penalty of each map in soft rounds, on the grid of ``radius``."""
     fsc: Tensor | None = None
@@ -71,17 +71,17 @@ class RunState:
     peak_gpu_memory: int = 0
     """Bytes."""
     n_metrics: int = 0
-    """Lines of metrics that belong to this state."""
+    """Number of lines of metrics.jsonl that belong to this state."""
     input: dict[str, Any] = field(default_factory=dict)
     """What the run was begun with: run/input_digest.py."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint stores."""
+        """Return the content of a checkpoint."""
         return {f.name: _move(getattr(self, f.name), torch.device("cpu")) for f in fields(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], device: torch.device) -> RunState:
-        """Rebuild from :meth:`to_dict`, tensors on a device."""
+        """Restore from :meth:`to_dict`, tensors on a device."""
         return cls(**{k: _move(v, device) for k, v in values.items()})
 
 
