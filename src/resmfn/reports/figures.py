@@ -44,7 +44,7 @@ def draw_evaluation(
     Parameters
     ----------
     path
-        The PNG; one that exists is replaced.
+        The PNG; an existing one is replaced.
     evaluation
         The parts it lacks are left out of the picture.
     reference
@@ -121,7 +121,7 @@ def _resolution_ticks(nyquist: float) -> list[float]:
 
 
 def _draw_slices(figure: SubFigure, maps: MapComparison, reference: Tensor) -> None:
-    """Central sections of the aligned map above those of the reference: one filter, one grey scale, one crop."""
+    """Central sections of the aligned map above those of the reference: one filter, one gray scale, one crop."""
     pixel_size, box_size = maps.alignment.pixel_size, reference.shape[0]
     resolution = maps.masked.resolution_at(0.5)
     if math.isfinite(resolution):
@@ -190,13 +190,13 @@ def _draw_views(figure: SubFigure, evaluation: Evaluation, views: ViewCoverage) 
     axes.set_title(f"Viewing directions of {len(rotation) // copies} images{counted}, {frame}", pad=14)
     bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", fraction=0.06, pad=0.08, aspect=36)
     bar.set_label(
-        f"density (1 = even views). From {views.smallest:.2g} to {views.largest:.2g}; "
+        f"density (1 = uniform views). From {views.smallest:.2g} to {views.largest:.2g}; "
         f"{views.sparse_share:.0%} of the sphere below 0.5"
     )
 
 
 def _draw_errors(axes: Axes, poses: PoseComparison) -> None:
-    """Histogram of rotation errors; all that is beyond the range stands in the last bar."""
+    """Histogram of rotation errors; errors beyond the range are counted in the last bar."""
     e = poses.alignment.errors_deg.cpu()
     limit = ERROR_RANGE if poses.errors.median < ERROR_RANGE / 2 else 180.0
     n_bins = 60

@@ -1,4 +1,4 @@
-"""Figures in words, the same ones on the terminal and on a page, and plain tables of them."""
+"""Figures in words, the same on the terminal and on a page, and plain tables of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def resolution_words(curve: FscCurve, threshold: float) -> str:
 
 
 def angstrom(value: float | None, nyquist: float | None = None) -> str:
-    """Return a resolution in words, and that it is Nyquist if it is: the maps can hold nothing finer.
+    """Return a resolution in words, marked if it is Nyquist.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def angstrom(value: float | None, nyquist: float | None = None) -> str:
 
 
 def is_nyquist(value: float, nyquist: float | None) -> bool:
-    """Say whether a resolution is the finest that the maps can hold."""
+    """Return whether a resolution is Nyquist."""
     return nyquist is not None and value <= nyquist * (1 + SAME)
 
 
@@ -57,7 +57,9 @@ def evaluation_table(evaluation: Evaluation) -> str:
         lines += ["" if lines else None, _two_columns(rows)]  # type: ignore[list-item]
     if evaluation.views is not None:
         views = evaluation.views
-        text = f"{views.smallest:.2f} to {views.largest:.2f} of even, {views.sparse_share:.0%} of the sphere below 0.5"
+        text = (
+            f"{views.smallest:.2f} to {views.largest:.2f} of uniform, {views.sparse_share:.0%} of the sphere below 0.5"
+        )
         lines += [_two_columns([("view density", text)])]
     return "\n".join(line for line in lines if line is not None)
 

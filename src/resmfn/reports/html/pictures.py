@@ -1,4 +1,4 @@
-"""Pictures as PNG data URIs, without a drawing library: grey images and the sphere of views."""
+"""Pictures as PNG data URIs, without a drawing library: gray images and the sphere of views."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VIRIDIS = (
 )  # fmt: skip
 """The color map viridis (Smith and van der Walt 2015, CC0) at even distances."""
 MOST_VIEWS = 5000
-"""Views that the picture is drawn from; a density needs no more."""
+"""Most views that the picture is drawn from; a density needs no more."""
 
 
 def png_uri(pixels: np.ndarray) -> str:
@@ -36,7 +36,7 @@ def png_uri(pixels: np.ndarray) -> str:
 
 
 def grey_uri(image: np.ndarray) -> str:
-    """Return an image (y upwards, as in a stack) as a picture whose grey values span mean +- 3 deviations."""
+    """Return an image (y upwards, as in a stack) as a picture whose gray values span mean +- 3 deviations."""
     spread = float(image.std()) or 1.0
     grey = (image - image.mean()) / (6 * spread) + 0.5
     return png_uri((255 * grey.clip(0, 1)[::-1]).round())
