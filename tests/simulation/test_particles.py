@@ -239,7 +239,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(make, tmp_path):
         ({"amplitude_contrast": 1.5}, "--amplitude-contrast must be at most 1"),
         ({"layout": "spider"}, "--layout must be relion or published, got spider"),
         ({"seed": -1}, "--seed must be at least 0"),
-        ({"poses_from": "x.star", "shift_std": 1.0}, "--poses-from already says poses and shifts"),
+        ({"poses_from": "x.star", "shift_std": 1.0}, "--poses-from sets poses and shifts"),
     ],
 )
 def test_settings_that_cannot_be_are_named_by_their_flag(settings, message):
