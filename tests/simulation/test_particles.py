@@ -215,7 +215,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(make, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))  # the map fits, the images do not
     try:
-        with pytest.raises(InputError, match=r"cannot write .*/out/particles\.mrcs: File too large; free or change"):
+        with pytest.raises(
+            InputError, match=r"cannot write .*/out/particles\.mrcs: File too large; free some space, or choose"
+        ):
             make()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

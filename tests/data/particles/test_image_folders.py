@@ -145,7 +145,7 @@ def spoil_loop(project):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (spoil_dead_link, r"cannot be read: .*x\.mrcs is a link to .*gone\.mrcs, which is not there"),
+        (spoil_dead_link, r"cannot be read: .*x\.mrcs is a link to .*gone\.mrcs, which does not exist"),
         (spoil_loop, r"cannot be read: .*x\.mrcs is a link to "),
         (lambda project: (project / "Extract/x.mrcs").mkdir(), r"cannot be read: .*x\.mrcs is a folder"),
         (lambda project: os.mkfifo(project / "Extract/x.mrcs"), r"cannot be read: .*x\.mrcs is not a regular file"),
