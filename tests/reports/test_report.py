@@ -255,8 +255,8 @@ def test_the_noise_control_and_the_images_that_look_like_noise_are_told(tmp_path
     run = make_run(tmp_path / "run", noise_control=control, n_bad=1234)
     page = build_page(read_run(run))
     assert (
-        "321 images not used for the map fit it better than noise by 12.35 ± 0.25 nat, and better than random maps by 3.5 ±"
-        in page
+        "321 images not used for the map fit it better than noise by 12.35 ± 0.25 nat, "
+        "and better than random maps by 3.5 ± 0.5" in page
     )
     assert "<td>1,234 of 5,000</td>" in page
     assert "<dt>Particles</dt><dd>5,000<small>used; 1,234 look like noise" in page

@@ -92,7 +92,11 @@ def main(tokens: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except cyclopts.CycloptsError as error:
-        return _fail(f"{error} See `{_help_command(arguments)}`.")
+        from resmfn.cli.published_hints import published_hint
+
+        hint = published_hint(arguments)
+        said = f"{str(error).partition(' Did you mean')[0]} {hint}" if hint else str(error)
+        return _fail(f"{said} See `{_help_command(arguments)}`.")
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:

@@ -7,9 +7,29 @@ import math
 from resmfn.evaluation import Evaluation, FscCurve, HalfMapResult, MapAlignment
 from resmfn.rotations import euler_from_matrix
 
+_RESOLUTIONS = (100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.4, 1.2, 1)
+_TICK_GAP = 0.07
+"""Least distance of two labels, as a share of the axis: they do not touch in the figures of the report."""
 HANDS = {1: "same", -1: "mirrored"}
 SAME = 0.01
 """Relative difference from Nyquist within which a resolution is called Nyquist: less than a shell of any box."""
+
+
+def resolution_ticks(nyquist: float) -> list[float]:
+    """Return round resolutions in Å, coarse to fine, with room for their labels on an axis linear in frequency.
+
+    Parameters
+    ----------
+    nyquist
+        End of the axis, 1/Å.
+    """
+    ticks: list[float] = []
+    last = 0.0
+    for t in _RESOLUTIONS:
+        if 1 / t <= nyquist * 1.0001 and 1 / t - last > _TICK_GAP * nyquist:
+            ticks.append(t)
+            last = 1 / t
+    return ticks
 
 
 def resolution_words(curve: FscCurve, threshold: float) -> str:

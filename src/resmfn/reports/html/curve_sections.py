@@ -15,10 +15,9 @@ from resmfn.reports.html.charts import Axes, Line, line_chart
 from resmfn.reports.html.elements import Markup
 from resmfn.reports.html.text import card, columns, section, table
 from resmfn.reports.run_record import RunRecord
-from resmfn.reports.tables import HANDS, angstrom, resolution_words
+from resmfn.reports.tables import HANDS, angstrom, resolution_ticks, resolution_words
 from resmfn.reports.values import entry, number, numbers
 
-RESOLUTION_TICKS = (100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.4, 1.2, 1)
 THRESHOLDS = ((0.143, "0.143"), (0.5, "0.5"))
 CURVES = (
     ("corrected", "corrected for the mask", 1, False),
@@ -202,12 +201,7 @@ def _with_resolution(label: str, curve: FscCurve, threshold: float = 0.143) -> s
 
 def _fsc_axes(curve: FscCurve) -> Axes:
     nyquist = float(curve.frequency[-1])
-    ticks: list[tuple[float, str]] = []
-    for resolution in RESOLUTION_TICKS:
-        place = 1 / resolution
-        fits = not ticks or place - ticks[-1][0] > 0.07 * nyquist
-        if 0.05 * nyquist < place <= nyquist * 1.0001 and fits:
-            ticks.append((place, f"{resolution:g}"))
+    ticks = [(1 / t, f"{t:g}") for t in resolution_ticks(nyquist)]
     low = min(-0.05, min(float(curve.correlation.min()), 0.0) - 0.02)
     return Axes("spatial frequency (1/Å)", "correlation", (0.0, nyquist), (low, 1.02), THRESHOLDS, ticks, "Å")
 

@@ -13,7 +13,7 @@ from resmfn.reports.findings import all_views, median, symmetry_of
 from resmfn.reports.html.charts import Axes, histogram
 from resmfn.reports.html.elements import Markup, element
 from resmfn.reports.html.map_sections import ramp
-from resmfn.reports.html.pictures import MOST_VIEWS, grey_uri, mollweide_uri
+from resmfn.reports.html.pictures import MOST_VIEWS, graticule, grey_uri, mollweide_uri
 from resmfn.reports.html.text import card, columns, section, table
 from resmfn.reports.run_record import RunRecord
 
@@ -160,23 +160,11 @@ def _values(values: torch.Tensor, unit: str) -> str:
 
 
 def _graticule() -> Markup:
-    """Meridians and parallels every 60 and 30 degrees, over a picture of width 200 and height 100."""
-    paths, labels = [], []
-    thetas = np.linspace(-math.pi / 2, math.pi / 2, 37)
-    for rot in range(-120, 121, 60):
-        points = " ".join(f"{100 + 100 * rot / 180 * math.cos(t):.1f},{50 - 50 * math.sin(t):.1f}" for t in thetas)
-        paths.append(element("path", d=f"M{points}"))
-        labels.append(element("text", f"{rot}°", x=f"{100 + 100 * rot / 180 + 1:.0f}", y=49, style="font-size:4.5px"))
-    for tilt in (30, 60, 90, 120, 150):
-        theta = _mollweide_angle(math.radians(90 - tilt))
-        half, y = 100 * math.cos(theta), 50 - 50 * math.sin(theta)
-        paths.append(element("path", d=f"M{100 - half:.1f},{y:.1f} {100 + half:.1f},{y:.1f}"))
-    return element("svg", paths, labels, viewBox="0 0 200 100", aria_hidden="true", style="stroke-width:.4")
-
-
-def _mollweide_angle(latitude: float) -> float:
-    """Solve 2 t + sin 2t = pi sin(latitude) by Newton's method."""
-    angle = latitude
-    for _ in range(20):
-        angle -= (2 * angle + math.sin(2 * angle) - math.pi * math.sin(latitude)) / (2 + 2 * math.cos(2 * angle))
-    return angle
+    """Draw the graticule over a picture of width 200 and height 100."""
+    lines, labels = graticule()
+    paths = [
+        element("path", d="M" + " ".join(f"{100 + 100 * x:.1f},{50 - 50 * y:.1f}" for x, y in line.tolist()))
+        for line in lines
+    ]
+    texts = [element("text", text, x=f"{101 + 100 * x:.0f}", y=49, style="font-size:4.5px") for x, text in labels]
+    return element("svg", paths, texts, viewBox="0 0 200 100", aria_hidden="true", style="stroke-width:.4")
