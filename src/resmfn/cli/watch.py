@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resmfn.reports.watch import RunState
 
 LONG_SILENCE = 120
-"""Seconds without progress after which the run may have died; not tuned."""
+"""Seconds without progress after which the run may have died; no comparison recorded."""
 _PORT = NumberRange(0, 65_535, whole=True)
 
 

@@ -27,7 +27,7 @@ OPTIONAL_PACKAGES = {
     "skimage": "scikit-image: test photographs for `resmfn fit-image`",
 }
 INSTALL_NAMES = {"yaml": "pyyaml", "skimage": "scikit-image"}
-LITTLE_MEMORY, LITTLE_DISK = 4 * 2**30, 2 * 2**30
+LITTLE_MEMORY, LITTLE_DISK = 4 * 2**30, 2 * 2**30  # for a note only; no comparison recorded
 _GIB = 2**30
 
 

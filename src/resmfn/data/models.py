@@ -22,7 +22,7 @@ from resmfn.fourier import centered_indices
 BUILT_IN_MOLECULES = ("4ake",)
 MODEL_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdb.gz", ".ent.gz", ".cif.gz", ".mmcif.gz")
 
-_OVERSAMPLING = 2
+_OVERSAMPLING = 2  # of the drawn density; no comparison recorded
 _SAMPLES_PER_SIGMA = 1.16  # of the narrowest Gaussian on the fine grid: errors of the sampled density below 1e-3
 _CUTOFF = 1e-5  # gemmi draws an atom as far as its density is above this
 _SOFT_EDGE = 0.1  # of Nyquist, over which the density is taken to zero

@@ -15,7 +15,7 @@ from resmfn.fourier.transforms import fftn_centered
 
 CONE_DEGREES = 20.0
 """Half the opening of a cone (Tan et al. 2017)."""
-N_DIRECTIONS = 200
+N_DIRECTIONS = 200  # some 10 degrees apart, half a cone; no comparison recorded
 
 
 @dataclass(frozen=True)

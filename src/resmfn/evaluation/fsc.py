@@ -22,7 +22,7 @@ RANDOMIZE_BELOW = 0.8
 """Phases are randomized from the first shell where the unmasked correlation falls below this, as in RELION."""
 RANDOMIZE_MARGIN = 2
 """Shells after that one which the mask still blurs into each other, and which therefore stay uncorrected."""
-RANDOM_DRAWS = 4
+RANDOM_DRAWS = 4  # averaged, to steady the correction; no comparison recorded
 INNER = 0.4
 """Radius in boxes within which the rim does not fade the maps that say from where phases are randomized."""
 _MOST_ADDED = 1 - 1e-6

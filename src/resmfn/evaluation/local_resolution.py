@@ -14,8 +14,9 @@ from resmfn.fourier import soft_sphere
 WINDOW_RADIUS, WINDOW_EDGE = 12.5, 25.0
 """Å: a soft sphere, as RELION's local resolution has it by default."""
 RANDOMIZED_FROM = 25.0
-"""Å: beyond it, the correlation due to the window is measured by phase randomization and subtracted. Not tuned."""
-COARSEST = 50.0
+"""Å: beyond it, the correlation due to the window is measured by phase randomization and subtracted.
+No comparison recorded."""
+COARSEST = 50.0  # Å, where a window never agrees; no comparison recorded
 
 
 def local_resolution(

@@ -13,9 +13,9 @@ from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 
 GUINIER_FROM = 10.0
 """Å: shells coarser than this show the molecule's shape, not the fall of its amplitudes (RELION's default)."""
-LEAST_SHELLS = 3
+LEAST_SHELLS = 3  # fewer do not determine a line and its quality
 FILTER_EDGE = 2.0
-"""Width of the low-pass edge beyond the resolution, shells. Not tuned."""
+"""Width of the low-pass edge beyond the resolution, shells. No comparison recorded."""
 
 
 @dataclass(frozen=True)

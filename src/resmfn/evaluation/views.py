@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-KERNEL_DEG = 10.0
-N_DIRECTIONS = 2048
+KERNEL_DEG = 10.0  # smoothing of the density; no comparison recorded
+N_DIRECTIONS = 2048  # some 4 degrees apart, well within the kernel
 CHUNK = 4096
-SPARSE = 0.5
+SPARSE = 0.5  # of the uniform density; a convention of the report
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from resmfn.networks.mfn import MultiplicativeFilterNetwork, with_affine_output
 from resmfn.networks.series import crop_centered, sample_series
 
 LEARNING_RATE = 1.5e-2
-"""Peak learning rate of Adam, for a network whose outputs are of order 1. Not tuned."""
+"""Peak learning rate of Adam, for a network whose outputs are of order 1. No comparison recorded."""
 LEAST_CAPTURED = 20
-"""Fewest steps for which capturing a CUDA graph pays. Not tuned."""
-_WARM_UP, _LAST_RATE = 0.1, 0.02
+"""Fewest steps for which capturing a CUDA graph pays. No comparison recorded."""
+_WARM_UP, _LAST_RATE = 0.1, 0.02  # shares of steps and of the peak rate; no comparison recorded
 
 
 @dataclass(frozen=True)

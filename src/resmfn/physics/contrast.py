@@ -13,7 +13,8 @@ FIRST_SHELLS, WIDTH = 3.0, 1.0
 """Frequencies that are looked at, and the Gaussian weight over them, Fourier pixels: the first counts most, for in
 hollow molecules the second is negative."""
 CLEAR = 4.0
-"""Standard deviations of a binomial count with p = 1/2 beyond which the majority is significant. Not tuned."""
+"""Standard deviations of a binomial count with p = 1/2 beyond which the majority is significant.
+No comparison recorded."""
 
 
 def whiteness(values: Tensor, ctf: Tensor, radius: Tensor) -> Tensor:

@@ -18,19 +18,20 @@ from resmfn.reports.values import number, numbers, words
 from resmfn.rotations import point_group
 
 Level = Literal["warning", "note", "good"]
-FEW_PARTICLES = 1000
+FEW_PARTICLES = 1000  # for a warning; no comparison recorded
 SPARSE_SHARE, DENSE_VIEWS = 0.25, 4.0
 """Share of the sphere below half of the uniform density, and highest density of views: beyond either, some
 views prevail."""
 AT_THE_EDGE, EDGE_SHARE = 0.95, 0.05
 """Shifts beyond this share of the range count as at its edge; more such particles than this share are too many."""
 STILL_TURNING = 1.0
-"""Degrees: a larger median change of poses in the last round means that they had not converged; not tuned."""
-POOR_FIT = 0.9
-LOW_SHELLS, LOW_FSC = 3, 0.9
-MOST_VIEWS = 20_000
+"""Degrees: a larger median change of poses in the last round means that they had not converged;
+no comparison recorded."""
+POOR_FIT = 0.9  # share of the explicit map's gain; no comparison recorded
+LOW_SHELLS, LOW_FSC = 3, 0.9  # for a warning; no comparison recorded
+MOST_VIEWS = 20_000  # for speed; a density needs no more
 MANY_BAD = 0.2
-"""Share of images that look like noise above which it is a warning; not tuned."""
+"""Share of images that look like noise above which it is a warning; no comparison recorded."""
 STARTS_WARNING = "other starts ended in another"
 """In what a run says of starts that differ."""
 

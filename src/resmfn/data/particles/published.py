@@ -36,7 +36,7 @@ _CTF_COLUMNS = (
     "amplitude_contrast",
     "phase_shift",
 )
-_ROTATION_TOLERANCE = 1e-3
+_ROTATION_TOLERANCE = 1e-3  # float32 files round to 1e-7; more is no rotation
 
 
 @dataclass(frozen=True)

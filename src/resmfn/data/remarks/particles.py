@@ -24,7 +24,7 @@ from resmfn.physics.optics import Optics
 CORRECTED_COLUMN, FLIP_COLUMN, TUBE_COLUMN = "rlnCtfDataAreCtfCorrected", "rlnIsFlip", "rlnHelicalTubeID"
 _UNSCALED = {"ctf/trefoil_A": "trefoil", "ctf/tetra_A": "tetrafoil"}
 _SIGN = "blob/sign"
-# Beyond the range of microscopes: the likely cause is a wrong unit. Not tuned.
+# Beyond the range of microscopes: the likely cause is a wrong unit. No comparison recorded.
 _LEAST_DEFOCUS, _MOST_DEFOCUS = 100.0, 1e6  # Å
 _LEAST_VOLTAGE, _MOST_VOLTAGE = 10.0, 3000.0  # kV
 _MOST_ABERRATION = 50.0  # mm

@@ -12,7 +12,7 @@ from resmfn.data.runs.file_names import PROGRESS
 from resmfn.data.runs.run_folder import RunFolder
 
 LEAST_INTERVAL = 1.0
-"""Least seconds between updates within one step of work; not tuned."""
+"""Least seconds between updates within one step of work; no comparison recorded."""
 
 
 class ProgressFile:

@@ -36,7 +36,7 @@ _COLUMNS: dict[str, tuple[str, float | None]] = {
     **{field: (column, None) for field, column in MICROSCOPE_COLUMNS.items()},
 }
 _LARGEST_STRETCH = 0.2  # of a magnification matrix: lenses distort by some percent
-_MOST_COEFFICIENTS = 64
+_MOST_COEFFICIENTS = 64  # keeps broken lists out of memory
 
 
 def find_optics(metadata: Metadata, dtype: torch.dtype) -> Optics | None:

@@ -23,12 +23,12 @@ from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 
 SEARCH_BOX = 128
 """Larger boxes are searched at this size: finer detail does not improve the angles."""
-SMALLEST_BOX = 8
+SMALLEST_BOX = 8  # fewer voxels hold no three shells
 MASK_RADIUS, MASK_EDGE = 0.42, 0.06
 """Sphere that the search looks inside, as fractions of the box."""
 STARTS, STARTS_SECOND = 12, 3
 """Candidates of each hand refined at the low and at the doubled resolution."""
-REFINE_STEPS = 10
+REFINE_STEPS = 10  # Levenberg-Marquardt steps; no comparison recorded
 SMALLEST_CORRELATION, LARGEST_CORRELATION = 0.1, 0.95
 """Shells that agree less are left out of a refinement; those that agree more weigh no more (f / (1 - f^2) explodes)."""
 MOST_POINTS = 20_000

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 LEAST_SHARE = 0.3
-"""If a smaller share of the images has a signal, the map is too poor, and no image is judged. Not tuned."""
-FIRST_SHARE = 0.95
-STEPS = 8
-_SMALLEST, _LARGEST = 0.3, 3.0
+"""If a smaller share of the images has a signal, the map is too poor, and no image is judged.
+No comparison recorded."""
+FIRST_SHARE = 0.95  # start of the iteration; no comparison recorded
+STEPS = 8  # of the iteration; no comparison recorded
+_SMALLEST, _LARGEST = 0.3, 3.0  # limits of a gain; no comparison recorded
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from resmfn.physics.projection import (
 )
 from resmfn.rotations import point_group
 
-PADDING = 2
+PADDING = 2  # as in RELION; 3 halves the interpolation error (physics/projection.py)
 
 
 @dataclass(frozen=True)

@@ -46,19 +46,21 @@ class SearchStage:
         return replace(self, temperature=1.0, coolest=1.0, n_steps=(1, 1))
 
 
+# Radii, grids and temperatures of the starts: no comparison with others is recorded.
 START_STAGES = (
     SearchStage(3.4, 2304, 8.0, 0.82, 2.0, (8, 14)),
     SearchStage(5.1, 4608, 4.0, 0.76, 1.0, (8, 16)),
 )
 
 
-FOCUS_STAGE = SearchStage(7.6, 9216, 1.0, 1.0, 1.0, (2, 5))
+FOCUS_STAGE = SearchStage(7.6, 9216, 1.0, 1.0, 1.0, (2, 5))  # no comparison recorded
 
 
 MOST_PENALTY = 1e3
 """Of a shell over the least of all shells, where a map that a search starts from has next to no power."""
 SETTLED = 0.15
-"""A stage has converged when a step raises the mean log-likelihood of an image by less than this. Not tuned."""
+"""A stage has converged when a step raises the mean log-likelihood of an image by less than this.
+No comparison recorded."""
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,13 @@ from resmfn.reconstruction.run.context import RunContext, required
 from resmfn.rotations import random_rotations, super_fibonacci
 
 N_HELD_OUT = 500
-"""Most held-out images that are used; more would only reduce the standard error. Not tuned."""
+"""Most held-out images that are used; more would only reduce the standard error. No comparison recorded."""
 LEAST_HELD_OUT = 100
-"""If the search leaves fewer than this, the control runs a start of its own without half of the images. Not tuned."""
-N_DECOYS = 4
+"""If the search leaves fewer than this, the control runs a start of its own without half of the images.
+No comparison recorded."""
+N_DECOYS = 4  # no comparison recorded
 FRESH_STARTS = 2
-"""Starts of the control's own that may fail before a run reports no structure. Not tuned."""
+"""Starts of the control's own that may fail before a run reports no structure. No comparison recorded."""
 LEAST_GAIN_ERRORS, LEAST_LEAD_ERRORS = 5.0, 3.0
 """Standard errors by which images must prefer the map to noise, and to its decoys. Pure noise, white or colored, stays
 within 2.5; particles at SNR 0.03 reach 20 and more (docs/validation.md)."""

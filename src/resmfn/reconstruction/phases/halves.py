@@ -30,14 +30,14 @@ from resmfn.reconstruction.phases.soft import SOFT_ENTROPY, soft_pass, soft_radi
 from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
 from resmfn.reconstruction.run.context import HALVES, RunContext, required
 
-MOST_ROUNDS, JOINT_ROUNDS = 12, 4
+MOST_ROUNDS, JOINT_ROUNDS = 12, 4  # no comparison recorded
 
 
-FIXED_ROUNDS, FIXED_JOINT_ROUNDS = 3, 2
+FIXED_ROUNDS, FIXED_JOINT_ROUNDS = 3, 2  # of given poses; no comparison recorded
 
 
 SETTLED_TURN = 0.3
-"""Degrees: a round has converged if poses change less and the resolution does not improve. Not tuned."""
+"""Degrees: a round has converged if poses change less and the resolution does not improve. No comparison recorded."""
 
 
 UNMASKED_STEPS = 6
@@ -45,7 +45,8 @@ UNMASKED_STEPS = 6
 
 
 ROUNDS_AT_REST = 2
-"""Consecutive converged rounds that end this phase: a new shell takes effect in the round after. Not tuned."""
+"""Consecutive converged rounds that end this phase: a new shell takes effect in the round after.
+No comparison recorded."""
 
 
 def halves_step(run: RunContext) -> bool:

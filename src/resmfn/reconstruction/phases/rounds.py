@@ -32,9 +32,10 @@ from resmfn.rotations import geodesic_degrees
 MAP_STEPS = 8
 """Conjugate gradient steps of a round's maps; the shells that the images determine have converged by then."""
 COARSE_STEPS = 100
-"""Optimizer steps of each scale of a network below the finest, on the coarse grid that it needs. Not tuned."""
+"""Optimizer steps of each scale of a network below the finest, on the coarse grid that it needs.
+No comparison recorded."""
 POSE_STEPS = 3
-"""Gauss-Newton steps of the poses in a round. Not tuned."""
+"""Gauss-Newton steps of the poses in a round. No comparison recorded."""
 RECHECK_ROUND = 2
 """In this round every image is once more compared with views from everywhere; from it on the maps are good enough to
 tell noise from what they do not explain yet."""

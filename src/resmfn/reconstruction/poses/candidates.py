@@ -13,10 +13,10 @@ from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import Poses
 
 N_LISTED = 16
-"""Grid points listed for each image, which include neighbors of one peak. Not tuned."""
+"""Grid points listed for each image, which include neighbors of one peak. No comparison recorded."""
 N_KEPT = 3
-"""Distinct peaks kept of those. Not tuned."""
-_LEAST_APART = math.radians(20.0)
+"""Distinct peaks kept of those. No comparison recorded."""
+_LEAST_APART = math.radians(20.0)  # no comparison recorded
 
 
 def distinct_candidates(posterior: GridPosterior, rotations: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ _LEAST_CHUNK = 500_000
 
 
 _LARGEST_TURN = 0.12
-"""Largest rotation in one step, radians. Not tuned."""
+"""Largest rotation in one step, radians. No comparison recorded."""
 
 
 @dataclass(frozen=True)

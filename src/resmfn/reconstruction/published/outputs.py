@@ -26,7 +26,7 @@ LOST = 20.0
 
 
 MOST_LOST = 0.5
-"""Share of lost images above which the verdict says that the poses were not found. Not tuned."""
+"""Share of lost images above which the verdict says that the poses were not found. No comparison recorded."""
 FAILED = (
     "poses not found: the defaults are for tens of thousands of images; fewer need smaller batches and larger steps "
     "(docs/reproduction.md), or no --preset"

@@ -18,7 +18,8 @@ from resmfn.reconstruction.run.context import RunContext
 
 N_EXAMPLES = 8
 DETAILS = 8
-"""Resolution elements across the particle that are kept; finer detail is lost in the noise of one image. Not tuned."""
+"""Resolution elements across the particle that are kept; finer detail is lost in the noise of one image.
+No comparison recorded."""
 MARGIN = 4
 """Pixels by which an image's half side exceeds the band that is kept: no interpolation at its edge."""
 

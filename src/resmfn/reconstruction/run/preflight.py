@@ -15,7 +15,7 @@ from resmfn.reconstruction.maps.network_map import default_width
 from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
 
 LEAST_PARTICLES = 50
-"""Fewer are too few for two half maps. Not tuned."""
+"""Fewer are too few for two half maps. No comparison recorded."""
 # 16 maps, and 8 more with the networks in each of the two checkpoints and in the third that is written before the first
 # is dropped; of each image its poses and its row of text. Runs of 500 images of box 48 and of 2,442 of box 64 took 15
 # and 48 MB at most; this says 22 and 56.
