@@ -145,7 +145,8 @@ def _quality(record: RunRecord) -> Markup:
             rows.append((name, [f"{value:.{digits}f}" for value in values]))
     how = (
         "How close each scale is to the original, coarse to fine; the finest is the result. Training uses the pixels "
-        "that were fitted, the test all pixels of the original."
+        "that were fitted, the test all pixels of the original. This holds for every picture, whether its name is "
+        "train_NN or test_NN after the two parts of an .npz set."
     )
     if not rows:
         waiting = element("p", "The figures appear when the fit is done.")
