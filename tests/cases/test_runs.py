@@ -102,7 +102,7 @@ def test_true_poses_with_duplicates_are_refused_and_others_taken_by_name(case, c
     error = capsys.readouterr().err
     if poses == "dup.star":
         assert code == 2
-        assert "is listed twice, so poses cannot be told apart" in error
+        assert "is listed twice, so its pose is ambiguous" in error
     else:
         assert (code, error) == (0, "")
 

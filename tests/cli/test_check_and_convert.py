@@ -45,9 +45,9 @@ def test_check_prints_a_table(star, capsys):
     lines = capsys.readouterr().out.splitlines()
     table = {line[:15].strip(): line[15:].strip() for line in lines}
     assert (table["images"], table["stacks"], table["box"], table["pixel size"]) == ("2", "1", "16 pixels", "1.5 Å")
-    assert table["optics 1"] == "300 kV, Cs 2.7 mm, w 0.1, 2 images"
+    assert table["optics 1"] == "300 kV, Cs 2.7 mm, amplitude contrast 0.1, 2 images"
     assert table["defocus"] == "9500 to 19500 Å"
-    assert table["bad images"] == "0 of 2 looked at"
+    assert table["bad images"] == "0 of 2 examined"
 
 
 def test_check_prints_json(star, capsys):
@@ -112,7 +112,7 @@ def test_convert_there_and_back(star, capsys):
     assert main(["convert", str(cs), str(back)]) == 0
     assert main(["check", str(back)]) == 0
     assert main(["convert", str(star), str(cs)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main(["convert", str(star), str(cs), "--overwrite"]) == 0
 
 
@@ -131,7 +131,7 @@ def test_a_map_that_is_no_cube_is_checked_and_made_one(tmp_path, capsys):
     assert "voxels          8 x 6 x 4 along x, y, z\nvoxel size      1.5 x 1.5 x 1.5 Å\n" in out
     assert "note            where maps are compared or masked" in out
     assert main(["convert", str(slab), str(cube)]) == 0
-    assert capsys.readouterr().out == f"a map of 8 voxels a side: {cube} written\n"
+    assert capsys.readouterr().out == f"{cube}: written, 8 voxels a side\n"
     assert read_map(cube).pixel_size == 1.5
     assert main(["check", str(cube), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -141,7 +141,7 @@ def test_a_map_that_is_no_cube_is_checked_and_made_one(tmp_path, capsys):
 def test_a_map_without_voxel_size_is_read_when_it_is_given(tmp_path, capsys):
     write_map(tmp_path / "x.map", torch.rand(4, 4, 4), 0.0)
     assert main(["check", str(tmp_path / "x.map")]) == 2
-    assert "voxel size      not told" in (out := capsys.readouterr().out)
+    assert "voxel size      not stated" in (out := capsys.readouterr().out)
     assert "would fail" in out
     assert main(["check", str(tmp_path / "x.map"), "--pixel-size", "2"]) == 0
     assert main(["convert", str(tmp_path / "x.map"), str(tmp_path / "y.mrc")]) == 2

@@ -57,8 +57,8 @@ def test_closed_pipes_full_disks_and_plain_letters_are_no_failures(maps) -> None
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("reconstruct", "Exit code 3 says that the images hold no structure"),
-        ("convert", "zeros around it"),
+        ("reconstruct", "Exit code 3: no structure was found"),
+        ("convert", "becomes a zero-padded cube"),
         ("check", "2: it is refused, with the reason"),
         ("fit-volume", "RUN/fields holds the field"),
     ],
@@ -94,7 +94,7 @@ def test_render_of_what_is_no_field_does_not_advise_to_run_its_code(maps, capsys
     for name in ("field.pt", "1.mrc"):
         error = refused(capsys, "render", name, "--out", "new.png")
         assert (
-            "not a readable fitted field: it is something else, is damaged, or holds code, which is never run" in error
+            "not a readable fitted field: it is of another kind, is damaged, or holds code, which is never run" in error
         )
         assert "weights_only" not in error
     assert not (maps / "new.png").exists()
@@ -103,7 +103,7 @@ def test_render_of_what_is_no_field_does_not_advise_to_run_its_code(maps, capsys
 def test_render_replaces_nothing_unasked(maps, capsys, monkeypatch) -> None:
     monkeypatch.chdir(maps)
     (maps / "old.png").write_text("kept")
-    assert "old.png: exists already; give another name, or --overwrite" in refused(
+    assert "old.png: already exists; give another name, or --overwrite" in refused(
         capsys, "render", "1.mrc", "--out", "old.png"
     )
     assert (maps / "old.png").read_text() == "kept"

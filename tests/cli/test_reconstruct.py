@@ -94,7 +94,7 @@ def test_a_row_without_a_stack(data, refused) -> None:
 
 def test_a_row_whose_image_is_not_in_the_stack(data, refused) -> None:
     edit_star(data, lambda text: text.replace("000012@", "000061@"))
-    assert "row 12: 000061@particles.mrcs asks for image 61, but " in refused()
+    assert "row 12: 000061@particles.mrcs names image 61, but " in refused()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_row_whose_image_is_not_in_the_stack(data, refused) -> None:
         (lambda image: np.full_like(image, np.nan), "holds NaN or infinite values"),
         (lambda image: np.where(np.arange(BOX) == 3, np.inf, image), "holds NaN or infinite values"),
         (lambda image: np.zeros_like(image), "is constant"),
-        (lambda image: image * (radius_grid(BOX, 2).numpy() < 5), "the image has no noise outside the mask"),
+        (lambda image: image * (radius_grid(BOX, 2).numpy() < 5), "the image is constant outside the mask"),
     ],
 )
 def test_an_image_that_cannot_be_used_is_named(data, refused, spoil, message) -> None:
@@ -144,7 +144,7 @@ def test_a_defocus_that_is_no_number(data, refused) -> None:
 def test_a_mask_of_another_box(refused, tmp_path) -> None:
     write_map(tmp_path / "mask.mrc", torch.ones(20, 20, 20), PIXEL_SIZE)
     error = refused("--mask", str(tmp_path / "mask.mrc"))
-    assert "must have the images' box of 16 pixels of 3 Å, got 20 of 3 Å" in error
+    assert "must match the images' box of 16 pixels of 3 Å, got 20 of 3 Å" in error
 
 
 def test_a_mask_that_is_no_mask(refused, tmp_path) -> None:
@@ -178,7 +178,7 @@ def test_known_poses_that_are_not_there(refused, poses) -> None:
 @pytest.mark.parametrize("poses", ["fixed", "from-input"])
 def test_a_reference_where_nothing_is_searched(refused, tmp_path, poses) -> None:
     error = refused("--reference", str(tmp_path / "r.mrc"), "--poses", poses)
-    assert f"--reference starts a search: it cannot go with --poses {poses}" in error
+    assert f"--reference starts a search and excludes --poses {poses}" in error
 
 
 # --- flags -------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_run_that_is_there_already(refused, tmp_path) -> None:
     run = existing_run(tmp_path)
     before = contents(run)
-    assert "holds a run; give --resume to go on, --overwrite, or another name" in refused()
+    assert "holds a run; give --resume to continue it, --overwrite, or another name" in refused()
     assert contents(run) == before
 
 
@@ -422,7 +422,9 @@ def test_a_signal_ends_the_run_after_its_step_and_says_how_to_go_on(command, tmp
     first, last = error.splitlines()
     assert process.returncode == code
     assert first.startswith(f"resmfn: {number.name}: finishing this step")
-    assert last.startswith("resmfn: stopped after a whole step, everything is saved; go on with: resmfn reconstruct")
+    assert last.startswith(
+        "resmfn: stopped after a complete step, everything is saved; continue with: resmfn reconstruct"
+    )
     run = tmp_path / "run"
     assert (run / "checkpoint.pt").exists()
     assert not (run / "summary.json").exists()
@@ -449,7 +451,7 @@ def test_a_settings_file_speaks_where_the_command_line_does_not(recorded, tmp_pa
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("foo: 1", "there is no setting 'foo'"), ("just words", "not a file of settings"), (None, "No such")],
+    [("foo: 1", "there is no setting 'foo'"), ("just words", "not a settings file"), (None, "No such")],
 )
 def test_a_settings_file_that_is_none(recorded, tmp_path, capsys, text, says) -> None:
     file = tmp_path / "config.yaml"

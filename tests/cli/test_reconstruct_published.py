@@ -32,6 +32,7 @@ def test_every_flag_of_the_published_script_is_there():
         (["--preset", "published", "--resume", "--overwrite"], "--resume and --overwrite contradict"),
         (["--preset", "published"], "takes a folder in the published layout"),
         (["--preset", "published", "--stages", "9"], "--stages must be 2 growing whole epochs"),
+        (["--preset", "published", "--gpu", "0"], "Unknown option: --gpu. The published --gpu 0 is --device cuda"),
     ],
 )
 def test_what_does_not_fit_is_one_line_and_exit_code_2(flags, message, tmp_path, capsys):
@@ -43,6 +44,20 @@ def test_what_does_not_fit_is_one_line_and_exit_code_2(flags, message, tmp_path,
     assert not any(tmp_path.iterdir())
 
 
+def test_positional_arguments_of_the_published_script_are_answered_with_flags(capsys):
+    assert main(["reconstruct", "data", "map.mrc", "run", "--gpu", "0"]) == 2
+    error = capsys.readouterr().err
+    assert "--out RUN and the map as --volume MAP" in error
+    assert "--device cuda" in error
+    assert main(["reconstruct", "data", "map.mrc", "run", "--out", "run"]) == 2
+    assert "--out RUN and the map as --volume MAP" in capsys.readouterr().err
+
+
+def test_other_mistakes_get_no_published_hint(capsys):
+    assert main(["reconstruct", "data", "--out", "run", "--sed", "1"]) == 2
+    assert "Did you mean --seed?" in capsys.readouterr().err
+
+
 def test_a_run_says_what_it_started_from(tmp_path, capsys):
     data = str(tmp_path / "data")
     sampling = ["--box-size", "16", "--pixel-size", "6", "--n-projections", "12", "--layout", "published"]
@@ -50,5 +65,7 @@ def test_a_run_says_what_it_started_from(tmp_path, capsys):
     sizes = ["--epochs", "1", "--bacon-hidden-dim", "8", "--warm-up", "1", "--pose-iter", "1"]
     start = ["--preset", "published", "--init-from-truth", "45,90"]
     assert main(["reconstruct", f"{data}/N12_snr0.1_ctf", "--out", str(tmp_path / "run"), *start, *sizes]) == 0
-    assert "NOT ab initio" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "NOT ab initio" in out
+    assert "poses not found" in out  # after one epoch of twelve images
     assert (tmp_path / "run" / "particles.star").is_file()

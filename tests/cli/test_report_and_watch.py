@@ -59,6 +59,6 @@ def test_ctrl_c_ends_watching(tmp_path) -> None:
         finally:
             process.kill()
     assert process.returncode == 0, errors
-    assert "watching ended; the run was left alone" in rest
+    assert "stopped watching; the run was not touched" in rest
     assert errors == ""
     assert sorted(path.name for path in Path(run).iterdir() if path.suffix == ".html") == []

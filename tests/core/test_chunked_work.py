@@ -206,7 +206,7 @@ def test_images_are_inserted_once_in_smaller_chunks(scene, monkeypatch, symmetry
     torch.testing.assert_close(found.values, expected.values, **ROUNDING)
     torch.testing.assert_close(found.weights, expected.weights, **ROUNDING)
     assert told == [
-        f"out of memory in inserting images with {n} images at a time: going on with {n // 2}" for n in (30, 15)
+        f"out of memory in inserting images with {n} images at a time: continuing with {n // 2}" for n in (30, 15)
     ]
 
 

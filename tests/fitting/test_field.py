@@ -77,7 +77,7 @@ def test_render_writes_images_of_any_size_and_scale(image_field, tmp_path):
     assert render(tmp_path / "field.pt", out, size=20, scale=1, device="cpu") == (15, 20)
     expected = image_field.sample((15, 20), 1).clamp(0, 1).to(torch.float32)
     torch.testing.assert_close(read_image(out), expected, atol=0.51 / 255, rtol=0)
-    with pytest.raises(InputError, match=r"out\.png: exists already; give another name, or --overwrite"):
+    with pytest.raises(InputError, match=r"out\.png: already exists; give another name, or --overwrite"):
         render(tmp_path / "field.pt", out, device="cpu")
     assert render(tmp_path / "field.pt", out, pixel_size=0.5, device="cpu", overwrite=True) == (60, 80)
     assert render(tmp_path / "field.pt", out, device="cpu", overwrite=True) == (30, 40)
@@ -167,7 +167,7 @@ def test_a_field_keeps_where_its_samples_stand(network, tmp_path):
     ("out", "settings", "message"),
     [
         ("out.mrc", {}, r"must end in \.png"),
-        ("out.png", {"size": 5, "pixel_size": 1.0}, "say the same thing"),
+        ("out.png", {"size": 5, "pixel_size": 1.0}, "exclude each other"),
         ("out.png", {"size": 0}, "--size must be at least 1"),
         ("out.png", {"pixel_size": 0.0}, "--pixel-size must be positive"),
         ("out.png", {"scale": 4}, r"scale must lie in 1 \(coarsest\) \.\. 3"),

@@ -83,11 +83,11 @@ def test_a_missing_checkpoint_is_named(tmp_path):
             lambda s: s.update(format="resmfn.network/99"),
             "must have format 'resmfn.network/1', got 'resmfn.network/99'",
         ),
-        (lambda s: s["state_dict"].pop("heads.0.bias"), "do not fit together.*heads.0.bias"),
-        (lambda s: s["config"].update(hidden_dim=5), "do not fit together"),
-        (lambda s: s["config"].update(depth=5), "do not fit together.*depth"),
+        (lambda s: s["state_dict"].pop("heads.0.bias"), "do not match.*heads.0.bias"),
+        (lambda s: s["config"].update(hidden_dim=5), "do not match"),
+        (lambda s: s["config"].update(depth=5), "do not match.*depth"),
         (lambda s: s["config"].update(init="x"), "net.pt: init must be"),
-        (lambda s: s.pop("state_dict"), "do not fit together"),
+        (lambda s: s.pop("state_dict"), "do not match"),
     ],
 )
 def test_checkpoints_that_contradict_themselves_are_refused(make, tmp_path, spoil, message):

@@ -25,7 +25,7 @@ def test_text_becomes_paths() -> None:
         ({"hidden_dim": 7}, "--hidden-dim must be at least 8, got 7"),
         ({"network_steps": 0}, "--network-steps must be at least 1, got 0"),
         ({"contrast": "grey"}, "--contrast must be auto, white or black, got 'grey'"),
-        ({"symmetry": "X2"}, "--symmetry X2: a point group is C1 to C99"),
+        ({"symmetry": "X2"}, "--symmetry X2: a point group must be C1 to C99"),
         ({"mask_diameter": 0.0}, "--mask-diameter must be above 0 Å, got 0"),
         ({"mask_diameter": float("nan")}, "--mask-diameter must be a finite number of Å, got nan"),
         ({"ini_high": -1.0}, "--ini-high must be above 0 Å, got -1"),
@@ -35,9 +35,9 @@ def test_text_becomes_paths() -> None:
         ({"shift_range": float("nan")}, "--shift-range must be a finite number of Å, got nan"),
         ({"poses": "known"}, "--poses must be unknown, from-input or fixed, got 'known'"),
         ({"device": "tpu"}, "--device must be auto, cpu or cuda, got 'tpu'"),
-        ({"reference": "r.mrc", "poses": "fixed"}, "--reference starts a search: it cannot go with --poses fixed"),
-        ({"reference": "r.mrc", "poses": "from-input"}, "cannot go with --poses from-input; drop one of them"),
-        ({"resume": True, "overwrite": True}, "--resume and --overwrite contradict each other; give one of them"),
+        ({"reference": "r.mrc", "poses": "fixed"}, "--reference starts a search and excludes --poses fixed"),
+        ({"reference": "r.mrc", "poses": "from-input"}, "excludes --poses from-input; give only one"),
+        ({"resume": True, "overwrite": True}, "--resume and --overwrite contradict each other; give only one"),
     ],
 )
 def test_a_value_out_of_range_is_one_clear_line(settings, message) -> None:

@@ -365,7 +365,7 @@ def test_a_reference_of_another_size_is_refused_and_leaves_nothing(small_files, 
 
 def test_an_empty_reference_is_refused_and_leaves_nothing(small_files, tmp_path) -> None:
     write_map(tmp_path / "reference.mrc", torch.zeros(SMALL_BOX, SMALL_BOX, SMALL_BOX), PIXEL_SIZE)
-    with pytest.raises(resmfn.ResmfnError, match=r"--reference .* is the same everywhere; give another map"):
+    with pytest.raises(resmfn.ResmfnError, match=r"--reference .* is constant; give another map"):
         run_small(small_files, tmp_path / "run", reference=tmp_path / "reference.mrc")
     assert not (tmp_path / "run").exists()
 

@@ -58,7 +58,7 @@ def test_fsc_prints_resolutions(finished_run, tmp_path, capsys):
         (["evaluate", "run"], "give --reference, --true-poses or both"),
         (["evaluate", "absent", "--reference", "volume.mrc"], "absent: no such run folder"),
         (["align", "volume.mrc", "absent.mrc", "--out", "new.mrc"], "absent.mrc"),
-        (["align", "volume.mrc", "volume.mrc", "--out", "run/map.mrc"], "exists already"),
+        (["align", "volume.mrc", "volume.mrc", "--out", "run/map.mrc"], "already exists"),
         (["fsc", "volume.mrc", "particles_true.star"], "particles_true.star"),
         (["fsc", "volume.mrc", "volume.mrc", "--mask-diameter", "-3"], "must be above 0 Å"),
     ],

@@ -23,9 +23,9 @@ def test_an_output_that_exists_is_kept_unless_told_otherwise(finished_run, tmp_p
     maps = finished_run / "volume.mrc", finished_run / "volume.mrc"
     out = tmp_path / "taken.csv"
     out.write_text("mine")
-    with pytest.raises(InputError, match=r"taken\.csv: exists already; give another name, or --overwrite"):
+    with pytest.raises(InputError, match=r"taken\.csv: already exists; give another name, or --overwrite"):
         fsc(*maps, out=out)
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         align(*maps, out)
     assert out.read_text() == "mine"
     fsc(*maps, out=out, overwrite=True)

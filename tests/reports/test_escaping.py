@@ -217,7 +217,7 @@ def test_examples_of_another_shape_are_refused_in_one_line(run, change, message)
 
 def test_text_that_is_too_long_is_refused_in_one_line(run, monkeypatch) -> None:
     monkeypatch.setattr(inputs, "MOST_BYTES", 10)
-    with pytest.raises(InputError, match="are no text of a run"):
+    with pytest.raises(InputError, match="is too long for a text file of a run"):
         read_run(run)
 
 

@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
 from resmfn.evaluation import FscCurve, MapAlignment, MapComparison, compare_poses, evaluate_run
-from resmfn.reports.figures import _compose, _resolution_ticks, draw_evaluation
+from resmfn.reports.figures import _compose, draw_evaluation
+from resmfn.reports.html.pictures import graticule, view_sphere
+from resmfn.reports.tables import resolution_ticks
 from resmfn.rotations import random_rotations
 
 
@@ -98,7 +101,7 @@ def test_errors_beyond_the_axis_stand_in_its_last_bar(generator):
 
 @pytest.mark.parametrize("nyquist", [1 / 2.2, 1 / 3, 1 / 7, 1 / 20])
 def test_resolution_ticks_lie_on_the_axis_and_apart(nyquist):
-    ticks = _resolution_ticks(nyquist)
+    ticks = resolution_ticks(nyquist)
     assert len(ticks) >= 3
     positions = [1 / t for t in ticks]
     assert max(positions) <= nyquist * 1.001
@@ -110,3 +113,16 @@ def test_no_window_system_is_asked_for():
     look = "import sys, resmfn.reports.figures, resmfn.reports; sys.exit('matplotlib.pyplot' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", look], check=True, env=environment)
+
+
+def test_the_sphere_of_views_keeps_areas_and_its_graticule_stays_within() -> None:
+    """Of uniform views each pixel inside is near 1; inside and outside divide the picture as an ellipse does."""
+    density = view_sphere(random_rotations(4000, generator=torch.Generator().manual_seed(3)), width=120)
+    inside = ~np.isnan(density)
+    assert inside.mean() == pytest.approx(math.pi / 4, abs=0.01)
+    assert density[inside].mean() == pytest.approx(1, abs=0.02)
+    lines, labels = graticule()
+    assert len(lines) == 10
+    assert [text for _, text in labels] == ["-120°", "-60°", "0°", "60°", "120°"]
+    points = np.concatenate(lines)
+    assert (points[:, 0] ** 2 + points[:, 1] ** 2).max() < 1 + 1e-6

@@ -101,7 +101,7 @@ def test_a_known_fall_of_amplitudes_is_found_and_undone(files, tmp_path) -> None
         (["nowhere"], "no such run folder"),
         (["{files}/half1.mrc", "{files}/half2.mrc"], "--out is needed"),
         (["{files}/half1.mrc", "{files}/half2.mrc", "--out", "{new}"], "a mask is needed"),
-        (["{files}", "--out", "{files}"], "holds files already"),
+        (["{files}", "--out", "{files}"], "already holds files"),
         (["{files}", "{files}/half2.mrc"], "is a folder"),
         (["{new}/.."], "half1.mrc is not in this folder"),
     ],

@@ -255,8 +255,8 @@ def test_the_noise_control_and_the_images_that_look_like_noise_are_told(tmp_path
     run = make_run(tmp_path / "run", noise_control=control, n_bad=1234)
     page = build_page(read_run(run))
     assert (
-        "321 images without part in the map prefer it to noise by 12.35 ± 0.25 nat, and to random maps by 3.5 ± 0.5"
-        in page
+        "321 images not used for the map fit it better than noise by 12.35 ± 0.25 nat, "
+        "and better than random maps by 3.5 ± 0.5" in page
     )
     assert "<td>1,234 of 5,000</td>" in page
     assert "<dt>Particles</dt><dd>5,000<small>used; 1,234 look like noise" in page
@@ -325,7 +325,7 @@ def test_an_infinite_resolution_is_none(tmp_path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps(summary | {"resolution_half_0143": float("inf")}))
     page = build_page(read_run(run))
-    assert "<dt>Resolution</dt><dd>none<small>half maps agree nowhere" in page
+    assert "<dt>Resolution</dt><dd>none<small>the half maps do not agree" in page
 
 
 def test_a_symmetric_map_is_seen_from_wherever_its_copies_are(tmp_path) -> None:
@@ -340,8 +340,8 @@ def test_a_symmetric_map_is_seen_from_wherever_its_copies_are(tmp_path) -> None:
     (run / "config.yaml").write_text("symmetry: O\n")
     record = read_run(run)
     found = {finding.title: finding for finding in find(record, measure_views(record))}
-    assert found["Views from all around"].level == "good"
-    assert "each image counts as 24 views" in found["Views from all around"].text
+    assert found["Views cover all directions"].level == "good"
+    assert "each image counts as 24 views" in found["Views cover all directions"].text
     assert f"{N} particles, each 24 times by its symmetry" in build_page(record)
 
 
@@ -381,10 +381,10 @@ def test_local_resolution_is_packed_by_nearest_voxels_with_its_origin_kept(tmp_p
 def test_prevailing_views_and_shifts_at_the_edge_are_warnings(tmp_path, run) -> None:
     assert titles(run, ViewCoverage(6.0, 0.0, 0.1))["Preferred orientation"] == "warning"
     assert titles(run, ViewCoverage(2.0, 0.0, 0.4))["Preferred orientation"] == "warning"
-    assert titles(run, ViewCoverage(2.0, 0.3, 0.1))["Views from all around"] == "good"
+    assert titles(run, ViewCoverage(2.0, 0.3, 0.1))["Views cover all directions"] == "good"
     narrow = make_run(tmp_path / "run")
     (narrow / "config.yaml").write_text("shift_range: 1.0\n")
-    assert titles(narrow)["Shifts at the edge of their range"] == "warning"
+    assert titles(narrow)["Shifts at the edge of the search range"] == "warning"
 
 
 # --- maps and pictures -------------------------------------------------------------------------------

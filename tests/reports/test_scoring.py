@@ -137,7 +137,7 @@ def test_what_has_no_counterpart_is_refused_and_nothing_is_written(finished_run,
 
 def test_an_out_that_is_a_file_is_refused(finished_run, truth, tmp_path):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(InputError, match="taken: cannot be made a folder"):
+    with pytest.raises(InputError, match="taken: cannot create the folder"):
         evaluate(finished_run / "run" / "particles.star", true_poses=truth["true_poses"], out=tmp_path / "taken")
 
 

@@ -45,7 +45,7 @@ def test_the_axes_are_relions(name: str, relion) -> None:
 def test_names_are_read_in_either_case_and_others_refused() -> None:
     assert torch.equal(point_group(" d3"), point_group("D3"))
     for name in ("", "C0", "C100", "D", "X3", "I5", "C-1", "4"):
-        with pytest.raises(ResmfnError, match="a point group is C1 to C99"):
+        with pytest.raises(ResmfnError, match="a point group must be C1 to C99"):
             point_group(name)
 
 

@@ -52,7 +52,7 @@ def test_folders_that_cannot_be_written_are_named(tmp_path):
     with pytest.raises(InputError, match=r"out: the folder exists and has files; give --overwrite"):
         fill(tmp_path / "out")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match=r"file: is a file, but must be a folder"):
+    with pytest.raises(InputError, match=r"file: is a file, not a folder"):
         fill(tmp_path / "file")
-    with pytest.raises(InputError, match=r"cannot be made \((Not a directory|File exists)\)"):
+    with pytest.raises(InputError, match=r"cannot be created \((Not a directory|File exists)\)"):
         fill(tmp_path / "file" / "out")

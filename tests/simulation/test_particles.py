@@ -215,7 +215,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(make, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))  # the map fits, the images do not
     try:
-        with pytest.raises(InputError, match=r"cannot write .*/out/particles\.mrcs: File too large; free or change"):
+        with pytest.raises(
+            InputError, match=r"cannot write .*/out/particles\.mrcs: File too large; free some space, or choose"
+        ):
             make()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -239,7 +241,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(make, tmp_path):
         ({"amplitude_contrast": 1.5}, "--amplitude-contrast must be at most 1"),
         ({"layout": "spider"}, "--layout must be relion or published, got spider"),
         ({"seed": -1}, "--seed must be at least 0"),
-        ({"poses_from": "x.star", "shift_std": 1.0}, "--poses-from already says poses and shifts"),
+        ({"poses_from": "x.star", "shift_std": 1.0}, "--poses-from sets poses and shifts"),
     ],
 )
 def test_settings_that_cannot_be_are_named_by_their_flag(settings, message):

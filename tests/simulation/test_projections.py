@@ -59,10 +59,10 @@ def test_poses_alone_are_enough_without_ctf(map_file, tmp_path):
 def test_files_that_exist_are_kept(data_set, map_file, tmp_path):
     star = data_set / "particles_true.star"
     project(map_file, star, tmp_path / "p.mrcs")
-    with pytest.raises(InputError, match=r"p\.mrcs: exists already; give --overwrite, or another --out"):
+    with pytest.raises(InputError, match=r"p\.mrcs: already exists; give --overwrite, or another --out"):
         project(map_file, star, tmp_path / "p.mrcs")
     (tmp_path / "p.mrcs").unlink()
-    with pytest.raises(InputError, match=r"p\.star: exists already"):
+    with pytest.raises(InputError, match=r"p\.star: already exists"):
         project(map_file, star, tmp_path / "p.mrcs")
     project(map_file, star, tmp_path / "p.mrcs", overwrite=True)
     with pytest.raises(InputError, match="the output would replace the STAR file of the poses"):

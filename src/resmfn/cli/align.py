@@ -1,4 +1,4 @@
-"""``resmfn align``: flags, and how the map was turned."""
+"""``resmfn align``: flags, and the alignment that was found."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from resmfn.core.numbers import PIXEL_SIZE
 
 
 def align(
-    moving: Annotated[Path, Parameter(name="map", help="The map that is turned (.mrc, .map, also .gz).")],
-    reference: Annotated[Path, Parameter(help="The map whose frame and hand it takes.")],
+    moving: Annotated[Path, Parameter(name="map", help="Map to align (.mrc, .map, also .gz).")],
+    reference: Annotated[Path, Parameter(help="Map to align it to.")],
     *,
-    out: Annotated[Path, Parameter(help="The turned map (.mrc).")],
-    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what the maps say.")] = None,
-    overwrite: Annotated[bool, Parameter(negative=(), help="Replace a file that exists.")] = False,
+    out: Annotated[Path, Parameter(help="Aligned map (.mrc).")],
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Pixel size in Å; overrides the map headers.")] = None,
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace an existing file.")] = False,
 ) -> None:
-    """Rotate, shift and, where needed, mirror a map onto a reference."""
+    """Align a map to a reference: rotation, shift and, where needed, hand."""
     from resmfn.reports.compare import align as run_alignment
     from resmfn.reports.tables import alignment_table
 

@@ -1,4 +1,4 @@
-"""``resmfn check``: flags, and a short table of what a particle set is."""
+"""``resmfn check``: flags, and a short table that describes a particle set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from resmfn.cli.number_flags import in_range
 from resmfn.core.numbers import COUNT, PIXEL_SIZE, SIDE
 
 _REFUSED = 2
-_SIGNS = {1: "white", -1: "dark", None: "not told"}
+_SIGNS = {1: "white", -1: "dark", None: "not stated"}
 
 
 def check(
@@ -30,24 +30,24 @@ def check(
         Path, Parameter(help="A .star or .cs file, an image stack, a folder with .npy files, or a map.")
     ],
     *,
-    metadata_only: Annotated[bool, Parameter(negative=(), help="Open no image stack.")] = False,
+    metadata_only: Annotated[bool, Parameter(negative=(), help="Read metadata only; open no image stack.")] = False,
     json: Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")] = False,
     datadir: DataDir = None,
     strip_prefix: StripPrefix = None,
     allow_outside: AllowOutside = False,
     passthrough: Passthrough = None,
-    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what the files say.")] = None,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Pixel size in Å; overrides the files.")] = None,
     voltage: Voltage = None,
     spherical_aberration: SphericalAberration = None,
     amplitude_contrast: AmplitudeContrast = None,
-    samples: Annotated[int, in_range(COUNT, "How many images to read.")] = 300,
+    samples: Annotated[int, in_range(COUNT, "Number of images to examine.")] = 300,
     box_size: Annotated[
-        int | None, in_range(SIDE, "Working box, as of reconstruct, to estimate memory and time for [default: theirs].")
+        int | None, in_range(SIDE, "Box size for which to estimate memory and time [default: that of the images].")
     ] = None,
 ) -> int:
-    """Say what a particle set or a map is and what would fail, before hours are spent.
+    """Describe a particle set or a map, and list what would make a reconstruction fail.
 
-    Exit code 0: it can be read. 2: it is refused, with the reason.
+    Exit code 0: the input can be used. 2: it is refused, with the reason.
     """
     from resmfn.core import ResmfnError
     from resmfn.data import Supplement, inspect_map, inspect_particles, is_map_file, read_particles
@@ -108,7 +108,8 @@ def _table(record: dict[str, Any]) -> str:
     rows += [("box", _listed(record["box_sizes"], "pixels"))]
     rows += [("pixel size", _listed(record["pixel_sizes"], "Å"))]
     for number, group in enumerate(record["optics_groups"][:10], start=1):
-        text = f"{group['voltage']:g} kV, Cs {group['spherical_aberration']:g} mm, w {group['amplitude_contrast']:g}"
+        text = f"{group['voltage']:g} kV, Cs {group['spherical_aberration']:g} mm"
+        text += f", amplitude contrast {group['amplitude_contrast']:g}"
         rows += [(f"optics {number}", f"{text}, {group['n_images']} images")]
     if len(record["optics_groups"]) > 10:
         rows += [("", f"and {len(record['optics_groups']) - 10} more groups")]
@@ -119,11 +120,11 @@ def _table(record: dict[str, Any]) -> str:
     if record["n_sampled"]:
         share = record["share_white"]
         by = "" if share is None else f" ({100 * share:.0f} % look white)"
-        rows += [("molecule", f"{_SIGNS[record['measured_sign']]} by {record['n_sampled']} images{by}")]
+        rows += [("molecule", f"{_SIGNS[record['measured_sign']]}, measured on {record['n_sampled']} images{by}")]
         if record["ramp"] is not None:
             ramp = f"a ramp of {record['ramp']:.2f} standard deviations of the noise (rms over the image, median)"
-            rows += [("background", f"{ramp}; reconstruct takes it out")]
-        rows += [("bad images", f"{record['n_bad']} of {record['n_sampled']} looked at")]
+            rows += [("background", f"{ramp}; reconstruct subtracts it")]
+        rows += [("bad images", f"{record['n_bad']} of {record['n_sampled']} examined")]
     if record["stated_sign"] is not None:
         rows += [("  the file says", _SIGNS[record["stated_sign"]])]
     if record["working_box"] is not None:
@@ -145,7 +146,7 @@ def _map_table(record: dict[str, Any]) -> str:
     voxel = record["voxel_size"]
     rows = [
         ("voxels", three(record["sides"], " x ", "along x, y, z")),
-        ("voxel size", three(voxel, " x ", "Å") if voxel else "not told"),
+        ("voxel size", three(voxel, " x ", "Å") if voxel else "not stated"),
         ("cell angles", three(record["cell_angles"], ", ", "degrees")),
         ("first voxel at", three(record["origin"], ", ", "Å (ignored: the middle voxel is the origin)")),
         (
@@ -158,4 +159,4 @@ def _map_table(record: dict[str, Any]) -> str:
 
 
 def _listed(values: list[float], unit: str) -> str:
-    return f"{', '.join(f'{value:g}' for value in values[:6])} {unit}" if values else "not told"
+    return f"{', '.join(f'{value:g}' for value in values[:6])} {unit}" if values else "not stated"

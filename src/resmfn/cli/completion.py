@@ -1,4 +1,4 @@
-"""``resmfn completion``: a script that teaches a shell the commands and flags."""
+"""``resmfn completion``: a completion script for a shell."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from cyclopts import Parameter
 
 
 def completion(
-    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Which shell.")],
+    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Shell that the script is for.")],
 ) -> None:
     """Print a script that completes commands and flags in a shell.
 
-    For bash, put it where completions are kept:
+    For bash, save it where completions are looked up:
     resmfn completion bash > ~/.local/share/bash-completion/completions/resmfn
     """
     from resmfn.cli.main import build_app

@@ -24,24 +24,24 @@ def convert(
     source: Annotated[Path, Parameter(help="A .star or .cs file, an image stack, a folder with .npy files, or a map.")],
     out: Annotated[
         Path,
-        Parameter(help="Ends in .star or .cs, of a map in .mrc; any other is a folder for .npy files."),
+        Parameter(help="File to write (.star or .cs; .mrc for a map); any other name is a folder of .npy files."),
     ],
     *,
     datadir: DataDir = None,
     strip_prefix: StripPrefix = None,
     allow_outside: AllowOutside = False,
     passthrough: Passthrough = None,
-    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what the files say.")] = None,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Pixel size in Å; overrides the files.")] = None,
     voltage: Voltage = None,
     spherical_aberration: SphericalAberration = None,
     amplitude_contrast: AmplitudeContrast = None,
-    overwrite: Annotated[bool, Parameter(negative=(), help="Replace what exists.")] = False,
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace existing files.")] = False,
 ) -> None:
     """Write particles in another format: RELION STAR, cryoSPARC .cs, or the folder of .npy files of published data.
 
-    Every row, column and pose is kept, rows in their order; what the other program will not use is said. Images stay
-    where they are; names of them stay as they are.
-    A map of any shape, packed or with axes in another order, becomes a cube in a plain .mrc file, zeros around it.
+    All rows, columns and poses are kept, in order; notes name what the other program ignores. Image stacks are not
+    copied, and their names are kept.
+    A map of any shape, packed or with permuted axes, becomes a zero-padded cube in a plain .mrc file.
     """
     from resmfn.core import InputError
     from resmfn.data import Supplement, convert_particles, read_map, write_map
@@ -50,11 +50,11 @@ def convert(
     stack = out.with_suffix(".mrcs")  # where the images of a folder of .npy files go
     for path in (out, stack) if source.is_dir() and out.suffix in (".star", ".cs") else (out,):
         if path.exists() and not overwrite:
-            raise InputError(f"{path}: exists already; give another name, or --overwrite")
+            raise InputError(f"{path}: already exists; give another name, or --overwrite")
     if out.suffix == ".mrc":
         density = read_map(source, pixel_size, pad=True)
         write_map(out, density.data, density.pixel_size)
-        print(f"a map of {density.box_size} voxels a side: {out} written")
+        print(f"{out}: written, {density.box_size} voxels a side")
         return
     particles, written = convert_particles(
         source,
@@ -74,4 +74,4 @@ def convert(
     for line in (*lost_by(particles, out), *particles.remarks.refusals, *particles.remarks.notes):
         print(f"note: {line}")
     if particles.stated_sign == -1 and out.suffix != ".cs":
-        print("The file says that the molecule is dark: RELION expects it white, so invert the images there.")
+        print("The file says that the molecule is dark; RELION expects white, so invert the contrast there.")

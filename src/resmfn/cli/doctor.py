@@ -14,12 +14,12 @@ EXIT_CANNOT_RUN = 1
 
 def doctor(
     *,
-    folder: Annotated[Path, Parameter(help="Where runs would be written.")] = Path(),
+    folder: Annotated[Path, Parameter(help="Folder in which runs would be written.")] = Path(),
     as_json: Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")] = False,
 ) -> int:
-    """Say whether resmfn can run here: Python, packages, GPU, threads, memory, disk, optional programs.
+    """Check whether resmfn can run here: Python, packages, GPU, threads, memory, disk, optional programs.
 
-    The exit code is 0 if it can, 1 if something must be mended first.
+    The exit code is 0 if it can, 1 if something must be fixed first.
     """
     from resmfn import __version__
     from resmfn.core.machine import can_run, examine

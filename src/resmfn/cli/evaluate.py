@@ -1,4 +1,4 @@
-"""``resmfn evaluate``: flags, and a plain table of what was found."""
+"""``resmfn evaluate``: flags, and a plain table of the results."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from resmfn.core.numbers import DIAMETER, PIXEL_SIZE
 
 
 def evaluate(
-    run: Annotated[Path, Parameter(help="Run folder; or a map; or a STAR file with poses.")],
+    run: Annotated[Path, Parameter(help="Run folder, map, or STAR file with poses.")],
     *,
-    reference: Annotated[Path | None, Parameter(help="The true map, or a folder with volume.mrc.")] = None,
+    reference: Annotated[Path | None, Parameter(help="True map, or the folder that holds volume.mrc.")] = None,
     true_poses: Annotated[Path | None, Parameter(help="STAR file with the true poses of the same images.")] = None,
-    mask: Annotated[Path | None, Parameter(help="Map of a mask, in the reference's frame.")] = None,
+    mask: Annotated[Path | None, Parameter(help="Mask in the frame of the reference.")] = None,
     mask_diameter: Annotated[
-        float | None, in_range(DIAMETER, "Å, of a soft sphere as mask [default: what holds the reference].")
+        float | None,
+        in_range(DIAMETER, "Diameter of a soft spherical mask in Å [default: one that encloses the reference]."),
     ] = None,
-    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what the maps say.")] = None,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Pixel size in Å; overrides the map headers.")] = None,
     out: Annotated[
         Path | None,
         Parameter(help="Folder for evaluation.json and .png [default: the run folder; none for a map or STAR file]."),
     ] = None,
     figure: Annotated[bool, Parameter(help="Draw evaluation.png.")] = True,
 ) -> None:
-    """Score a run's map and poses against the truth, whatever frame and hand it came out in.
+    """Score a run's map and poses against the truth, up to a global rotation, shift and hand.
 
     Prints FSC, rotation and shift errors after the best alignment, and writes evaluation.json and evaluation.png.
     """

@@ -22,7 +22,7 @@ def fit_image(
         bool, Parameter(group=_FLAGS, help="Draw images and spectra of every scale (scales.png).")
     ] = True,
 ) -> None:
-    """Fit a band-limited field to each image, coarse to fine, at half resolution; test it at full.
+    """Fit a band-limited field to each image, coarse to fine, at half resolution; test it at full resolution.
 
     RUN/table.md and summary.json hold the figures, RUN/fields the fitted fields (docs/fit-image.md).
     """

@@ -22,7 +22,7 @@ def fit_volume(
         bool, Parameter(group=_FLAGS, help="Draw sections and spectra of every scale (scales.png).")
     ] = True,
 ) -> None:
-    """Fit a band-limited field to a density map, coarse to fine, at half resolution; test it at full.
+    """Fit a band-limited field to a density map, coarse to fine, at half resolution; test it at full resolution.
 
     RUN/fields holds the field and a map of every scale, RUN/summary.json the figures (docs/fit-image.md).
     """

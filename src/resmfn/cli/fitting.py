@@ -35,7 +35,7 @@ def report_on(run: Callable[[Config, Listener], FitResult], config: Config, *, f
 
 
 class _FitDisplay:
-    """A bar over all epochs of all images where someone watches, and a line for each image."""
+    """A bar over all epochs of all images on a terminal, and a line for each image."""
 
     def __init__(self) -> None:
         self._console = QuietConsole(highlight=False)

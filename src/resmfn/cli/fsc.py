@@ -13,21 +13,21 @@ from resmfn.core.numbers import DIAMETER, PIXEL_SIZE, SEED
 
 def fsc(
     a: Annotated[Path, Parameter(help="A map (.mrc, .map, also .gz).")],
-    b: Annotated[Path, Parameter(help="Another, in the same frame: `resmfn align` brings it there.")],
+    b: Annotated[Path, Parameter(help="Second map, in the same frame; see `resmfn align`.")],
     *,
-    mask: Annotated[Path | None, Parameter(help="Map of a mask.")] = None,
-    mask_diameter: Annotated[float | None, in_range(DIAMETER, "Å, of a soft sphere as mask.")] = None,
-    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what the maps say.")] = None,
-    out: Annotated[Path | None, Parameter(help="Table of the curves (.csv).")] = None,
+    mask: Annotated[Path | None, Parameter(help="Mask (.mrc).")] = None,
+    mask_diameter: Annotated[float | None, in_range(DIAMETER, "Diameter of a soft spherical mask, Å.")] = None,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Pixel size in Å; overrides the map headers.")] = None,
+    out: Annotated[Path | None, Parameter(help="File for the curves (.csv).")] = None,
     xml: Annotated[
-        Path | None, Parameter(help="The same as EMDB's XML: the corrected curve, if there is a mask.")
+        Path | None, Parameter(help="File for the curve as EMDB XML; with a mask, the corrected one.")
     ] = None,
-    seed: Annotated[int, in_range(SEED, "Of the random phases that the correction for the mask draws.")] = 0,
-    overwrite: Annotated[bool, Parameter(negative=(), help="Replace a file that exists.")] = False,
+    seed: Annotated[int, in_range(SEED, "Random seed of the phase randomization.")] = 0,
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace an existing file.")] = False,
 ) -> None:
-    """Compare two maps, as they lie, by Fourier shell correlation.
+    """Compare two maps by Fourier shell correlation, without aligning them.
 
-    With a mask, the curve is also corrected for it by phase randomization, as half maps need.
+    With a mask, the curve is also corrected for the mask by phase randomization, as for half maps.
     """
     from resmfn.reports.compare import fsc as run_fsc
     from resmfn.reports.compare import refuse_existing, write_xml

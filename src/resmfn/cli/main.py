@@ -1,4 +1,4 @@
-"""Entry point of the ``resmfn`` command: names its subcommands and turns errors into one line and an exit code.
+"""Entry point of the ``resmfn`` command: lists the subcommands and turns each error into one line and an exit code.
 
 Nothing heavy is imported here. A subcommand's module is imported when that subcommand runs, so that
 ``resmfn --help`` answers at once.
@@ -21,24 +21,24 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
-#: Subcommand -> what ``resmfn --help`` says of it. The function ``name``, with _ for -, is in ``resmfn.cli.name``.
+#: Subcommand -> its line in ``resmfn --help``. The function ``name``, with _ for -, is in ``resmfn.cli.name``.
 COMMANDS = {
-    "check": "Say what a particle set is and what would fail, before hours are spent.",
+    "check": "Describe a particle set, and list what would make a reconstruction fail.",
     "convert": "Write particles in another format: RELION STAR, cryoSPARC .cs, or .npy files.",
-    "simulate": "Make particle images, with or without known poses, from a map or a molecular model.",
-    "project": "Make images of a map at the poses and optics of a STAR file.",
-    "reconstruct": "Find poses and map from particle images, coarse to fine.",
-    "select": "Write the good particles of a run, or of some of its classes, for the next job.",
+    "simulate": "Simulate particle images from a map or a molecular model.",
+    "project": "Project a map at the poses and optics of a STAR file.",
+    "reconstruct": "Reconstruct a map from particle images with unknown poses, coarse to fine.",
+    "select": "Write the good particles of a run, or of some classes, for the next job.",
     "evaluate": "Score a run, or two STAR files, against the truth: FSC, pose and shift errors.",
     "fit-image": "Fit band-limited fields to images, coarse to fine, in any of the paper's variants.",
     "fit-volume": "Fit a band-limited field to a density map, coarse to fine.",
     "render": "Sample a fitted field, an image or a volume, at any resolution and scale.",
-    "align": "Rotate, shift and, where needed, mirror a map onto a reference.",
-    "postprocess": "Validate and sharpen a map by its half maps: FSC, B-factor, local and directional resolution.",
+    "align": "Align a map to a reference: rotation, shift and hand.",
+    "postprocess": "Validate and sharpen a map from its half maps: FSC, B-factor, local and directional resolution.",
     "fsc": "Compare two maps by Fourier shell correlation.",
-    "report": "Put a run on one page that opens from disk: map in 3-D, curves, poses, what to know.",
-    "watch": "Watch a run: stage, resolution and time left, and its report as a page of this computer.",
-    "doctor": "Say whether resmfn can run here, with what, and what to do about the rest.",
+    "report": "Write the report of a run, one HTML page: map in 3-D, curves, poses, warnings.",
+    "watch": "Follow a run: stage, resolution, time left, and its report live in the browser.",
+    "doctor": "Check whether resmfn can run on this machine, and what to do if not.",
     "completion": "Print a script that completes commands and flags in bash, zsh or fish.",
 }
 TOP_LEVEL_FLAGS = ("--help", "-h", "--version")
@@ -50,7 +50,7 @@ def build_app(chosen: str | None = None) -> cyclopts.App:
     Parameters
     ----------
     chosen
-        The command that runs: its help is its own description, whole; of the others a line is enough.
+        The command that runs; it shows its full description, the others one line.
     """
     app = cyclopts.App(
         name="resmfn",
@@ -79,8 +79,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
     -------
     int
         Exit code: 0 done; 2 bad flags, files or values; 130 interrupted; whatever integer the command returned,
-        as 3 where `reconstruct` found no structure, 4 where it did and could not resolve it; 141 where who read
-        the output has left.
+        such as 3 if `reconstruct` found no structure, 4 if it found one but no resolution; 141 if the reader of
+        the output has gone.
     """
     # Threads that spin while they wait burn several times the CPU seconds of the work, on a machine that is shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -93,7 +93,11 @@ def main(tokens: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except cyclopts.CycloptsError as error:
-        return _fail(f"{error} See `{_help_command(arguments)}`.")
+        from resmfn.cli.published_hints import published_hint
+
+        hint = published_hint(arguments)
+        said = f"{str(error).partition(' Did you mean')[0]} {hint}" if hint else str(error)
+        return _fail(f"{said} See `{_help_command(arguments)}`.")
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""Numbers on the command line: whole where they count, finite and in their range."""
+"""Numbers on the command line: finite, within their range, and whole where they count something."""
 
 from __future__ import annotations
 

@@ -16,14 +16,14 @@ def postprocess(
     half2: Annotated[Path | None, Parameter(help="Second half map.")] = None,
     /,
     *,
-    mask: Annotated[Path | None, Parameter(help="Map of a soft mask, 0 to 1 [default: the run's].")] = None,
-    mask_diameter: Annotated[float | None, in_range(DIAMETER, "Å, of a soft sphere, in place of a mask file.")] = None,
-    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å per voxel, in place of what the headers say.")] = None,
-    b_factor: Annotated[float | None, in_range(B_FACTOR, "Å^2, to undo in place of the one that is fitted.")] = None,
-    out: Annotated[Path | None, Parameter(help="Folder to make [default: RUN/postprocess].")] = None,
-    overwrite: Annotated[bool, Parameter(negative="", help="Replace files that are there.")] = False,
+    mask: Annotated[Path | None, Parameter(help="Soft mask, 0 to 1 [default: the run's mask].")] = None,
+    mask_diameter: Annotated[float | None, in_range(DIAMETER, "Diameter of a soft spherical mask, Å.")] = None,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Pixel size in Å; overrides the headers.")] = None,
+    b_factor: Annotated[float | None, in_range(B_FACTOR, "B-factor to correct for, Å^2 [default: fitted].")] = None,
+    out: Annotated[Path | None, Parameter(help="Output folder [default: RUN/postprocess].")] = None,
+    overwrite: Annotated[bool, Parameter(negative="", help="Replace existing files.")] = False,
 ) -> None:
-    """Validate and sharpen a map by its half maps: FSC, B-factor, local and directional resolution."""
+    """Validate and sharpen a map from its half maps: FSC, B-factor, local and directional resolution."""
     from resmfn.reports.postprocess import postprocess as run
     from resmfn.reports.tables import half_map_table
 
@@ -34,7 +34,7 @@ def postprocess(
     record, found = result.validation, result.found
     print(half_map_table(found.halves, is_masked=True))
     fitted = "too few shells finer than 10 Å" if found.fit is None else f"{found.fit.b_factor:.1f} Å² (Guinier fit)"
-    print(f"B-factor              {fitted}; {found.b_factor:.1f} Å² undone")
+    print(f"B-factor              {fitted}; {found.b_factor:.1f} Å² corrected for")
     print(f"by direction          {record['directional_resolution']}")
     print(f"local resolution      {record['local_resolution']}")
     print(f"\n{result.folder}: written")

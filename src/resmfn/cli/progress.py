@@ -1,4 +1,4 @@
-"""A progress bar over images, on standard error, and only where someone watches."""
+"""A progress bar over images, on standard error, only on a terminal."""
 
 from __future__ import annotations
 

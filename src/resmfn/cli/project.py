@@ -19,12 +19,12 @@ def project(
         Path, Parameter(help="STAR file with angles and, unless --no-ctf, optics; its images are not read.")
     ],
     *,
-    out: Annotated[Path, Parameter(help="Image stack (.mrcs); a STAR file of the same name goes beside it.")],
-    ctf: Annotated[bool, Parameter(help="Modulate each image by the CTF of its row.")] = True,
-    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Å, in place of what map and STAR file say.")] = None,
-    overwrite: Annotated[bool, Parameter(negative=(), help="Replace files that exist.")] = False,
+    out: Annotated[Path, Parameter(help="Image stack (.mrcs); a STAR file of the same name is written beside it.")],
+    ctf: Annotated[bool, Parameter(help="Apply the CTF of each row.")] = True,
+    pixel_size: Annotated[float | None, in_range(PIXEL_SIZE, "Pixel size in Å; overrides map and STAR file.")] = None,
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace existing files.")] = False,
 ) -> None:
-    """Make noise-free images of a map at the poses and optics of a STAR file."""
+    """Project a map, without noise, at the poses and optics of a STAR file."""
     from resmfn.simulation.projections import project as run
 
     start = time.perf_counter()

@@ -14,17 +14,17 @@ from resmfn.cli.published_flags import CHECK
 @Parameter(name="*", group=(Group.create_ordered("Real data"), CHECK))
 @dataclass(frozen=True, kw_only=True)
 class RealDataFlags:
-    """What real particle sets need, beyond clean ones; names and defaults are those of the settings."""
+    """What real particle sets may need; names and defaults are those of the settings."""
 
     box_size: Annotated[
-        int | None, Parameter(help="Pixels, to which images are Fourier-cropped as they are read [default: theirs].")
+        int | None, Parameter(help="Box size in pixels to Fourier-crop images to [default: no cropping].")
     ] = None
     contrast: Annotated[
-        Literal["auto", "white", "black"], Parameter(help="Molecules are white or black; auto asks the images.")
+        Literal["auto", "white", "black"], Parameter(help="Contrast of the molecule; auto measures it.")
     ] = "auto"
-    symmetry: Annotated[str, Parameter(help="Point group: C1, Cn, Dn, T, O, I, in RELION's settings.")] = "C1"
+    symmetry: Annotated[str, Parameter(help="Point group, oriented as in RELION: C1, Cn, Dn, T, O, I.")] = "C1"
     flip_hand: Annotated[
-        bool, Parameter(negative="", help="Give the mirror image; with --resume, of a run that is done.")
+        bool, Parameter(negative="", help="Write the other hand; with --resume, of a finished run.")
     ] = False
     voltage: Voltage = None
     spherical_aberration: SphericalAberration = None

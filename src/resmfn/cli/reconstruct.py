@@ -32,35 +32,35 @@ _AS_PUBLISHED = PublishedFlags()
 
 def reconstruct(
     particles: Annotated[
-        Path, Parameter(help="RELION STAR or cryoSPARC .cs file of the images; for --preset published their folder.")
+        Path, Parameter(help="RELION STAR or cryoSPARC .cs file; for --preset published, the folder of the images.")
     ],
     *,
-    out: Annotated[Path, Parameter(help="Run folder to make.")],
+    out: Annotated[Path, Parameter(help="Run folder to create.")],
     preset: Annotated[
         Literal["search", "published"],
         Parameter(
-            help="Search unknown poses, or do as the paper's published code (docs/reproduction.md).",
+            help="Search unknown poses, or follow the paper's published code (docs/reproduction.md).",
             group=("Parameters", CHECK),
         ),
     ] = "search",
     search: SearchFlags = _PLAIN_SEARCH,
-    pixel_size: Annotated[float | None, Parameter(help="Å per pixel, in place of what the files say.")] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="Where to compute.")] = "auto",
-    seed: Annotated[int, Parameter(help="Of everything random.")] = 0,
+    pixel_size: Annotated[float | None, Parameter(help="Pixel size in Å; overrides the files.")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="auto takes a GPU if there is one.")] = "auto",
+    seed: Annotated[int, Parameter(help="Random seed of the run.")] = 0,
     real: RealDataFlags = _NOTHING_SPECIAL,
     published: PublishedFlags = _AS_PUBLISHED,
     config: Annotated[  # noqa: ARG001 - read before this function is called, by settings_file
-        Path | None, Parameter(help="config.yaml of another run: its settings, where no flag says otherwise.")
+        Path | None, Parameter(help="config.yaml of an earlier run; other flags override its settings.")
     ] = None,
-    resume: Annotated[bool, _FLAG, Parameter(help="Go on from the run's last checkpoint.")] = False,
+    resume: Annotated[bool, _FLAG, Parameter(help="Continue from the last checkpoint.")] = False,
     overwrite: Annotated[bool, _FLAG, Parameter(help="Replace an existing run folder.")] = False,
 ) -> int:
-    """Find map and poses from particle images: poses unknown, coarse to fine, two independent halves.
+    """Reconstruct a map from particle images with unknown poses, coarse to fine, in two independent half sets.
 
-    RUN/map.mrc and RUN/particles.star hold the solution, RUN/summary.json its figures (docs/run-folder.md).
-    `--config RUN/config.yaml --out NEW` alone repeats a run. Ctrl-C or SIGTERM ends it after the step that it is in.
-    Exit code 3 says that the images hold no structure: what the files then show is noise. 4: there is one, but the half
-    maps agree no further than they were made alike, so no resolution can be given.
+    RUN/map.mrc and RUN/particles.star hold map and poses, RUN/summary.json the figures (docs/run-folder.md).
+    `--config RUN/config.yaml --out NEW` alone repeats a run. Ctrl-C or SIGTERM stops it after the current step.
+    Exit code 3: no structure was found, and the maps show noise. 4: a structure was found, but the half maps agree no
+    further than the frequencies at which they were not yet independent, so there is no resolution to state.
     """
     show = _Display()
     show.line("starting")  # PyTorch takes seconds to import: say at once that something happens
@@ -125,7 +125,7 @@ def _closing_lines(result: ReconstructionResult) -> str:
     found = f"{summary['resolution_half_0143']:.2f} Å"
     return (
         f"\n{summary['verdict']}\n"
-        f"half maps, FSC 0.143  {found if summary['structure_found'] else 'none: noise agrees with noise'}\n"
+        f"half maps, FSC 0.143  {found if summary['structure_found'] else 'none: the half maps show noise'}\n"
         f"time                  {summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} s of CPU)\n"
         f"written               {result.run}/map.mrc, map_filtered.mrc, half1.mrc, half2.mrc, particles.star, ..."
     )

@@ -1,4 +1,4 @@
-"""``resmfn render``: flags, and what was written."""
+"""``resmfn render``: flags, and a line on what was written."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from resmfn.core.numbers import PIXEL_SIZE, SCALE, SIDE
 
 
 def render(
-    field: Annotated[Path, Parameter(help="A fitted field (RUN/fields/NAME/field.pt), or a network of save_network.")],
+    field: Annotated[
+        Path, Parameter(help="Fitted field (RUN/fields/NAME/field.pt), or a network written by save_network.")
+    ],
     *,
     out: Annotated[
-        Path, Parameter(help="A .png for an image (values beyond 0 and 1 are clipped); a .mrc for a volume.")
+        Path, Parameter(help="Output: .png for an image (values are clipped to 0 to 1), .mrc for a volume.")
     ],
-    size: Annotated[int | None, in_range(SIDE, "Samples along the longer side [default: the original's].")] = None,
+    size: Annotated[int | None, in_range(SIDE, "Samples along the longer side [default: as the original].")] = None,
     pixel_size: Annotated[
         float | None,
-        in_range(PIXEL_SIZE, "In place of --size: Å; for an image, pixels of the original (0.5: twice as fine)."),
+        in_range(PIXEL_SIZE, "Sampling interval: Å; for an image, pixels of the original (0.5: twice as fine)."),
     ] = None,
     scale: Annotated[
         float | None,
@@ -38,12 +40,12 @@ def render(
             "pixels of the original for an image. Needs a field that was fitted with --quantized."
         ),
     ] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="Where to compute.")] = "auto",
-    overwrite: Annotated[bool, Parameter(negative=(), help="Replace a file that exists.")] = False,
+    device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="auto takes a GPU if there is one.")] = "auto",
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace an existing file.")] = False,
 ) -> None:
     """Sample a fitted field, an image or a volume, at any resolution and scale, filtered if asked for.
 
-    A network of save_network is sampled on its box_size; in Å, its voxels count as 1 Å.
+    A network written by save_network is sampled on its box_size, with voxels of 1 Å.
     """
     from resmfn.fitting import render as run
 

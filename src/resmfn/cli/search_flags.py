@@ -15,38 +15,35 @@ from resmfn.cli.published_flags import CHECK
 @Parameter(name="*", group=("Parameters", CHECK))
 @dataclass(frozen=True, kw_only=True)
 class SearchFlags:
-    """What --preset published has no use for; names and defaults are those of the settings."""
+    """Flags that --preset published does not take; names and defaults are those of the settings."""
 
     mask_diameter: Annotated[
-        float | None, Parameter(help="Å, of the sphere that holds the particle [default: 0.84 of the box].")
+        float | None, Parameter(help="Diameter of the particle in Å [default: 0.84 of the box].")
     ] = None
-    mask: Annotated[
-        Path | None, Parameter(help="Map of a soft mask, 0 to 1 [default: found from the map's shape].")
-    ] = None
-    shift_range: Annotated[float, Parameter(help="Largest shift that is searched, Å; 0: images are centered.")] = 10.0
-    n_starts: Annotated[int, Parameter(help="Annealed starts; the likeliest goes on.")] = 4
+    mask: Annotated[Path | None, Parameter(help="Soft mask, 0 to 1 [default: made from the map].")] = None
+    shift_range: Annotated[float, Parameter(help="Largest shift to search, Å; 0: images are centered.")] = 10.0
+    n_starts: Annotated[int, Parameter(help="Annealed starts; the likeliest is kept.")] = 4
     n_classes: Annotated[
-        int | Literal["auto"],
-        Parameter(help="Most classes that images are divided among; auto: as many as images left out tell apart."),
+        int | Literal["auto"], Parameter(help="Largest number of classes; auto: as many as held-out images support.")
     ] = 1
     poses: Annotated[
         Literal["unknown", "from-input", "fixed"],
-        Parameter(help="Search them, refine those of the input, or keep those of the input."),
+        Parameter(help="Search the poses, refine those of the input, or keep them fixed."),
     ] = "unknown"
-    reference: Annotated[Path | None, Parameter(help="Map to start from, in place of the annealed starts.")] = None
-    ini_high: Annotated[float, Parameter(help="Å, to which the reference is believed.")] = 30.0
+    reference: Annotated[Path | None, Parameter(help="Initial map, instead of annealed starts.")] = None
+    ini_high: Annotated[float, Parameter(help="Low-pass filter of the reference, Å.")] = 30.0
     hidden_dim: Annotated[int | None, Parameter(help="Width of the networks [default: twice the box, 96 to 384].")] = (
         None
     )
     score_precision: Annotated[
         Literal["auto", "full", "tf32"],
-        Parameter(help="Of scores that rank poses, the best always in full; auto: tf32 on a GPU."),
+        Parameter(help="Precision of pose scores; the best are rescored in full. auto: tf32 on a GPU."),
     ] = "auto"
     gpu_memory: Annotated[
         float | None,
-        Parameter(help="GiB that the run may take of a GPU, working on fewer images at a time [default: all]."),
+        Parameter(help="Limit of GPU memory, GiB; chunks of images become smaller [default: all]."),
     ] = None
-    network_steps: Annotated[int, Parameter(help="Optimizer steps of the network's finest scale.")] = 400
+    network_steps: Annotated[int, Parameter(help="Optimizer steps at the finest scale of the network.")] = 400
     datadir: DataDir = None
     strip_prefix: StripPrefix = None
     allow_outside: AllowOutside = False

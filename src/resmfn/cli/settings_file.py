@@ -1,4 +1,4 @@
-"""``--config RUN/config.yaml``: the settings of an earlier run, where the command line gives none of its own."""
+"""``--config RUN/config.yaml``: the settings of an earlier run, unless the command line overrides them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cyclopts.argument import Argument, ArgumentCollection, Token
 
 FLAG, PARTICLES = "--config", "--particles"
 NOT_TAKEN = {"out", "resume", "overwrite"}
-"""What of a settings file belongs to its own run alone."""
+"""Settings that belong to one run and are not taken over."""
 
 
 def fill_from_settings_file(_: cyclopts.App, __: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Give every flag that the command line leaves open the value that the file of ``--config`` has for it.
+    """Fill every flag that the command line leaves open from the file of ``--config``.
 
     Called by cyclopts once for each command, after the command line was read.
 
@@ -31,7 +31,7 @@ def fill_from_settings_file(_: cyclopts.App, __: tuple[str, ...], arguments: Arg
     settings = {name: value for name, value in _read(path).items() if name not in NOT_TAKEN and value is not None}
     given = by_name[PARTICLES].tokens if PARTICLES in by_name else []
     if given and Path(given[-1].value).absolute() != Path(str(settings.get("particles"))).absolute():
-        settings.pop("datadir", None)  # it is where the images of the other particles were found
+        settings.pop("datadir", None)  # it belongs to the particles of the earlier run
     for name, value in settings.items():
         argument = by_name.get("--" + name.replace("_", "-"))
         if argument is None:
@@ -55,5 +55,5 @@ def _read(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError):
         settings = None
     if not isinstance(settings, dict):
-        raise cyclopts.CycloptsError(msg=f"{FLAG} {path}: not a file of settings (YAML, `name: value` a line).")
+        raise cyclopts.CycloptsError(msg=f"{FLAG} {path}: not a settings file (YAML, one `name: value` per line).")
     return settings

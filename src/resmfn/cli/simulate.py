@@ -10,7 +10,7 @@ from resmfn.simulation.config import SimulationConfig
 
 
 def simulate(config: Annotated[SimulationConfig, Parameter(name="*", negative_iterable=())]) -> None:
-    """Make particle images of a map or a molecule at known poses, in RELION's format.
+    """Simulate particle images of a map or a molecule at known poses, in RELION's format.
 
     Writes particles.mrcs, particles.star (optics, no poses), particles_true.star (with poses) and volume.mrc.
     """

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: let a run finish its step and save; a second signal ends it at once."""
+"""Ctrl-C and SIGTERM: let a run finish the current step and save; a second signal stops it at once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class StopSignals:
             raise SystemExit(128 + number)
         self.received = signal.Signals(number)
         print(
-            f"resmfn: {self.received.name}: finishing this step, then saving; once more stops at once "
+            f"resmfn: {self.received.name}: finishing this step, then saving; a second signal stops at once "
             "(only this step is lost)",
             file=sys.stderr,
             flush=True,

@@ -1,4 +1,4 @@
-"""What a terminal, a pipe or a closed stream takes: plain letters where it knows no others, nothing if gone."""
+"""Output to a terminal, a pipe or a closed stream: ASCII where the encoding needs it, nothing if the stream is gone."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PLAIN = {"Å": "A", "²": "^2", "°": " degrees", "±": "+-", "−": "-", "–"
 
 
 class QuietConsole(Console):
-    """A console whose reader may leave: that is told as a broken pipe, and not as a failure of the program."""
+    """A console that raises BrokenPipeError when its reader has gone, instead of ending the program."""
 
     def on_broken_pipe(self) -> None:
-        """Pass it on."""
+        """Raise it for the caller to handle."""
         raise BrokenPipeError
 
 
@@ -45,7 +45,7 @@ class OwnFlagsFirst:
 
 
 def prepare_streams() -> None:
-    """Give output and errors a place to go where theirs is closed, and plain letters where they know no others."""
+    """Replace closed output streams by the null device, and let the others fall back to ASCII."""
     codecs.register_error("plain", _in_plain_letters)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -56,7 +56,7 @@ def prepare_streams() -> None:
 
 
 def forget_output() -> None:
-    """Send what is left of the output nowhere, also what Python flushes when it ends."""
+    """Discard the rest of the output, including what Python flushes at exit."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):  # no file stands behind it

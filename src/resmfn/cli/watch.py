@@ -1,4 +1,4 @@
-"""``resmfn watch``: a run's state in the terminal, and its report as a page of this computer."""
+"""``resmfn watch``: a run's state in the terminal, and its report in the browser."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from resmfn.reports.watch import RunState
 
 LONG_SILENCE = 120
-"""Seconds without a sign of life after which a run may have ended without a word."""
+"""Seconds without progress after which the run may have died; no comparison recorded."""
 _PORT = NumberRange(0, 65_535, whole=True)
 
 
 def watch(
     run: Annotated[Path, Parameter(help="Run folder.")],
     *,
-    port: Annotated[int, in_range(_PORT, "Of the page, on this computer only; 0 takes a free one.")] = 0,
+    port: Annotated[int, in_range(_PORT, "Port of the page; 0 chooses a free one.")] = 0,
     page: Annotated[bool, Parameter(help="Serve the report as a page that refreshes itself.")] = True,
-    interval: Annotated[float, in_range(SECONDS, "Seconds between two looks at the run.")] = 2.0,
-    until_done: Annotated[bool, Parameter(negative=(), help="End when the run is done, not with Ctrl-C.")] = False,
+    interval: Annotated[float, in_range(SECONDS, "Seconds between updates.")] = 2.0,
+    until_done: Annotated[bool, Parameter(negative=(), help="Exit when the run ends.")] = False,
 ) -> None:
-    """Watch a run: stage, resolution and time left here, the report in a browser.
+    """Follow a run: stage, resolution and time left in the terminal, the report in a browser.
 
-    The page is served to this computer only (127.0.0.1). Ctrl-C ends watching; the run goes on.
+    The page is served to this computer only (127.0.0.1). Ctrl-C stops watching; the run continues.
     """
     from resmfn.reports.watch import ReportServer, wait_for_end
 
@@ -53,11 +53,11 @@ def watch(
                 console.print("The run is done; the page stays until Ctrl-C.")
                 threading.Event().wait()
     except KeyboardInterrupt:
-        console.print("watching ended; the run was left alone")
+        console.print("stopped watching; the run was not touched")
 
 
 class _View:
-    """A panel that is drawn anew on a terminal; one line for each change elsewhere."""
+    """A panel that is redrawn on a terminal; elsewhere, one line for each change."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -92,7 +92,7 @@ class _View:
 
 
 def _table(state: RunState) -> Table:
-    """Return what is known, in two columns."""
+    """Return the state as a table of two columns."""
     table = Table.grid(padding=(0, 2))
     rows = [("stage", state.stage), ("", state.message)]
     if state.resolution is not None:
@@ -102,7 +102,7 @@ def _table(state: RunState) -> Table:
     if state.seconds_left is not None:
         rows.append(("left", f"about {duration(state.seconds_left)}"))
     if state.silent is not None and state.silent > LONG_SILENCE:
-        rows.append(("silent for", f"{duration(state.silent)}; it may have ended: see run.log, go on with --resume"))
+        rows.append(("silent for", f"{duration(state.silent)}; it may have died: see run.log, continue with --resume"))
     for name, value in rows:
         table.add_row(name, value)
     return table

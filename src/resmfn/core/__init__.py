@@ -1,4 +1,4 @@
-"""What every other folder may use: errors, seeded random streams, atomic files. Knows nothing of images."""
+"""What every other folder may use: errors, seeded random streams, atomic files. Independent of images."""
 
 from resmfn.core.atomic import atomic_write
 from resmfn.core.device import choose_device

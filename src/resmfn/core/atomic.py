@@ -40,13 +40,15 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in _USER_CAN_MEND:
             raise
-        raise InputError(f"cannot write {path}: {error.strerror}; free or change the output folder") from error
+        raise InputError(
+            f"cannot write {path}: {error.strerror}; free some space, or choose another output folder"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def open_plain(path: str | os.PathLike[str], flags: int) -> int:
-    """Open an ordinary file for writing, made if need be, and return its descriptor; what is there is not truncated.
+    """Open a regular file for writing, created if needed, and return its descriptor; existing content is kept.
 
     A symbolic link is not followed: whoever can write to a folder could lead the writer to any file of its user. A
     pipe or a device is no place for a record either.
@@ -61,7 +63,7 @@ def open_plain(path: str | os.PathLike[str], flags: int) -> int:
     Raises
     ------
     InputError
-        It is a link, or no ordinary file.
+        It is a link, or not a regular file.
     """
     try:
         descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
@@ -69,11 +71,11 @@ def open_plain(path: str | os.PathLike[str], flags: int) -> int:
         if error.errno == errno.ELOOP:
             raise InputError(f"{path} is a symbolic link, and nothing is written through links; remove it") from None
         if error.errno == errno.ENXIO:  # a pipe that nobody reads
-            raise InputError(f"{path} is no ordinary file; remove it") from None
+            raise InputError(f"{path} is not a regular file; remove it") from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise InputError(f"{path} is no ordinary file; remove it")
+        raise InputError(f"{path} is not a regular file; remove it")
     return descriptor
 
 

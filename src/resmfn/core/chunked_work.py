@@ -19,29 +19,29 @@ from torch import Tensor
 from resmfn.core.errors import InputError
 
 LEAST_IMAGES = 1
-"""At a time; if that is too much, the run ends."""
+"""Smallest chunk; if it does not fit either, the run ends."""
 ADVICE = (
-    "free the memory that other programs hold and go on with --resume, or start again with a smaller --box-size, in "
+    "free the memory that other programs hold and continue with --resume, or start again with a smaller --box-size, in "
     "several processes on several GPUs, or with --device cpu"
 )
-"""What to do where a GPU's memory does not suffice."""
+"""What to do when a GPU's memory is too small."""
 ADVICE_CPU = (
-    "free the memory that other programs hold and go on with --resume if it is a run, or take a smaller --box-size or "
+    "free the memory that other programs hold and, for a run, continue with --resume; or use a smaller --box-size or "
     "fewer images"
 )
-"""What to do where this computer's does not."""
+"""What to do when the computer's memory is too small."""
 _WORDS_OF_CPU = ("can't allocate memory", "not enough memory")
 """In the RuntimeError of PyTorch's allocator, which has no type of its own."""
 Found = TypeVar("Found")
 
 
 class ChunkedWork:
-    """Goes through images in chunks; remembers of every kind of work what share of its chunks fits."""
+    """Goes through images in chunks, and remembers for each kind of work how large a chunk fits."""
 
     def __init__(self) -> None:
         self._share: dict[str, Fraction] = {}
         self.listener: Callable[[str], None] | None = None
-        """Told in a line whenever chunks become smaller."""
+        """Called with one line whenever chunks become smaller."""
 
     def __call__(
         self, what: str, rows: Tensor, size: int, work: Callable[[Tensor], Found]
@@ -88,12 +88,12 @@ class ChunkedWork:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if self.listener is not None:
-            self.listener(f"out of memory in {what} with {n} images at a time: going on with {n // 2}")
+            self.listener(f"out of memory in {what} with {n} images at a time: continuing with {n // 2}")
 
 
 @contextmanager
 def refusing_when_out_of_memory() -> Iterator[None]:
-    """Say in a line what to do where memory runs out in what cannot be cut into smaller chunks."""
+    """Turn an out-of-memory error in work that cannot be divided into one line that says what to do."""
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:
@@ -103,7 +103,7 @@ def refusing_when_out_of_memory() -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error is that memory ran out, of a GPU or of this computer, whoever asked for it."""
+    """Say whether an error means that a GPU or the computer is out of memory."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     words = isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS_OF_CPU)

@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""The device to compute on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def choose_device(name: str) -> torch.device:
     Raises
     ------
     InputError
-        A GPU is asked for and there is none.
+        A GPU was requested, and there is none.
     """
     import torch  # here, so that importing the error classes costs no second
 
@@ -27,7 +27,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def limit_gpu_memory(device: torch.device, gibibytes: float) -> None:
-    """Let this process take no more than so much of a GPU's memory, from now on.
+    """Limit the GPU memory that this process may take from now on.
 
     PyTorch then raises its out-of-memory error as if the GPU had no more; the driver's own share, some hundred MiB,
     comes on top.
@@ -48,7 +48,7 @@ def limit_gpu_memory(device: torch.device, gibibytes: float) -> None:
 
 
 def peak_gpu_memory() -> int:
-    """Return the most bytes of its GPU that this process's tensors have taken at a time; 0 if it used none."""
+    """Return the peak GPU memory of this process's tensors in bytes; 0 if it used none."""
     import torch
 
     return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0

@@ -1,4 +1,4 @@
-"""Short digests of what a run was begun with, to tell later whether it is still the same."""
+"""Short digests of a run's input, to tell on resuming whether it has changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _READ_BYTES = 16 * 2**20
 
 
 def digest_of(parts: Iterable[str | bytes | np.ndarray]) -> str:
-    """Return 32 hexadecimal digits that say whether texts and arrays are the same, in their order."""
+    """Return a digest of 32 hexadecimal digits of texts and arrays, in order."""
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part if isinstance(part, bytes) else part.tobytes()
@@ -25,7 +25,7 @@ def digest_of(parts: Iterable[str | bytes | np.ndarray]) -> str:
 
 
 def digest_of_file(path: str | os.PathLike[str]) -> str:
-    """Return the same of what a file holds.
+    """Return the digest of a file's content.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def digest_of_file(path: str | os.PathLike[str]) -> str:
 
 
 def require_same_input(source: object, run: object, before: Mapping[str, object], now: Mapping[str, object]) -> None:
-    """Refuse to go on with a run whose input is another now.
+    """Refuse to resume a run whose input has changed.
 
     Parameters
     ----------
@@ -63,6 +63,6 @@ def require_same_input(source: object, run: object, before: Mapping[str, object]
             continue
         counts = f" from {before[what]} to {value}" if isinstance(value, int) else ""
         raise InputError(
-            f"{source} has changed since {run} was begun ({what}{counts}): resume with the input that it was begun "
-            "with, or start again with --overwrite"
+            f"{source} has changed since {run} was begun ({what}{counts}): resume with its original input, "
+            "or start again with --overwrite"
         )

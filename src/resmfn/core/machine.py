@@ -1,4 +1,4 @@
-"""What this computer offers: whether the package can run here, with what, and what to do about the rest."""
+"""What this computer offers: whether the package can run on it, and what to do about what is missing."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ REQUIRED = ("torch", "numpy", "scipy", "mrcfile", "gemmi", "cyclopts", "rich", "
 OLDEST_PYTHON = (3, 11)
 OLDEST_TORCH = (2, 11)
 OPTIONAL_PROGRAMS = {
-    "relion_refine": "RELION goes on from particles.star and map.mrc, and judges the package's files in the tests",
-    "chimerax": "ChimeraX shows maps; `resmfn report` needs none",
+    "relion_refine": "RELION can continue from particles.star and map.mrc; some tests check files against it",
+    "chimerax": "ChimeraX displays maps; `resmfn report` does not need it",
 }
 OPTIONAL_PACKAGES = {
-    "tensorboard": "curves of several runs in TensorBoard; `resmfn report` and `resmfn watch` need none",
+    "tensorboard": "curves of several runs in TensorBoard; `resmfn report` and `resmfn watch` do not need it",
     "skimage": "scikit-image: test photographs for `resmfn fit-image`",
 }
 INSTALL_NAMES = {"yaml": "pyyaml", "skimage": "scikit-image"}
-LITTLE_MEMORY, LITTLE_DISK = 4 * 2**30, 2 * 2**30
+LITTLE_MEMORY, LITTLE_DISK = 4 * 2**30, 2 * 2**30  # for a note only; no comparison recorded
 _GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     name: str
     status: Status
@@ -68,7 +68,7 @@ def examine(folder: Path) -> list[Check]:
 
 
 def can_run(checks: list[Check]) -> bool:
-    """Say whether nothing is in the way."""
+    """Return whether no check failed."""
     return all(check.status != "bad" for check in checks)
 
 
@@ -87,7 +87,7 @@ def available_memory() -> int | None:
 
 
 def require_memory(needed: int, what: str) -> None:
-    """Refuse what cannot fit, before the system ends the program without a word in the middle of it.
+    """Refuse work that cannot fit in memory, before the system kills the process in the middle of it.
 
     Parameters
     ----------
@@ -99,12 +99,12 @@ def require_memory(needed: int, what: str) -> None:
     Raises
     ------
     InputError
-        Says how much there is and how much is needed.
+        States how much is free and how much is needed.
     """
     free = available_memory()
     if free is not None and needed > free:
         raise InputError(
-            f"out of memory: {what} take {needed / _GIB:.1f} GiB, and {free / _GIB:.1f} GiB are free; give a smaller "
+            f"out of memory: {what} take {needed / _GIB:.1f} GiB, and {free / _GIB:.1f} GiB are free; use a smaller "
             "--box-size, or free memory"
         )
 
@@ -146,9 +146,9 @@ def _torch() -> list[Check]:
             checks.append(Check("GPU", "good", found, "used unless --device cpu says otherwise"))
     elif torch.version.cuda is None:
         advice = "nothing to do without an NVIDIA GPU; with one, install PyTorch's CUDA build (pytorch.org)"
-        checks.append(Check("GPU", "missing", "this PyTorch is built without CUDA: all runs on the CPU", advice))
+        checks.append(Check("GPU", "missing", "this PyTorch is built without CUDA; everything runs on the CPU", advice))
     else:
-        advice = "if there is an NVIDIA GPU, see that `nvidia-smi` lists it and that its driver is new enough"
+        advice = "if there is an NVIDIA GPU, check that `nvidia-smi` lists it and that its driver is new enough"
         checks.append(Check("GPU", "missing", f"none found (PyTorch for CUDA {torch.version.cuda})", advice))
     return checks
 
@@ -167,7 +167,9 @@ def _memory() -> Check:
         return Check("memory", "note", "unknown on this system", "1 GiB is enough for 10,000 images of 64 pixels")
     found = f"{free / _GIB:.1f} GiB free"
     if free < LITTLE_MEMORY:
-        return Check("memory", "note", found, "little for large sets: close other programs, or use smaller images")
+        return Check(
+            "memory", "note", found, "too little for large sets: close other programs, or use a smaller --box-size"
+        )
     return Check("memory", "good", found)
 
 
@@ -178,7 +180,7 @@ def _disk(folder: Path) -> Check:
     free = shutil.disk_usage(existing).free
     found = f"{free / _GIB:.1f} GiB free in {existing}"
     if free < LITTLE_DISK:
-        return Check("disk", "note", found, "make room: a run keeps maps and a checkpoint")
+        return Check("disk", "note", found, "free some space: a run keeps maps and a checkpoint")
     return Check("disk", "good", found)
 
 

@@ -1,4 +1,4 @@
-"""Every number that a user gives: finite, and in its range.
+"""Checks of the numbers that a user gives: finite, and within range.
 
 Settings name the range of each of their numbers in one table, and check all of them with :func:`require_numbers`;
 flags that go to a function directly carry their range as a validator (``resmfn.cli.number_flags``).
@@ -31,7 +31,7 @@ class NumberRange:
     """Whether only whole numbers belong to it."""
 
     def fault(self, value: object) -> str | None:
-        """Return what a value must be and is not; None for one that belongs to the range."""
+        """Return what a value fails to be; None if it is in the range."""
         # bool is a whole number to Python, and never what is meant where a number is asked for.
         if isinstance(value, bool) or not isinstance(value, Real):
             return "a number"
@@ -61,13 +61,13 @@ class NumberRange:
 
 
 LONGEST = 100_000.0
-"""Å: more than any molecule, box or shift has."""
+"""Å: larger than any molecule, box or shift."""
 PIXEL_SIZE = NumberRange(0.01, 1_000, "Å")
 RESOLUTION = NumberRange(0, LONGEST, "Å", open_below=True)
 DIAMETER = NumberRange(0, LONGEST, "Å", open_below=True)
 SHIFT = NumberRange(0, LONGEST, "Å")
 B_FACTOR = NumberRange(-1_000, 1_000, "Å^2")
-"""Of a map that is sharpened; beyond, exp(B k^2 / 4) leaves single precision at 1 Å."""
+"""For sharpening; beyond it, exp(B k^2 / 4) leaves single precision at 1 Å."""
 SEED = NumberRange(0, 2**63 - 1, whole=True)
 SIDE = NumberRange(1, 4_096, whole=True)
 """Pixels or voxels of a side: a map of 4,096 voxels a side takes 256 GiB."""
@@ -76,7 +76,7 @@ VOLTAGE = NumberRange(1, 10_000, "kV")
 SPHERICAL_ABERRATION = NumberRange(-100, 100, "mm")
 AMPLITUDE_CONTRAST = NumberRange(0, 1)
 SCALE = NumberRange(1, 1_000)
-"""Of a field; between two it need not be whole."""
+"""Scale of a field; fractions lie between two scales."""
 SECONDS = NumberRange(0, 86_400, "seconds", open_below=True)
 
 

@@ -19,7 +19,7 @@ from resmfn.core.errors import InputError, ResmfnError
 
 Value = TypeVar("Value")
 _PATIENCE = timedelta(hours=2)
-"""A process waits so long for the others: one of them may be fitting a large network for all."""
+"""Time that a process waits for the others, one of which may be fitting a large network for all."""
 
 _MOST_EXCHANGED = 1 << 20
 """Bytes that a process sends at most to sum a tensor by one message to each other. Small ones take an eighth to a
@@ -124,7 +124,7 @@ class Team:
 
     @contextmanager
     def refusing_together(self) -> Iterator[None]:
-        """Let what one process refuses end all of them: one says why, the others leave in silence.
+        """Let an error in one process end all of them: the leading one reports it, the others exit silently.
 
         Raises
         ------
@@ -188,6 +188,6 @@ def _told_plainly() -> Iterator[None]:
     except RuntimeError as error:  # gloo and NCCL say no more than that a connection closed
         reason = str(error).strip().splitlines()[0]
         raise LostProcessError(
-            f"another process of this run was lost ({reason}); what was saved last is whole: start all of them again "
+            f"another process of this run was lost ({reason}); the last checkpoint is intact: start all of them again "
             "with --resume"
         ) from error

@@ -1,4 +1,4 @@
-"""What long tasks say while they run."""
+"""What long tasks report while they run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """What a person, or a log, is told after a piece of work."""
+    """A report, for a person or a log, after a piece of work."""
 
     stage: str
     message: str
@@ -22,7 +22,7 @@ Listener = Callable[[ProgressEvent], None]
 
 
 def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it: 89 s, 89 min, 1.5 h."""
+    """Return a duration in a readable unit: 89 s, 89 min, 1.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

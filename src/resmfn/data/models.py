@@ -1,4 +1,4 @@
-"""From an atomic model to the density that electrons see."""
+"""From an atomic model to its electron-scattering density."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from resmfn.fourier import centered_indices
 BUILT_IN_MOLECULES = ("4ake",)
 MODEL_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdb.gz", ".ent.gz", ".cif.gz", ".mmcif.gz")
 
-_OVERSAMPLING = 2
+_OVERSAMPLING = 2  # of the drawn density; no comparison recorded
 _SAMPLES_PER_SIGMA = 1.16  # of the narrowest Gaussian on the fine grid: errors of the sampled density below 1e-3
 _CUTOFF = 1e-5  # gemmi draws an atom as far as its density is above this
 _SOFT_EDGE = 0.1  # of Nyquist, over which the density is taken to zero
@@ -53,7 +53,7 @@ class Atoms:
 
 
 def is_model(source: str | os.PathLike[str]) -> bool:
-    """Tell whether a source is an atomic model: a built-in name, or a file by its suffix."""
+    """Return whether a source is an atomic model: a built-in name, or a file with a model's suffix."""
     return str(source) in BUILT_IN_MOLECULES or str(source).lower().endswith(MODEL_SUFFIXES)
 
 
@@ -120,7 +120,7 @@ def _sample_density(atoms: Atoms, box_size: int, pixel_size: float, b_factor: fl
     try:
         calculator.add_model_density_to_grid(_gemmi_model(atoms.elements, positions, b_factor))
     except RuntimeError as error:
-        raise InputError(f"the model cannot be drawn ({error}); take atoms of rare elements out of it") from error
+        raise InputError(f"the model's density cannot be computed ({error}); remove atoms of rare elements") from error
     return torch.from_numpy(np.array(calculator.grid.array, dtype=np.float32).transpose(2, 1, 0).copy())
 
 
@@ -154,7 +154,7 @@ def _crop_and_sharpen(fine: Tensor, box_size: int, pixel_size: float, blur: floa
 def read_atoms(source: str | os.PathLike[str]) -> Atoms:
     """Read the heavy atoms of a model: a .pdb or .cif file, plain or .gz, or a built-in molecule's name.
 
-    Where a PDB file has no element column (77-78), elements are told from the names of atoms and residues: CA is a
+    Where a PDB file has no element column (77-78), elements are inferred from the names of atoms and residues: CA is a
     carbon, not calcium.
     """
     if str(source) in BUILT_IN_MOLECULES:
@@ -172,7 +172,7 @@ def read_atoms(source: str | os.PathLike[str]) -> Atoms:
         raise InputError(f"{path}: the file has no atoms; give a .pdb or .cif model")
     elements, positions = _heavy_atoms(path, structure[0], trusts_elements=_states_elements(path))
     if not elements:
-        raise InputError(f"{path}: the file has no atoms but hydrogens and water; give a .pdb or .cif model")
+        raise InputError(f"{path}: the file has only hydrogens and water; give a .pdb or .cif model")
     return Atoms(elements, np.array(positions))
 
 

@@ -53,14 +53,14 @@ def read_npy_header(path: str | os.PathLike[str]) -> NpyHeader:
             if version == (3, 0) and dtype.names:  # version 2 but for names in UTF-8
                 dtype.names = tuple(name.encode("latin-1").decode() for name in dtype.names)
         except _DAMAGED as error:
-            raise InputError(f"{path}: not a whole .npy file ({_one_line(error)}); copy it again") from error
+            raise InputError(f"{path}: not a complete .npy file ({_one_line(error)}); copy it again") from error
         offset = file.tell()
     if dtype.hasobject:
         raise InputError(f"{path}: the file holds pickled Python objects, which are never loaded: they could run code")
     if is_fortran and len(shape) > 1:
         raise InputError(f"{path}: the array is stored in Fortran order; save it with numpy.ascontiguousarray")
     if not dtype.itemsize or any(side < 0 for side in shape):
-        raise InputError(f"{path}: the header of the .npy file makes no sense: shape {shape} of {dtype}; copy it again")
+        raise InputError(f"{path}: the header of the .npy file is invalid: shape {shape} of {dtype}; copy it again")
     needed, available = math.prod(shape) * dtype.itemsize, path.stat().st_size - offset
     if needed > available:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Numbers that say how good a reconstruction is: tensors in, records out; no files and no figures."""
+"""Figures of merit of a reconstruction: tensors in, records out; no files and no plots."""
 
 from resmfn.evaluation.alignment.map_alignment import MapAlignment, align_maps, apply_alignment
 from resmfn.evaluation.alignment.pose_error import (

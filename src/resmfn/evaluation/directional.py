@@ -15,7 +15,7 @@ from resmfn.fourier.transforms import fftn_centered
 
 CONE_DEGREES = 20.0
 """Half the opening of a cone (Tan et al. 2017)."""
-N_DIRECTIONS = 200
+N_DIRECTIONS = 200  # some 10 degrees apart, half a cone; no comparison recorded
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def directional_fsc(
     mask
         (N, N, N): multiplies both first.
     added_by_mask
-        (n_shells,): correlation that the mask makes by itself (:meth:`PhaseRandomizedFsc.added_by_mask`); it is taken
-        out of every direction alike.
+        (n_shells,): correlation that the mask makes by itself (:meth:`PhaseRandomizedFsc.added_by_mask`); subtracted
+        from every direction.
     n_directions
         How many, over a half sphere.
 
@@ -87,7 +87,7 @@ def directional_fsc(
     points = torch.stack((x, y, z), dim=-1)
     radius = points.norm(dim=-1)
     n_shells = size // 2 + 1
-    # A direction and its opposite see the same: half of the points tell all.
+    # A direction and its opposite are equivalent: half of the points suffice.
     used = (radius > 0.5) & (radius.round() < n_shells) & ((z > 0) | ((z == 0) & ((y > 0) | ((y == 0) & (x > 0)))))
     shell = radius[used].round().long()
     unit = points[used] / radius[used][:, None]

@@ -1,4 +1,4 @@
-"""Fourier shell correlation of two maps, and its correction for what a mask adds.
+"""Fourier shell correlation of two maps, and its correction for the mask.
 
 Shells are hard and one Fourier pixel wide (shell = rounded radius), 0 to ``box_size // 2``, as in RELION and EMAN2.
 A resolution is the first crossing of a threshold, linearly interpolated in frequency.
@@ -19,10 +19,10 @@ from resmfn.fourier.masks import soft_sphere
 from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 
 RANDOMIZE_BELOW = 0.8
-"""Phases are randomized from the first shell where the unmasked correlation falls below this (RELION's rule)."""
+"""Phases are randomized from the first shell where the unmasked correlation falls below this, as in RELION."""
 RANDOMIZE_MARGIN = 2
 """Shells after that one which the mask still blurs into each other, and which therefore stay uncorrected."""
-RANDOM_DRAWS = 4
+RANDOM_DRAWS = 4  # averaged, to steady the correction; no comparison recorded
 INNER = 0.4
 """Radius in boxes within which the rim does not fade the maps that say from where phases are randomized."""
 _MOST_ADDED = 1 - 1e-6
@@ -42,7 +42,7 @@ class FscCurve:
     def resolution_at(self, threshold: float) -> float:
         """Resolution in Å where the curve first falls below ``threshold``, linearly interpolated.
 
-        The last shell (Nyquist) is not asked: a curve that stays above up to it has the Nyquist resolution. A curve
+        The last shell (Nyquist) is ignored: a curve that stays above up to it has the Nyquist resolution. A curve
         that starts below the threshold has no resolution: infinity.
         """
         last = len(self.frequency) - 1
@@ -68,7 +68,7 @@ class PhaseRandomizedFsc:
     unmasked: FscCurve
     masked: FscCurve
     randomized: FscCurve
-    """Masked, after the phases of both maps were randomized from ``randomized_from`` on: what the mask alone adds."""
+    """Masked, with phases of both maps randomized from ``randomized_from`` on: the correlation due to the mask."""
     corrected: FscCurve
     randomized_from: float
     """Å; 0 where the unmasked curve never fell far enough and nothing was randomized."""
@@ -78,7 +78,7 @@ class PhaseRandomizedFsc:
         return {name: getattr(self, name) for name in ("corrected", "masked", "unmasked", "randomized")}
 
     def added_by_mask(self) -> Tensor:
-        """Return the correlation that the mask makes by itself in each shell; 0 where it was not measured."""
+        """Return the correlation due to the mask alone in each shell; 0 where it was not measured."""
         if self.randomized_from == 0:
             return torch.zeros_like(self.randomized.correlation)
         first = round(float(1 / self.randomized_from / self.unmasked.frequency[1])) + RANDOMIZE_MARGIN
@@ -121,13 +121,13 @@ def fourier_shell_correlation(a: Tensor, b: Tensor, pixel_size: float, mask: Ten
 def phase_randomized_fsc(
     half1: Tensor, half2: Tensor, mask: Tensor, pixel_size: float, *, generator: torch.Generator
 ) -> PhaseRandomizedFsc:
-    """Correct a masked half-map correlation for the correlation that the mask itself makes.
+    """Correct a masked half-map correlation for the correlation that the mask itself creates.
 
     The maps are whitened first: every shell is brought to the same power. Without a mask that changes no correlation;
     under one it keeps the strongest shells, 10^5 times the weakest in a hollow sphere, from leaking into all others.
     Beyond the shell where the correlation within the box (its rim left out, where a neighboring particle may be cut
     off) falls below 0.8, the phases of both maps are replaced by random ones and the masked correlation is measured
-    again; what it shows there is the mask's doing and is taken out, ``(masked - randomized) / (1 - randomized)``. The
+    again; that correlation is due to the mask and is subtracted, ``(masked - randomized) / (1 - randomized)``. The
     first two randomized shells keep the masked value.
 
     Parameters

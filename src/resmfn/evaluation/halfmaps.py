@@ -1,4 +1,4 @@
-"""The resolution that two independent half maps support."""
+"""The resolution of two independent half maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near an image, or a map, is to the true one: MSE, PSNR and SSIM."""
+"""Similarity of an image or a map to the true one: MSE, PSNR and SSIM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SSIM_SIGMA = 1.5
 """Standard deviation of the Gaussian window, pixels."""
 SSIM_RADIUS = 5
 """Pixels on each side of the window's center: 11 in all, as published."""
-SSIM_CONSTANTS = (0.01, 0.03)
+SSIM_CONSTANTS = (0.01, 0.03)  # Wang et al. 2004
 
 
 def mean_squared_error(image: Tensor, truth: Tensor) -> float:

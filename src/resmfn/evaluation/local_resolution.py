@@ -1,4 +1,4 @@
-"""Where in a map the half maps agree, and how finely: their correlation inside a window that moves over it."""
+"""Local resolution: the FSC of the half maps inside a moving window."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from resmfn.fourier import soft_sphere
 WINDOW_RADIUS, WINDOW_EDGE = 12.5, 25.0
 """Å: a soft sphere, as RELION's local resolution has it by default."""
 RANDOMIZED_FROM = 25.0
-"""Å: beyond, what a window alone adds is measured with random phases and taken out."""
-COARSEST = 50.0
+"""Å: beyond it, the correlation due to the window is measured by phase randomization and subtracted.
+No comparison recorded."""
+COARSEST = 50.0  # Å, where a window never agrees; no comparison recorded
 
 
 def local_resolution(

@@ -1,4 +1,4 @@
-"""How fast a map's amplitudes fall with resolution, and a map in which they do not."""
+"""B-factor of a map from its Guinier plot, and sharpening by it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 
 GUINIER_FROM = 10.0
 """Å: shells coarser than this show the molecule's shape, not the fall of its amplitudes (RELION's default)."""
-LEAST_SHELLS = 3
+LEAST_SHELLS = 3  # fewer do not determine a line and its quality
 FILTER_EDGE = 2.0
-"""Shells over which the sharpened map is filtered away beyond its resolution."""
+"""Width of the low-pass edge beyond the resolution, shells. No comparison recorded."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def guinier_points(volume: Tensor, fsc: FscCurve) -> tuple[Tensor, Tensor]:
 
 
 def sharpen(volume: Tensor, fsc: FscCurve, b_factor: float, resolution: float) -> Tensor:
-    """Weight a map (N, N, N) by its FSC, undo the fall of its amplitudes, and filter it at its resolution."""
+    """Weight a map (N, N, N) by its FSC, correct it for a B-factor, and low-pass it at its resolution."""
     size = volume.shape[0]
     pixel_size = 1 / (2 * float(fsc.frequency[-1])) * (2 * (size // 2) / size)
     radius = radius_grid(size, 3, volume.device)

@@ -1,13 +1,14 @@
-"""How many independent starts of a search ended in the same solution."""
+"""Agreement of the independent starts of a search."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 SAME_LIKELIHOOD = 1.0
-"""Log-likelihood, nat an image, within which a start is said to have found the same as the best."""
+"""Difference of log-likelihood, nat per image, within which a start found the same solution as the best.
+No comparison recorded."""
 SAME_MAP = 0.8
-"""Correlation of two starts' maps from which on they show the same structure."""
+"""Correlation of two starts' maps above which they show the same structure. No comparison recorded."""
 
 
 def starts_as_likely_as_the_best(log_likelihoods: Sequence[float]) -> int:

@@ -1,4 +1,4 @@
-"""Everything that a comparison with the truth says, as one record and as a dictionary with documented keys.
+"""The comparison with the truth as one record, and as a dictionary with documented keys.
 
 The keys are listed in ``docs/evaluation.md``.
 """
@@ -59,7 +59,7 @@ class PoseComparison:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A reconstruction against the truth; parts that nothing was given for are None."""
+    """A reconstruction against the truth; parts without input are None."""
 
     maps: MapComparison | None = None
     poses: PoseComparison | None = None

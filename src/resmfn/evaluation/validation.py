@@ -1,4 +1,4 @@
-"""All that a referee asks of two half maps, in one record."""
+"""Validation of a map by its two half maps, in one record."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ LOCAL_SAMPLE = 1_000_000
 
 @dataclass(frozen=True)
 class Validation:
-    """What two half maps say of the map that they are halves of."""
+    """Figures and maps derived from two half maps."""
 
     halves: HalfMapResult
     fit: GuinierFit | None
     """None where too few shells lie between 10 Å and the resolution."""
     b_factor: float
-    """Å^2, that was undone: the fit's or the one that was given."""
+    """Å^2, that was corrected for: fitted or given."""
     directions: DirectionalFsc
     local: Tensor
     """(N, N, N): local resolution inside the mask, Å; 0 elsewhere."""
@@ -93,7 +93,7 @@ def validate_halves(
     generator
         Draws random phases.
     b_factor
-        Å^2, to undo in place of the one that is fitted.
+        B-factor to correct for, Å^2, instead of the fitted one.
     halves
         Their curves, where they are known already.
     """

@@ -1,4 +1,4 @@
-"""What a fit needs to know. Imports nothing heavy: the command line reads flags and help from here."""
+"""Settings of a fit. Imports nothing heavy: the command line reads flags and help from here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LearningRateSchedule = Literal["constant", "settle", "cosine"]
 LAST_STAGE_SHARE = 0.2
-"""Share of the epochs after which all scales train; each earlier switch comes at half the time of the next."""
+"""Share of the epochs before the last scale is added; each earlier scale is added at half the time of the next."""
 DEFAULT_VARIANT = "residual-mfn"
 _SWITCH_FIELDS = ("staged", "fair", "residual")
 RANGES = {
@@ -28,7 +28,7 @@ RANGES = {
     "at_a_time": NumberRange(1, 10_000, whole=True),
     "seed": SEED,
 }
-"""Of every number in the settings of a fit."""
+"""Range of every number in the settings of a fit."""
 
 
 @dataclass(frozen=True)
@@ -37,47 +37,47 @@ class FitConfig:
 
     _: KW_ONLY
     out: Path
-    """Run folder to make."""
+    """Run folder to create."""
     variant: str | None = None
     """vanilla, staged, staged-fair, staged-residual or residual-mfn; the last by default, unless switches are given."""
     staged: bool | None = None
-    """Scales join one after the other, coarse to fine."""
+    """Scales are added one after the other, coarse to fine."""
     fair: bool | None = None
-    """Finished scales stay in the loss, each moving its own head only; needs --staged."""
+    """Finished scales stay in the loss, which trains only their own heads; needs --staged."""
     residual: bool | None = None
-    """Skip connections: the output of a scale is the sum of the heads so far."""
+    """Skip connections: the output of a scale is the sum of the heads up to it."""
     init: Literal["old", "new"] | None = None
-    """How frozen frequencies are drawn: BACON's old or the residual network's new; by default the variant's, or old."""
+    """How the fixed frequencies are drawn: old (BACON) or new (residual network); by default the variant's, or old."""
     epochs: int = 10_000
     """Optimizer steps, each on all pixels."""
     lr: float = 5e-3
-    """Step size of Adam."""
+    """Learning rate of Adam."""
     lr_schedule: LearningRateSchedule = "constant"
-    """Constant as published, or falling to 0 along half a cosine: over the last 3 % of epochs (settle), or over all."""
+    """Learning rate: constant, as published; or a cosine decay over the last 3 % of epochs (settle), or over all."""
     hidden_dim: int = 256
     """Width of the network."""
     hidden_layers: int = 4
     """Scales, coarse to fine; each has one layer."""
     stages: str | tuple[int, ...] | None = None
-    """Epochs at which scales 2, 3, ... join, with commas: 500,1000,2000; by default 5, 10 and 20 % of --epochs."""
+    """Epochs at which scales 2, 3, ... are added, such as 500,1000,2000; by default 5, 10 and 20 % of --epochs."""
     quantized: bool = False
     """Whole cycles per box: the field is periodic, and each scale an exact finite Fourier series."""
     save_epoch: int | None = None
-    """Also keep images and spectra every so many epochs, not only at each stage switch and at the end."""
+    """Also save images and spectra at this interval of epochs, not only when a scale is added and at the end."""
     log_every: int = 100
-    """Epochs between two lines of metrics.jsonl."""
+    """Epochs between lines of metrics.jsonl."""
     at_a_time: int | None = None
     """Images of one size fitted together; by default 1 on a CPU, 4 on a GPU."""
     compiled: bool = False
-    """Compile the step (torch.compile) where it pays: long fits on a GPU."""
+    """Compile the step with torch.compile, for long fits on a GPU."""
     tensorboard: bool = True
-    """Write TensorBoard's event files too, if it is installed (resmfn[tensorboard])."""
+    """Also write TensorBoard event files, if it is installed (resmfn[tensorboard])."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
+    """Device; auto takes a GPU if there is one."""
     seed: int = 0
-    """Of everything random."""
+    """Random seed of the run."""
     resume: bool = False
-    """Go on from the last checkpoint of the run folder."""
+    """Continue from the last checkpoint of the run folder."""
     overwrite: bool = False
     """Replace an existing run folder."""
 
@@ -91,7 +91,7 @@ class FitConfig:
         _require(self.init in (None, "old", "new"), "init", "old or new", self.init)
         _require(self.device in ("auto", "cpu", "cuda"), "device", "auto, cpu or cuda", self.device)
         if self.resume and self.overwrite:
-            raise InputError("--resume and --overwrite contradict each other; give one of them")
+            raise InputError("--resume and --overwrite contradict each other; give only one")
         self.training()
         self.stage_starts()
 
@@ -114,7 +114,7 @@ class FitConfig:
             self._refuse_conflicts(chosen)
             return chosen
         if self.fair and not self.staged:
-            raise InputError("--fair says what happens to finished scales: it needs --staged")
+            raise InputError("--fair keeps finished scales in the loss, so it needs --staged")
         asked = Variant(
             name="custom",
             skip=bool(self.residual),
@@ -130,9 +130,11 @@ class FitConfig:
         for name in _SWITCH_FIELDS:
             if getattr(self, name) not in (None, has[name]):
                 flag, fact = (f"--{name}", "is not") if getattr(self, name) else (f"--no-{name}", "is")
-                raise InputError(f"--variant {chosen.name} {fact} {name}: drop {flag}, or give the switches alone")
+                raise InputError(
+                    f"--variant {chosen.name} {fact} {name}: omit {flag}, or give the switches without --variant"
+                )
         if self.init not in (None, chosen.init):
-            raise InputError(f"--variant {chosen.name} has --init {chosen.init}, not {self.init}; drop one of them")
+            raise InputError(f"--variant {chosen.name} has --init {chosen.init}, not {self.init}; give only one")
 
     def stage_starts(self) -> tuple[int, ...]:
         """Epoch at which each scale joins: 0 for the first, and for all where the training is not staged.
@@ -145,7 +147,7 @@ class FitConfig:
         given = _parsed_stages(self.stages) if isinstance(self.stages, str) else self.stages
         if not self.training().staged:
             if given is not None:
-                raise InputError(f"--stages {_listed(given)} needs a variant that is staged")
+                raise InputError(f"--stages {_listed(given)} needs a staged variant")
             return (0,) * self.hidden_layers
         stages = given if given is not None else default_stages(self.epochs, self.hidden_layers)
         starts = (0, *stages)
@@ -170,11 +172,11 @@ class ImageFitConfig(FitConfig):
     """Image files, folders, .npz files with train_data and test_data, or built-in sets."""
     _: KW_ONLY
     dataset: str | None = None
-    """One more source, by the published name: natural is scikit-image's photographs here, text generated text."""
+    """A data set by its published name; natural stands for scikit-image's photographs here, text for generated text."""
     just_one: bool = False
     """Fit the first image of the set only."""
     crop: int | None = None
-    """Use the central square of that many pixels of each image."""
+    """Crop each image to its central square of this many pixels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -198,9 +200,9 @@ class VolumeFitSettings(FitConfig):
     epochs: int = 2_000
     """Optimizer steps, each on all voxels."""
     downsample: Literal[1, 2] = 2
-    """2 fits at half resolution and tests at full; 1 fits the map as it is, and the test is the training."""
+    """2 fits at half resolution and tests at full; 1 fits the full map, and the test equals the training data."""
     pixel_size: float | None = None
-    """Å per voxel, in place of what the map says."""
+    """Pixel size in Å; overrides the map."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -238,7 +240,9 @@ def _parsed_stages(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise InputError(f"--stages must be whole numbers with commas, such as 500,1000,2000, got {text}") from None
+        raise InputError(
+            f"--stages must be whole numbers separated by commas, such as 500,1000,2000, got {text}"
+        ) from None
 
 
 def _same_training(a: Variant, b: Variant) -> bool:

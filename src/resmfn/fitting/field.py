@@ -1,4 +1,4 @@
-"""A fitted field: a network, and where its values stand in an image or a map."""
+"""A fitted field: a network, and the sampling of the image or map that it was fitted to."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class FittedField:
         network, dim = self.network, len(shape)
         if not network.config.quantized:
             raise InputError(
-                "filters and scales between two need a field with whole frequencies, which this one has not; fit it "
+                "filters and scales between two need a field with whole frequencies, and this one has others; fit it "
                 "with --quantized"
             )
         whole = None if scale is None else math.ceil(scale)

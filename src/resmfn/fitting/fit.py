@@ -45,14 +45,14 @@ CHECKPOINT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class FitResult:
-    """Where a run is, and its figures."""
+    """A finished run: its folder and its figures."""
 
     run: Path
     """The run folder."""
     summary: dict[str, Any]
-    """What summary.json holds."""
+    """Content of summary.json."""
     table: str
-    """What table.md holds."""
+    """Content of table.md."""
 
 
 @dataclass
@@ -72,7 +72,7 @@ class _Progress:
 
 
 def fit_image(config: ImageFitConfig, listener: Listener | None = None) -> FitResult:
-    """Fit a field to each image of a set, at half resolution, and test it at full.
+    """Fit a field to each image of a set at half resolution, and test it at full resolution.
 
     The experiment of Shekarforoush et al., NeurIPS 2022 (arXiv 2206.00746), section 4.1, in any of its variants.
 
@@ -81,7 +81,7 @@ def fit_image(config: ImageFitConfig, listener: Listener | None = None) -> FitRe
     config
         What, and how.
     listener
-        Called with every piece of progress.
+        Called with each progress event.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def fit_image(config: ImageFitConfig, listener: Listener | None = None) -> FitRe
 def fit_volume(config: VolumeFitConfig, listener: Listener | None = None) -> FitResult:
     """Fit a field to a density map, by default at half resolution, and test it at full; see :func:`fit_image`.
 
-    A map that is no cube is fitted in the middle of one, with zeros around it.
+    A map that is not a cube is zero-padded to one.
     """
     density = read_map(config.map, config.pixel_size, pad=True)
     return _run(config, [volume_target(file_stem(config.map), density, downsample=config.downsample)], listener)
@@ -162,7 +162,7 @@ class _FitRun:
 
     def fit_all(self) -> None:
         """Fit all targets that the checkpoint does not know as finished."""
-        self._tell(f"{len(self.targets)} to fit as {self.plan.variant.name} on {self.device}", 0.0)
+        self._tell(f"fitting {len(self.targets)} as {self.plan.variant.name} on {self.device}", 0.0)
         while waiting := [t for t in self.targets if t.name not in self.progress.finished]:
             self._fit_group(_first_group(waiting, self.config.at_a_time or 1))
 

@@ -1,4 +1,4 @@
-"""How well each scale of a network gives its image, on the points that it saw and on those that it did not."""
+"""Quality of each scale of a network on training and test points."""
 
 from __future__ import annotations
 

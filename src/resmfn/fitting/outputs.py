@@ -1,7 +1,8 @@
-"""What a fit leaves in its run folder."""
+"""The files that a fit writes to its run folder."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -17,6 +18,11 @@ from resmfn.fitting.samples import FitTarget
 from resmfn.networks import MultiplicativeFilterNetwork, with_affine_output
 
 FIELDS, FIELD_FILE, SPECTRA_FILE = "fields", "field.pt", "spectra.npz"
+_OF_A_PUBLISHED_SET = re.compile(r"(train|test)_\d+")
+PUBLISHED_SET_NOTE = (
+    "train_NN and test_NN are the pictures of train_data and test_data of an .npz set. All of them are fitted alike: "
+    "train PSNR is of the half-resolution pixels that were fitted, test PSNR of all pixels of the same picture."
+)
 MEASURES = tuple(f"{part}_{kind}" for kind in ("psnr", "ssim", "mse") for part in ("train", "test"))
 
 
@@ -91,6 +97,8 @@ def table_text(records: Mapping[str, Measures]) -> str:
     lines.append(_line(["**mean**", *_numbers([fmean(c) for c in columns])]))
     if len(rows) > 1:
         lines.append(_line(["**standard deviation**", *_numbers([stdev(c) for c in columns])]))
+    if any(_OF_A_PUBLISHED_SET.fullmatch(name) for name in rows):
+        lines += ["", PUBLISHED_SET_NOTE]
     return "\n".join(lines) + "\n"
 
 

@@ -36,7 +36,7 @@ def render(
     size
         Samples along the longer side; None (and no ``pixel_size``) is what the field was fitted to.
     pixel_size
-        In place of ``size``: Å per voxel of a map; for an image, in pixels of the original (0.5 is twice as fine).
+        Instead of ``size``: Å per voxel of a map; for an image, in pixels of the original (0.5 is twice as fine).
     scale
         1 is the coarsest; None the finest; between two (2.5) is a band between theirs.
     filter
@@ -60,7 +60,7 @@ def render(
     """
     path, kernel = Path(out), None if filter is None else LinearFilter.parse(filter)
     if path.exists() and not overwrite:
-        raise InputError(f"--out {path}: exists already; give another name, or --overwrite")
+        raise InputError(f"--out {path}: already exists; give another name, or --overwrite")
     fitted = load_field(field, device=choose_device(device))
     if path.suffix.lower() not in _SUFFIXES[fitted.kind]:
         allowed = " or ".join(_SUFFIXES[fitted.kind])
@@ -78,7 +78,7 @@ def _shape(field: FittedField, size: int | None, pixel_size: float | None) -> tu
     """Samples along each axis; the field of view stays."""
     longest = max(field.shape)
     if size is not None and pixel_size is not None:
-        raise InputError("--size and --pixel-size say the same thing; give one of them")
+        raise InputError("--size and --pixel-size exclude each other; give only one")
     if pixel_size is not None:
         if not pixel_size > 0:
             raise InputError(f"--pixel-size must be positive, got {pixel_size:g}")

@@ -137,7 +137,7 @@ def volume_target(name: str, density: DensityMap, *, downsample: int = 2) -> Fit
     size = density.box_size
     coarse = size // downsample
     if coarse < LEAST_SIDE:
-        raise InputError(f"{name} has {size} voxels a side: too small, {downsample * LEAST_SIDE} are needed")
+        raise InputError(f"{name} has {size} voxels a side: at least {downsample * LEAST_SIDE} are needed")
     gain = density.data.double().std().item()
     if not gain > 0:
         raise InputError(f"{name} is constant: there is nothing to fit")

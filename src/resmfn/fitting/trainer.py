@@ -21,7 +21,7 @@ CHUNK_NUMBERS = {"cpu": 2**19, "cuda": 2**28}
 CACHE_NUMBERS = {"cpu": 2**29, "cuda": 2**32}
 """Filter values that are kept, 2 and 17 GB in single precision; beyond that they are computed in every step."""
 SETTLING_SHARE = 0.03
-"""Of all epochs: long enough for what Adam's last steps stirred up to come to rest."""
+"""Share of the epochs over which the learning rate decays, so that Adam converges. No comparison recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class TrainingPlan:
 
     variant: Variant
     starts: tuple[int, ...]
-    """Epoch at which each scale joins, coarse to fine."""
+    """Epoch at which each scale is added, coarse to fine."""
     epochs: int
     lr: float = 5e-3
     lr_schedule: LearningRateSchedule = "constant"

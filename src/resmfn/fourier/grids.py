@@ -33,7 +33,7 @@ def shell_index(box_size: int, ndim: int, device: torch.device | str | None = No
 
 
 def half_plane_pixels(radius_max: float, radius_min: float = 0.0, device: torch.device | str | None = None) -> Tensor:
-    """Return the integer Fourier pixels ``(kx, ky)`` of a ring, one of each pair of mates.
+    """Return the integer Fourier pixels ``(kx, ky)`` of a ring, one of each Friedel pair.
 
     Kept are ``kx > 0`` and, on the axis ``kx = 0``, ``ky >= 0``: what a real image needs, in the order of growing
     radius, so that a smaller ring is a prefix of a larger one.

@@ -37,8 +37,8 @@ def images_from_half_plane(values: Tensor, pixels: Tensor, box_size: int) -> Ten
     values
         Complex ``(..., P)``, in the scale of :func:`half_plane_from_images`.
     pixels
-        int64 ``(P, 2)``: (kx, ky) within ``box_size / 2``, of each pair of mates the one that
-        :func:`half_plane_pixels` lists; the mates are filled in. Of a pixel that is its own mate (frequency 0,
+        int64 ``(P, 2)``: (kx, ky) within ``box_size / 2``, of each Friedel pair the one that
+        :func:`half_plane_pixels` lists; the mates are filled in. Of a pixel that is its own Friedel mate (frequency 0,
         and the Nyquist frequencies of an even box) the real part counts.
     box_size
         N, the side of the images.

@@ -1,7 +1,7 @@
 """Resampling by cropping or padding the Fourier transform.
 
-The origin stays at ``N // 2`` and grey values stay: a constant keeps its value. The term of an even box that has
-no mate (index 0, frequency -N/2) is split evenly over -N/2 and +N/2 when a box grows, and the two are added when a
+The origin stays at ``N // 2`` and so do gray values: a constant keeps its value. The term of an even box that has
+no Friedel mate (frequency -N/2) is split evenly over -N/2 and +N/2 when a box grows, and the two are added when a
 box shrinks. So real stays real, and shrinking what was enlarged gives the original back exactly.
 """
 

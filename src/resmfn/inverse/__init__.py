@@ -1,6 +1,6 @@
-"""Linear inverse problems: operators with adjoints, quadratics, and what is fitted to them.
+"""Linear inverse problems: operators with adjoints, quadratics, and their solvers.
 
-Data that are linear in a field, with noise of known variance, say of it a quadratic ``<x, K x> - 2 <b, x>``
+Data that are linear in a field, with noise of known variance, define a quadratic ``<x, K x> - 2 <b, x>``
 (:class:`NormalOperator`). :func:`solve` finds its minimum on a grid, :func:`fit_network` among band-limited networks.
 Precision and device follow the input, float64 included.
 """

@@ -28,7 +28,7 @@ def solve(
     Parameters
     ----------
     operator
-        What the data say.
+        The quadratic of the data.
     prior
         A penalty that is added, or a number p for ``p |x|^2``. Without one and with many iterations this is plain least
         squares.
@@ -39,7 +39,7 @@ def solve(
     start
         u to start from; zero by default.
     iterations
-        At most so many.
+        Largest number of iterations.
     tolerance
         Steps end once the residual, in the preconditioner's norm, has fallen to this share of the first one.
     """

@@ -1,4 +1,4 @@
-"""Who works with normal equations: one process, or several that each do a share and add up."""
+"""The processes that share the work on normal equations: one, or several that sum their parts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Crew(Protocol):
 
 
 class Alone:
-    """A process on its own, which does all."""
+    """A single process, which does all the work."""
 
     rank = 0
     size = 1

@@ -1,4 +1,4 @@
-"""Linear operators with their adjoints: what turns a field into data, in pieces that can be put together.
+"""Linear operators with their adjoints, from fields to data, which can be added and composed.
 
 Fields and data are tensors, real or complex. The inner product is the real part of ``sum(conj(a) * b)`` throughout, so
 that a real field may have complex data: the adjoint of such an operator gives a real field.
@@ -18,7 +18,7 @@ from resmfn.core.errors import InputError, ShapeError
 
 @dataclass(frozen=True)
 class Space:
-    """What a tensor must be to be an operator's argument."""
+    """Shape and kind of an operator's argument."""
 
     shape: tuple[int, ...]
     is_complex: bool = False

@@ -22,10 +22,10 @@ from resmfn.networks.mfn import MultiplicativeFilterNetwork, with_affine_output
 from resmfn.networks.series import crop_centered, sample_series
 
 LEARNING_RATE = 1.5e-2
-"""Of Adam at its highest, for a network whose outputs are of the order of 1."""
+"""Peak learning rate of Adam, for a network whose outputs are of order 1. No comparison recorded."""
 LEAST_CAPTURED = 20
-"""Steps for which it pays to capture one as a CUDA graph."""
-_WARM_UP, _LAST_RATE = 0.1, 0.02
+"""Fewest steps for which capturing a CUDA graph pays. No comparison recorded."""
+_WARM_UP, _LAST_RATE = 0.1, 0.02  # shares of steps and of the peak rate; no comparison recorded
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ def fit_network(
     Raises
     ------
     InputError
-        If fields and network do not fit together, or the data say nothing.
+        If fields and network do not match, or the data determine nothing.
     """
     size, crew = _check(network, operator), crew or Alone()
     mask = torch.ones_like(operator.rhs) if mask is None else mask
     solution = solve(operator, mask=mask) if solution is None else solution
     gain = -float(operator.objective(solution))
     if not gain > 0:
-        raise InputError("the data say nothing: no field explains them better than 0 does; check data and operator")
+        raise InputError("the data determine nothing: no field explains them better than 0; check data and operator")
     if amplitude is None:
         amplitude = float(solution.square().sum().div(mask.square().sum()).sqrt())
     factor, window = amplitude or 1.0, mask_window(mask)

@@ -1,4 +1,4 @@
-"""Quadratics ``<x, K x> - 2 <b, x>``: what noisy data say of a field, once its operator is linear."""
+"""Quadratics ``<x, K x> - 2 <b, x>``: the log-likelihood of a field under a linear operator and Gaussian noise."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Penalized:
     Parameters
     ----------
     operator
-        What the data say.
+        The quadratic of the data.
     prior
         A penalty, or a number p for ``p |x|^2`` (Tikhonov).
     """

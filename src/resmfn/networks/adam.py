@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-BETAS, EPSILON = (0.9, 0.99), 1e-8
+BETAS, EPSILON = (0.9, 0.99), 1e-8  # second beta below the usual 0.999; no comparison recorded
 
 
 class Adam:

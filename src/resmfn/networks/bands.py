@@ -1,4 +1,4 @@
-"""Which frequencies every scale of a network may use. No torch here: bands are plain numbers."""
+"""Frequency bands of the scales of a network. No torch here: bands are plain numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BandSchedule:
     lambdas: tuple[float, float] = PAPER_LAMBDAS
 
     def __post_init__(self) -> None:
-        """Refuse a schedule that no network can have."""
+        """Refuse an impossible schedule."""
         _check_lambdas(self.lambdas)
         if not self.cutoffs:
             raise InputError("cutoffs must name at least one scale, got an empty tuple")

@@ -55,7 +55,7 @@ def load_plain(path: str | os.PathLike[str], what: str) -> Any:
         raise InputError(f"{path} is not a readable {what}: {error.strerror or 'it cannot be read'}") from None
     except Exception:  # what is no pickle ends the unpickler in any way, and PyTorch's words advise to run the code
         raise InputError(
-            f"{path} is not a readable {what}: it is something else, is damaged, or holds code, which is never run"
+            f"{path} is not a readable {what}: it is of another kind, is damaged, or holds code, which is never run"
         ) from None
 
 
@@ -82,5 +82,5 @@ def network_from_state(state: object, *, device: torch.device | str = "cpu") -> 
         network = MultiplicativeFilterNetwork(config, generator=torch.Generator(), dtype=dtype)
         network.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:
-        raise InputError(f"settings and weights do not fit together: {' '.join(str(error).split())}") from None
+        raise InputError(f"settings and weights do not match: {' '.join(str(error).split())}") from None
     return network.to(device)

@@ -1,4 +1,4 @@
-"""What a network is made of, as one record that a checkpoint can hold."""
+"""Settings of a network, as one record that a checkpoint can hold."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class NetworkConfig:
     """(spread, offset) of the band schedule."""
 
     def __post_init__(self) -> None:
-        """Refuse what no network can be."""
+        """Refuse impossible settings."""
         least = {"dim": 1, "hidden_dim": 1, "out_dim": 1, "n_scales": 1, "box_size": 3}
         for name, minimum in least.items():
             value = getattr(self, name)

@@ -1,4 +1,4 @@
-"""The set-ups that the paper compares, by name."""
+"""The variants that the paper compares, by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Variant:
     init: Initialization
     """How frozen frequencies are drawn."""
     staged: bool
-    """Scales join one after the other, coarse to fine."""
+    """Scales are added one after the other, coarse to fine."""
     loss: Literal["all", "current"]
     """Scales in the loss: all that are active, or the finest active one."""
     detach_finished: bool = False

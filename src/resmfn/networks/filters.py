@@ -45,7 +45,7 @@ class SineFilter(nn.Module):
     def forward(self, coords: Tensor) -> Tensor:
         """Values at ``coords`` (P, dim) in boxes: (P, hidden_dim)."""
         cycles = coords @ self.frequencies.T
-        # Whole turns off first: in single precision sin() of a large angle would lose the low digits.
+        # Whole periods are removed first: in single precision sin() of a large angle would lose the low digits.
         return torch.sin((cycles - cycles.round()).mul_(2 * math.pi).add_(self.phases))
 
 

@@ -32,7 +32,7 @@ class FrequencyBox:
 
 
 def offset_directions(dim: int) -> Tensor:
-    """One of each +- pair of the non-zero neighbours of the origin on the integer lattice.
+    """One of each +- pair of the non-zero neighbors of the origin on the integer lattice.
 
     Returns
     -------

@@ -13,7 +13,7 @@ from resmfn.core.errors import InputError
 
 KINDS = ("gaussian", "box", "lanczos")
 LOBES = 3
-"""Of the Lanczos kernel on either side; the usual number in image resampling."""
+"""Lobes of the Lanczos kernel on either side; the usual number in image resampling."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LinearFilter:
     """In the unit of the coordinates whose frequencies are asked for."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no filter."""
+        """Refuse an invalid filter."""
         if self.kind not in KINDS:
             raise InputError(f"a filter must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if not 0 < self.width < math.inf:

@@ -1,4 +1,4 @@
-"""The linear background of an image, as uneven ice and illumination leave it, found around the particle."""
+"""The linear background of an image, from uneven ice or illumination, fitted around the particle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TILES = 8
 """Tiles along a side, whose means are fitted: a neighbor stands out of the noise in a tile's mean, not in a pixel."""
 HUBER = 1.345
 """Standard deviations beyond which a tile counts less: 95 % efficient under normal noise (Huber 1981)."""
-STEPS = 8
+STEPS = 8  # reweightings; no comparison recorded
 _DEVIATION_OF_MEDIAN = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 

@@ -1,8 +1,8 @@
-"""Whether molecules are white or black in images: the sign of the lowest frequencies tells.
+"""Whether molecules are white or black in images, by the sign of the lowest frequencies.
 
 Averaged over views, a molecule of positive density that lies within the box has a positive Fourier term at the first
-shell, about its center. An image times its CTF should show it; the share of the images that does, and not their
-mean, decides: a few images with dust or a steep background cannot outvote the others.
+shell, about its center. An image times its CTF should show it; the share of the images that do, rather than their
+mean, decides: a few images with dust or a steep background cannot dominate.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ FIRST_SHELLS, WIDTH = 3.0, 1.0
 """Frequencies that are looked at, and the Gaussian weight over them, Fourier pixels: the first counts most, for in
 hollow molecules the second is negative."""
 CLEAR = 4.0
-"""Standard deviations of a fair coin's count beyond which a vote is clear."""
+"""Standard deviations of a binomial count with p = 1/2 beyond which the majority is significant.
+No comparison recorded."""
 
 
 def whiteness(values: Tensor, ctf: Tensor, radius: Tensor) -> Tensor:
@@ -30,8 +31,8 @@ def whiteness(values: Tensor, ctf: Tensor, radius: Tensor) -> Tensor:
 
 
 def vote_certainty(share_white: float, n_images: int) -> float:
-    """Return by how many standard deviations of a fair coin's count images look white; negative if black.
+    """Return by how many standard deviations of a binomial count with p = 1/2 images look white; negative if black.
 
-    Beyond :data:`CLEAR` either way it is no chance.
+    Beyond :data:`CLEAR` either way it is significant.
     """
     return float((2 * share_white - 1) * n_images**0.5)

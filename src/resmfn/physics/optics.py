@@ -1,4 +1,4 @@
-"""What the microscope did to each image, in the units of a RELION STAR file."""
+"""The optics of each image, in the units of a RELION STAR file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from resmfn.core.errors import ShapeError
 
 @dataclass(frozen=True, kw_only=True)
 class Optics:
-    """What stands between a projection and its image, one entry per image: the first axis of every tensor is ``n``.
+    """Parameters of image formation, one entry per image: the first axis of every tensor is ``n``.
 
-    The fields after ``amplitude_contrast`` are None where images have nothing of the kind.
+    The fields after ``amplitude_contrast`` are None where they do not apply.
 
     Raises
     ------

@@ -26,7 +26,7 @@ from resmfn.fourier import (
 from resmfn.physics.trilinear import Points, add_trilinear, gather_trilinear, points_at_a_time, scatter_trilinear
 
 _ZONES = 4
-"""Of polar angles, in :func:`slice_order`; 3 to 8 do as well."""
+"""Zones of polar angle in :func:`slice_order`; 3 to 8 do as well."""
 
 
 def padded_transform(volume: Tensor, padding: int = 2) -> Tensor:
@@ -91,8 +91,8 @@ def extract_slices(transform: Tensor, rotation: Tensor, pixels: Tensor, padding:
 def insert_slices(values: Tensor, rotation: Tensor, pixels: Tensor, size: int, padding: int = 2) -> Tensor:
     """Return the adjoint of :func:`extract_slices`: slices added back into a transform.
 
-    Each value goes to the eight voxels around its point, half of it, and its conjugate to the mates of those, the
-    other half. For every transform T of a real map, the real part of <extract_slices(T), values> is that of
+    Half of each value goes to the eight voxels around its point, and half of its conjugate to their Friedel
+    mates. For every transform T of a real map, the real part of <extract_slices(T), values> is that of
     <T, insert_slices(values)>.
 
     Parameters
@@ -120,7 +120,7 @@ def add_slices(
     pixels: Tensor,
     padding: int = 2,
 ) -> None:
-    """Add slices and their weights into two transforms in place, without the mates.
+    """Add slices and their weights into two transforms in place, without the Friedel mates.
 
     Where only the real part of the transforms' inverse counts, as in :func:`padded_transform_adjoint`, mates change
     nothing: this is :func:`insert_slices`, of values and of real weights at once, for sums over many images. The
@@ -146,7 +146,7 @@ class FourierSliceProjector(nn.Module):
     """Projections of a map by central slices, at any poses.
 
     Frequencies beyond ``radius_max`` are absent from the images, and so are the Nyquist frequencies of an even box,
-    which have no mate.
+    which have no Friedel mate.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Recorded images: what was done to them beyond the CTF, forward, and undone so that they are plain images again.
+"""Recorded images: effects beyond the CTF, applied in the forward model, and corrected to give plain images.
 
-A plain image is CTF times projection plus noise that knows nothing of the CTF. Recorded ones may show the specimen
-through a beam tilt (a phase), at an anisotropic magnification, and may have been treated since:
+A plain image is CTF times projection plus noise independent of the CTF. Recorded ones may show the specimen
+through a beam tilt (a phase), at an anisotropic magnification, and may have been processed since:
 
 - phases flipped where the CTF C is negative: sign(C) (C S + N). Times sign(C) it is the plain image, exactly.
 - multiplied by the CTF: C (C S + N) = C^2 S + C N: the noise has the color of C. Divided by C it is the plain image.
@@ -101,7 +101,7 @@ def _resampled_rows(images: Tensor, stretch: float, skew: float) -> Tensor:
     weight = torch.full_like(k, 2.0 / size)
     weight[0] = 1.0 / size
     if size % 2 == 0:
-        weight[-1] = 1.0 / size  # Nyquist has no mate
+        weight[-1] = 1.0 / size  # Nyquist has no Friedel mate
     weight = weight * (k * abs(stretch) <= size / 2)
     shear = torch.polar(torch.ones(size, len(k), dtype=torch.float64), turns * skew * place[:, None] * k)
     there = torch.polar(weight[:, None].expand(-1, size), turns * stretch * k[:, None] * place)

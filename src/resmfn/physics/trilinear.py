@@ -1,4 +1,4 @@
-"""Trilinear gather and scatter on a cubic grid: what central slices spend their time in.
+"""Trilinear gather and scatter on a cubic grid: most of the cost of central slices.
 
 Each of the eight corners of the cells is gathered as a whole complex number, by a one-dimensional index operation; all
 that follows treats real and imaginary parts as twice as many real numbers and all corners at once, so that a few long

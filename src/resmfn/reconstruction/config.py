@@ -30,7 +30,7 @@ PoseSource = Literal["unknown", "from-input", "fixed"]
 Contrast = Literal["auto", "white", "black"]
 Device = Literal["auto", "cpu", "cuda"]
 ScorePrecision = Literal["full", "tf32"]
-"""Of the scores that rank poses."""
+"""Precision of the scores that rank poses."""
 RANGES = {
     "box_size": replace(SIDE, least=16),
     "mask_diameter": DIAMETER,
@@ -46,7 +46,7 @@ RANGES = {
     "spherical_aberration": SPHERICAL_ABERRATION,
     "amplitude_contrast": AMPLITUDE_CONTRAST,
 }
-"""Of every number in the settings."""
+"""Range of every number in the settings."""
 
 CLASSES = NumberRange(1, 64, whole=True)
 
@@ -64,61 +64,61 @@ class ReconstructionConfig:
     particles: Path
     """Particle images: a RELION STAR file, a cryoSPARC .cs file, or a folder in the published layout."""
     out: Path
-    """Run folder to make."""
+    """Run folder to create."""
     box_size: int | None = None
-    """Pixels of the working box, to which the images are Fourier-cropped as they are read; by default theirs."""
+    """Box size in pixels that images are Fourier-cropped to as they are read; by default no cropping."""
     contrast: Contrast = "auto"
-    """Whether molecules are white or black at low frequency in the images; auto asks the images."""
+    """Contrast of the molecules in the images; auto measures it from the lowest frequencies."""
     symmetry: str = "C1"
-    """Point group of the molecule, in RELION's settings: C1, Cn, Dn, T, O, I or I1 to I4."""
+    """Point group of the molecule, oriented as in RELION: C1, Cn, Dn, T, O, I or I1 to I4."""
     flip_hand: bool = False
-    """Give the mirror image of the solution, maps and poses; a finished run that is resumed with it is flipped."""
+    """Write maps and poses of the other hand; with --resume, a finished run is flipped."""
     mask_diameter: float | None = None
-    """Diameter of the sphere that holds the particle, in Å; by default 0.84 of the box."""
+    """Diameter of the particle in Å; by default 0.84 of the box."""
     mask: Path | None = None
-    """Map of a soft mask, 0 to 1, used in place of the mask found from the data."""
+    """Soft mask, 0 to 1; by default one is made from the map."""
     shift_range: float = 10.0
-    """Largest shift of an image that the search tries, in Å; 0 says that all images are centered."""
+    """Largest shift to search, in Å; 0 if all images are centered."""
     n_starts: int = 4
-    """Short annealed starts; the one of highest likelihood goes on."""
+    """Number of short annealed starts; the one of highest likelihood is kept."""
     n_classes: int | Literal["auto"] = 1
-    """Most classes that images are divided among; fewer where images left out do not tell more. auto is up to 16."""
+    """Largest number of classes; fewer if held-out images do not support as many. auto allows 16."""
     poses: PoseSource = "unknown"
-    """Search them, refine those of the input from where they are, or keep those of the input."""
+    """Search the poses, refine those of the input locally, or keep them fixed."""
     reference: Path | None = None
-    """Map to start from, in place of the annealed starts."""
+    """Initial map, instead of the annealed starts."""
     ini_high: float = 30.0
-    """Resolution to which the reference is believed, in Å."""
+    """Resolution to which the reference is low-passed, in Å."""
     hidden_dim: int | None = None
     """Width of the networks; by default twice the box in pixels, 96 to 384."""
     score_precision: Literal["auto", "full", "tf32"] = "auto"
-    """Of the scores that rank poses; in tf32 each image's best are scored again in full. auto is tf32 on a GPU."""
+    """Precision of the scores that rank poses; the best are rescored in full precision. auto is tf32 on a GPU."""
     gpu_memory: float | None = None
-    """GiB of a GPU's memory that the run may take; by default all. Work is done on fewer images at a time to fit."""
+    """Limit of GPU memory in GiB; by default all. Fewer images are processed at a time to fit."""
     network_steps: int = 400
-    """Optimizer steps of the network's finest scale, on the map of all images."""
+    """Optimizer steps at the finest scale of the network, which is fitted to the map of all images."""
     datadir: Path | None = None
-    """Folder that image names start from; by default that of the particle file, or one above it."""
+    """Folder that image paths are relative to; by default that of the particle file, or one above it."""
     strip_prefix: str | None = None
-    """Taken away from the front of image names that begin with it."""
+    """Prefix to remove from image paths."""
     allow_outside: bool = False
-    """Let image names lead out of the folder that they start from."""
+    """Allow image paths that leave the folder they are relative to."""
     passthrough: Path | None = None
-    """Of a cryoSPARC .cs file, the one that has the fields it lacks; by default found beside it."""
+    """Passthrough file of a cryoSPARC .cs file; by default found beside it."""
     pixel_size: float | None = None
-    """Å per pixel, in place of what the files say."""
+    """Pixel size in Å; overrides the files."""
     voltage: float | None = None
-    """kV, of a particle file that does not say it."""
+    """Voltage in kV, for a particle file that lacks it."""
     spherical_aberration: float | None = None
-    """mm, of a particle file that does not say it."""
+    """Cs in mm, for a particle file that lacks it."""
     amplitude_contrast: float | None = None
-    """Fraction, of a particle file that does not say it."""
+    """Amplitude contrast, 0 to 1, for a particle file that lacks it."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Device; auto takes a GPU if there is one."""
     seed: int = 0
-    """Of everything random."""
+    """Random seed of the run."""
     resume: bool = False
-    """Go on from the last checkpoint of the run folder; start afresh if there is none."""
+    """Continue from the last checkpoint of the run folder; start from the beginning if there is none."""
     overwrite: bool = False
     """Replace an existing run folder."""
 
@@ -143,15 +143,12 @@ class ReconstructionConfig:
         if self.contrast not in ("auto", "white", "black"):
             raise InputError(f"--contrast must be auto, white or black, got {self.contrast!r}")
         if self.reference is not None and self.poses != "unknown":
-            raise InputError(f"--reference starts a search: it cannot go with --poses {self.poses}; drop one of them")
+            raise InputError(f"--reference starts a search and excludes --poses {self.poses}; give only one")
         if self.n_classes != 1 and (self.poses != "unknown" or self.reference is not None):
             given = "--reference" if self.reference is not None else f"--poses {self.poses}"
-            raise InputError(
-                f"--n-classes {self.n_classes} searches the maps and poses of all classes: it cannot go with {given}; "
-                "drop one of them"
-            )
+            raise InputError(f"--n-classes {self.n_classes} starts a search and excludes {given}; give only one")
         if self.resume and self.overwrite:
-            raise InputError("--resume and --overwrite contradict each other; give one of them")
+            raise InputError("--resume and --overwrite contradict each other; give only one")
 
     def score_precision_on(self, device: torch.device) -> ScorePrecision:
         """Return the precision of scores on a device: without matrix units for it, TF32 is only slower."""

@@ -23,7 +23,7 @@ class Phase(NamedTuple):
     """A phase of a run."""
 
     step: Callable[[RunContext], bool]
-    """Does one step, after which the state is whole and is saved; says whether it was the phase's last."""
+    """Does one step, after which the state is complete and saved; returns whether it was the phase's last."""
     then: str
     """The phase that follows."""
 

@@ -39,12 +39,12 @@ from resmfn.reconstruction.run.state import RunState
 
 @dataclass(frozen=True)
 class ReconstructionResult:
-    """Where a run is, and its figures."""
+    """A finished run: its folder and its figures."""
 
     run: Path
     """The run folder."""
     summary: dict[str, object]
-    """What summary.json holds."""
+    """Content of summary.json."""
 
 
 def reconstruct(
@@ -55,18 +55,18 @@ def reconstruct(
 ) -> ReconstructionResult:
     """Reconstruct a map, and the poses of the images, from a RELION particle file.
 
-    Coarse to fine: annealed starts on grids over SO(3), scored against all images; then rounds in which two
-    independent residual multiplicative filter networks (Shekarforoush et al., NeurIPS 2022) are fitted each to its
-    half of the images, and the poses of that half refined against its map; at last one network of all images.
+    Coarse to fine: annealed starts on grids over SO(3); then rounds in which two independent half maps are solved
+    and the poses of each half set are refined against its own map; then rounds of all images, and a residual
+    multiplicative filter network (Shekarforoush et al., NeurIPS 2022) fitted to the final map.
 
     Parameters
     ----------
     config
-        What, from what, and how.
+        Settings.
     listener
-        Called with every piece of progress.
+        Called with each progress event.
     stop
-        Asked after every step, when all is saved, whether to stop there.
+        Called after every step, when all is saved; returns whether to stop.
 
     Returns
     -------
@@ -180,9 +180,9 @@ def _stop_if_asked(
     stop: Callable[[], bool] | None, folder: RunFolder, state: RunState, team: Team, teller: Teller
 ) -> None:
     if team.from_leader(stop is not None and stop()):
-        teller(ProgressEvent("stop", f"asked to stop; saved before phase {state.phase}, step {state.step}"))
+        teller(ProgressEvent("stop", f"stopping on request; saved before phase {state.phase}, step {state.step}"))
         raise StoppedError(
-            "stopped after a whole step, everything is saved; go on with: resmfn reconstruct "
+            "stopped after a complete step, everything is saved; continue with: resmfn reconstruct "
             f"--config {shlex.quote(str(folder.path / CONFIG))} --out {shlex.quote(str(folder.path))} --resume"
         )
 

@@ -1,4 +1,4 @@
-"""Read runs and maps from disk, compare them, and say so in files, tables and pictures.
+"""Read runs and maps from disk, compare them, and present them as files, tables and pictures.
 
-Import from the modules; this page stays light so that only who draws waits for matplotlib.
+Import from the modules: this one imports nothing, so that only drawing waits for matplotlib.
 """

@@ -26,23 +26,23 @@ def align(
     pixel_size: float | None = None,
     overwrite: bool = False,
 ) -> MapAlignment:
-    """Find the rotation, shift and hand that turn one map into another, and write the turned map.
+    """Find the rotation, shift and hand that align one map to another, and write the aligned map.
 
     Parameters
     ----------
     moving, reference
-        Map files. Of boxes of one length in Å but different voxels, the finer is resampled.
+        Map files. If their boxes have one length in Å but different voxels, the finer map is resampled.
     out
-        Where the aligned map goes, in the reference's frame; None writes nothing.
+        File for the aligned map, in the reference's frame; None writes nothing.
     pixel_size
-        Å per voxel of both, in place of what the headers say.
+        Å per voxel of both; overrides the headers.
     overwrite
         Whether ``out`` may be replaced.
 
     Raises
     ------
     InputError
-        If a file is missing, unfit or there already.
+        If a file is missing or unusable, or the output exists.
     """
     refuse_existing(out, overwrite=overwrite)
     a, b = read_map_pair(moving, reference, pixel_size)
@@ -63,7 +63,7 @@ def fsc(
     seed: int = 0,
     overwrite: bool = False,
 ) -> HalfMapResult:
-    """Compare two maps by Fourier shell correlation, as they lie; with a mask, also corrected for it.
+    """Compare two maps by Fourier shell correlation, without aligning them; with a mask, also corrected for it.
 
     Parameters
     ----------
@@ -72,18 +72,18 @@ def fsc(
     mask, mask_diameter
         A mask file, or the diameter of a soft sphere in Å. None: no mask, and all four curves are the unmasked one.
     pixel_size
-        Å per voxel of both, in place of what the headers say.
+        Å per voxel of both; overrides the headers.
     out
         A .csv file for the curves.
     seed
-        Of the random phases that the correction needs.
+        Random seed of the phase randomization.
     overwrite
         Whether ``out`` may be replaced.
 
     Raises
     ------
     InputError
-        If a file is missing, unfit or there already.
+        If a file is missing or unusable, or the output exists.
     """
     refuse_existing(out, overwrite=overwrite)
     first, second = read_map_pair(a, b, pixel_size)
@@ -101,7 +101,7 @@ def fsc(
 
 
 def write_xml(path: StrPath, result: HalfMapResult, *, is_masked: bool) -> None:
-    """Write the curve that stands for two maps as EMDB's XML: the corrected one, without a mask the unmasked one."""
+    """Write the FSC curve of two maps as EMDB XML: the corrected one or, without a mask, the unmasked one."""
     curve = result.curves.corrected if is_masked else result.curves.unmasked
     title = f"resmfn {'masked, corrected' if is_masked else 'unmasked'} FSC"
     write_fsc_xml(path, curve.frequency.tolist(), curve.correlation.tolist(), title)
@@ -113,6 +113,6 @@ def refuse_existing(path: StrPath | None, *, overwrite: bool) -> None:
         return
     path = Path(path)
     if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists already; give another name, or --overwrite")
+        raise InputError(f"{path}: already exists; give another name, or --overwrite")
     if not path.parent.is_dir():
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")

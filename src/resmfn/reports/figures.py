@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -20,15 +21,14 @@ from resmfn.evaluation import (
     PoseComparison,
     ViewCoverage,
     enclosing_diameter,
-    view_density,
 )
 from resmfn.fourier import low_pass
-from resmfn.reports.tables import resolution_words
+from resmfn.reports.html.pictures import graticule, view_sphere
+from resmfn.reports.tables import resolution_ticks, resolution_words
 
 DPI = 150
 STYLE: dict[Any, Any] = {"font.size": 10, "axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False}
 BLUE, ORANGE, GREEN, GRAY = "#1f5fa8", "#d9730d", "#2e8540", "#666666"
-RESOLUTION_TICKS = (100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.4, 1.2, 1)
 SCALE_BARS = (500, 200, 100, 50, 20, 10, 5, 2, 1)
 ERROR_RANGE = 30.0
 
@@ -44,7 +44,7 @@ def draw_evaluation(
     Parameters
     ----------
     path
-        The PNG; one that exists is replaced.
+        The PNG; an existing one is replaced.
     evaluation
         The parts it lacks are left out of the picture.
     reference
@@ -104,24 +104,13 @@ def _draw_fsc(axes: Axes, maps: MapComparison, half_maps: Mapping[str, FscCurve]
     axes.set(xlabel="spatial frequency (1/Å)", ylabel="Fourier shell correlation")
     axes.legend(loc="best", framealpha=0.9, edgecolor="none")
     top = axes.secondary_xaxis("top")
-    ticks = _resolution_ticks(nyquist)
+    ticks = resolution_ticks(nyquist)
     top.set_xticks([1 / t for t in ticks], [f"{t:g}" for t in ticks])
     top.set_xlabel("resolution (Å)")
 
 
-def _resolution_ticks(nyquist: float) -> list[float]:
-    """Resolutions with room for their labels on an axis linear in frequency."""
-    ticks: list[float] = []
-    last = 0.0
-    for t in RESOLUTION_TICKS:
-        if 1 / t <= nyquist * 1.0001 and 1 / t - last > 0.055 * nyquist:
-            ticks.append(t)
-            last = 1 / t
-    return ticks
-
-
 def _draw_slices(figure: SubFigure, maps: MapComparison, reference: Tensor) -> None:
-    """Central sections of the aligned map above those of the reference: one filter, one grey scale, one crop."""
+    """Central sections of the aligned map above those of the reference: one filter, one gray scale, one crop."""
     pixel_size, box_size = maps.alignment.pixel_size, reference.shape[0]
     resolution = maps.masked.resolution_at(0.5)
     if math.isfinite(resolution):
@@ -163,40 +152,30 @@ def _draw_views(figure: SubFigure, evaluation: Evaluation, views: ViewCoverage) 
     rotation, copies = evaluation.rotations, evaluation.n_copies
     if rotation is None:
         return
-    axes = figure.add_subplot(projection="mollweide")
-    tilt_edges, rot_edges = torch.linspace(0, math.pi, 91), torch.linspace(-math.pi, math.pi, 181)
-    tilt, rot = ((e[1:] + e[:-1]) / 2 for e in (tilt_edges, rot_edges))
-    t, r = torch.meshgrid(tilt, rot, indexing="ij")
-    directions = torch.stack((t.sin() * r.cos(), t.sin() * r.sin(), t.cos()), -1).reshape(-1, 3)
-    density = view_density(rotation, directions).reshape(t.shape)
-    mesh = axes.pcolormesh(
-        rot_edges.numpy(),
-        (math.pi / 2 - tilt_edges).numpy(),
-        density.numpy(),
-        cmap="viridis",
-        vmin=0,
-        vmax=max(2.0, float(density.max())),
-    )
-    mesh.set_rasterized(True)
-    axes.grid(color="white", lw=0.4, alpha=0.4)
-    axes.set_xticks(torch.deg2rad(torch.arange(-120, 121, 60)).tolist(), [f"{d}°" for d in range(-120, 121, 60)])
-    axes.tick_params(axis="x", colors="white", labelsize=8)
-    axes.set_yticks(torch.deg2rad(torch.tensor([60, 30, 0, -30, -60])).tolist(), ["30°", "60°", "90°", "120°", "150°"])
-    axes.set_xlabel("rot")
-    axes.set_ylabel("tilt", labelpad=10)
+    axes = figure.add_subplot()
+    density = view_sphere(rotation)
+    top = max(2.0, float(np.nanmax(density)))
+    image = axes.imshow(density, cmap="viridis", vmin=0, vmax=top, extent=(-1, 1, -1, 1), aspect=0.5)
+    meridians, labels = graticule()
+    for line in meridians:
+        axes.plot(*line.T, color="white", lw=0.4, alpha=0.4)
+    for x, text in labels:
+        axes.text(x + 0.01, 0.01, text, color="white", fontsize=8)
+    axes.set(xlim=(-1, 1), ylim=(-1, 1), xticks=[], yticks=[], xlabel="rot", ylabel="tilt")
+    axes.set_frame_on(False)
     in_true_frame = evaluation.maps is not None or evaluation.poses is not None
     frame = "in the reference's frame" if in_true_frame else "in the map's frame"
     counted = f", each {copies} times by its symmetry" if copies > 1 else ""
     axes.set_title(f"Viewing directions of {len(rotation) // copies} images{counted}, {frame}", pad=14)
-    bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", fraction=0.06, pad=0.08, aspect=36)
+    bar = figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.06, pad=0.08, aspect=36)
     bar.set_label(
-        f"density (1 = even views). From {views.smallest:.2g} to {views.largest:.2g}; "
+        f"density (1 = uniform views). From {views.smallest:.2g} to {views.largest:.2g}; "
         f"{views.sparse_share:.0%} of the sphere below 0.5"
     )
 
 
 def _draw_errors(axes: Axes, poses: PoseComparison) -> None:
-    """Histogram of rotation errors; all that is beyond the range stands in the last bar."""
+    """Histogram of rotation errors; errors beyond the range are counted in the last bar."""
     e = poses.alignment.errors_deg.cpu()
     limit = ERROR_RANGE if poses.errors.median < ERROR_RANGE / 2 else 180.0
     n_bins = 60

@@ -1,4 +1,4 @@
-"""What a reader should know before believing a map: the figures of a run, said in plain words."""
+"""What to know before trusting a map: the figures of a run in plain words."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from resmfn.reports.values import number, numbers, words
 from resmfn.rotations import point_group
 
 Level = Literal["warning", "note", "good"]
-FEW_PARTICLES = 1000
+FEW_PARTICLES = 1000  # for a warning; no comparison recorded
 SPARSE_SHARE, DENSE_VIEWS = 0.25, 4.0
-"""Of the sphere with less than half of the even density; and the density of the commonest views: beyond either, some
+"""Share of the sphere below half of the uniform density, and highest density of views: beyond either, some
 views prevail."""
 AT_THE_EDGE, EDGE_SHARE = 0.95, 0.05
-"""Shifts beyond this share of the range stand at its edge; more such particles than this share are too many."""
+"""Shifts beyond this share of the range count as at its edge; more such particles than this share are too many."""
 STILL_TURNING = 1.0
-"""Degrees, by which poses move in the last round of the halves if they have not come to rest."""
-POOR_FIT = 0.9
-LOW_SHELLS, LOW_FSC = 3, 0.9
-MOST_VIEWS = 20_000
+"""Degrees: a larger median change of poses in the last round means that they had not converged;
+no comparison recorded."""
+POOR_FIT = 0.9  # share of the explicit map's gain; no comparison recorded
+LOW_SHELLS, LOW_FSC = 3, 0.9  # for a warning; no comparison recorded
+MOST_VIEWS = 20_000  # for speed; a density needs no more
 MANY_BAD = 0.2
-"""Share of images that look like noise from which on it is a warning."""
+"""Share of images that look like noise above which it is a warning; no comparison recorded."""
 STARTS_WARNING = "other starts ended in another"
 """In what a run says of starts that differ."""
 
@@ -45,7 +46,7 @@ class Finding:
 
 
 def find(record: RunRecord, coverage: ViewCoverage | None) -> list[Finding]:
-    """Return what there is to say about a run, what is most urgent first."""
+    """Return the findings about a run, the most urgent first."""
     found = [
         *_resolution(record),
         *_warned(record),
@@ -59,13 +60,13 @@ def find(record: RunRecord, coverage: ViewCoverage | None) -> list[Finding]:
         *_fit(record),
     ]
     if record.is_noise:
-        found = [finding for finding in found if finding.level != "good"]  # nothing is, of noise
+        found = [finding for finding in found if finding.level != "good"]  # noise has no good news
     order = {"warning": 0, "note": 1, "good": 2}
     return sorted(found, key=lambda finding: order[finding.level])
 
 
 def measure_views(record: RunRecord) -> ViewCoverage | None:
-    """Return how evenly the sphere of views is covered, symmetric copies counted; None without poses."""
+    """Return how uniformly views cover the sphere, with symmetric copies; None without poses."""
     views = all_views(record, MOST_VIEWS)
     return None if views is None else view_coverage(views)
 
@@ -97,8 +98,8 @@ def _resolution(record: RunRecord) -> list[Finding]:
         return []
     if split is not None and not resolution < split:
         text = (
-            f"The half maps agree to {resolution:.1f} Å, no finer than the {split:.1f} Å at which they were separated: "
-            "nothing in this map was confirmed independently. Try more starts, more images or another mask diameter."
+            f"The half maps agree to {resolution:.1f} Å, but they are independent only beyond {split:.1f} Å: "
+            "no detail in this map is confirmed independently. Try more starts, more images or another mask diameter."
         )
         return [Finding("warning", "Not resolved", text)]
     said = angstrom(resolution, nyquist)
@@ -106,15 +107,15 @@ def _resolution(record: RunRecord) -> list[Finding]:
     found = [Finding("good", f"Resolved to {said}", text)]
     if nyquist is not None and is_nyquist(resolution, nyquist):
         text = (
-            f"The resolution is Nyquist, two pixels of {nyquist / 2:.4g} Å, the finest that "
-            "these images can hold: the half maps agree as far as they go. Smaller pixels may show more."
+            f"The resolution is Nyquist, two pixels of {nyquist / 2:.4g} Å: the half maps agree "
+            "as far as these images reach. Smaller pixels may show more."
         )
         found.append(Finding("note", "Limited by the pixel size", text))
     return found
 
 
 def _warned(record: RunRecord) -> list[Finding]:
-    """Pass on what the run itself warned of, but for its starts, which are judged here."""
+    """Pass on the run's own warnings, except those about its starts, which are judged here."""
     listed = record.summary.get("warnings")
     said = [str(text) for text in listed] if isinstance(listed, list) else []
     return [Finding("warning", "The run warns", f"{text}.") for text in said if STARTS_WARNING not in text]
@@ -126,15 +127,15 @@ def _images(record: RunRecord) -> list[Finding]:
     control = {name: number(record.summary, "noise_control", name) for name in ("n_images", "gain", "gain_error")}
     if None not in control.values() and not record.is_noise:
         text = (
-            f"{control['n_images']:,.0f} images that the coarse map was made without prefer it to pure noise by "
+            f"{control['n_images']:,.0f} images that were not used for the coarse map fit it better than pure noise by "
             f"{control['gain']:.3g} ± {control['gain_error']:.2g} nat each."
         )
         found.append(Finding("good", "There is a structure", text))
     n, bad = number(record.summary, "n_particles"), number(record.summary, "n_bad")
     if n and bad:
         text = (
-            f"{bad:,.0f} of {n:,.0f} images look more like noise than like the molecule at any pose. They count "
-            "little in the maps; bad_particles.txt lists them."
+            f"{bad:,.0f} of {n:,.0f} images fit pure noise better than the map at any pose. They have little "
+            "weight in the maps; bad_particles.txt lists them."
         )
         found.append(Finding("warning" if bad > MANY_BAD * n else "note", "Images that look like noise", text))
     return found
@@ -148,8 +149,8 @@ def _halves(record: RunRecord) -> list[Finding]:
     if low >= LOW_FSC:
         return []
     text = (
-        f"Already at the lowest frequencies the half maps correlate by only {low:.2f}: the two halves of the particles "
-        "tell of different shapes. Look at both half maps below; the particles may be mixed, or too few."
+        f"Even at the lowest frequencies the half maps correlate by only {low:.2f}: the two half sets show "
+        "different shapes. Look at both half maps below; the particles may be heterogeneous, or too few."
     )
     return [Finding("warning", "The half maps disagree", text)]
 
@@ -160,7 +161,7 @@ def _starts(record: RunRecord) -> list[Finding]:
     if record.config.get("poses", "unknown") != "unknown" or not starts:
         return []
     if len(starts) == 1:
-        text = "The map comes from a single start: nothing says that another would end in the same. Use --n-starts 4."
+        text = "The map comes from a single start, so it is not known whether another would agree. Use --n-starts 4."
         return [Finding("note", "Only one start", text)]
     agree = starts_as_likely_as_the_best(starts)
     maps = sorted(numbers(record.summary, "start_agreement"))[:-1]
@@ -169,11 +170,11 @@ def _starts(record: RunRecord) -> list[Finding]:
     if apart or agree == 1:
         text = f"{agree - 1} of the other {len(starts) - 1} starts reached the likelihood of the best"
         if maps:
-            text += f"; {apart} ended in another map, the least alike correlating by {maps[0]:.2f}"
+            text += f"; {apart} ended in a different map (lowest correlation {maps[0]:.2f})"
         return [Finding("warning", "The starts differ", f"{text}. {advice}")]
-    text = f"{agree} of {len(starts)} independent starts found a solution as likely as the best"
+    text = f"{agree} of {len(starts)} independent starts reached the best likelihood"
     if maps:
-        text += f", and all maps look alike: the least alike correlates by {maps[0]:.2f} with the best"
+        text += f", and their maps agree (lowest correlation with the best {maps[0]:.2f})"
     return [Finding("good" if agree > len(starts) / 2 else "note", "Starts agree", f"{text}.")]
 
 
@@ -182,23 +183,23 @@ def _size(record: RunRecord) -> list[Finding]:
     if n is None or n >= FEW_PARTICLES:
         return []
     share = (
-        f"Each half map is made of {n // 2:.0f} particles" if record.fsc else f"The map is made of {n:.0f} particles"
+        f"Each half map is made from {n // 2:.0f} particles"
+        if record.fsc
+        else f"The map is made from {n:.0f} particles"
     )
-    text = f"{share}. With so few, poses and details are uncertain; more particles are the surest way to a better map."
+    text = f"{share}. With so few, poses and details are uncertain; more particles would help most."
     return [Finding("warning", f"Few particles: {n:,.0f}", text)]
 
 
 def _views(coverage: ViewCoverage, n_copies: int) -> list[Finding]:
     share, largest = coverage.sparse_share, coverage.largest
     if share <= SPARSE_SHARE and largest <= DENSE_VIEWS:
-        text = (
-            f"The commonest views are {largest:.1f} times as frequent as in an even distribution{_counted(n_copies)}."
-        )
-        return [Finding("good", "Views from all around", text)]
+        text = f"The densest views have {largest:.1f} times the density of a uniform distribution{_counted(n_copies)}."
+        return [Finding("good", "Views cover all directions", text)]
     text = (
-        f"{share:.0%} of all directions are seen less than half as often as in an even distribution, the commonest "
-        f"{largest:.1f} times as often{_counted(n_copies)}. Along the missing directions the map is smeared, and its "
-        "resolution is overstated there. A tilted or differently prepared grid would help."
+        f"{share:.0%} of all directions have less than half the density of a uniform distribution, the densest "
+        f"{largest:.1f} times it{_counted(n_copies)}. The map is smeared along the missing directions, and its "
+        "resolution is overstated there. Tilted data or another grid preparation would help."
     )
     return [Finding("warning", "Preferred orientation", text)]
 
@@ -216,11 +217,10 @@ def _shifts(record: RunRecord) -> list[Finding]:
     if share <= EDGE_SHARE:
         return []
     text = (
-        f"{share:.0%} of the particles lie {AT_THE_EDGE * reach:.0f} Å or more off their image's "
-        f"center, at the edge of "
-        f"the {reach:g} Å that were searched. Raise --shift-range, or center the particles."
+        f"{share:.0%} of the particles are {AT_THE_EDGE * reach:.0f} Å or more from the image center, "
+        f"at the edge of the {reach:g} Å that were searched. Raise --shift-range, or center the particles."
     )
-    return [Finding("warning", "Shifts at the edge of their range", text)]
+    return [Finding("warning", "Shifts at the edge of the search range", text)]
 
 
 def _rest(record: RunRecord) -> list[Finding]:
@@ -228,10 +228,10 @@ def _rest(record: RunRecord) -> list[Finding]:
     if not record.is_done or not turns or turns[-1][1] <= STILL_TURNING:
         return []
     text = (
-        f"In the last round of the half maps the poses still moved by {turns[-1][1]:.1f}°. They may not "
-        f"have found their place."
+        f"In the last round of the half maps the poses still changed by {turns[-1][1]:.1f}°, so they "
+        f"may not have converged."
     )
-    return [Finding("note", "Poses had not come to rest", text)]
+    return [Finding("note", "Poses had not converged", text)]
 
 
 def _fit(record: RunRecord) -> list[Finding]:
@@ -239,12 +239,11 @@ def _fit(record: RunRecord) -> list[Finding]:
     if not record.is_done or not fits or fits[-1][1] >= POOR_FIT:
         return []
     text = (
-        f"The network reached {fits[-1][1]:.0%} of what an explicit map would explain. Raise --hidden-dim or "
-        "--network-steps."
+        f"The network explains {fits[-1][1]:.0%} of what an explicit map would. Raise --hidden-dim or --network-steps."
     )
-    return [Finding("note", "The network fell short", text)]
+    return [Finding("note", "The network fits poorly", text)]
 
 
 def median(values: torch.Tensor) -> float:
-    """Return the middle of some values."""
+    """Return the median of some values."""
     return float(values.double().median())

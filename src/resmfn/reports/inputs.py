@@ -1,4 +1,4 @@
-"""Read what is to be compared, and bring it to common grids and a common order."""
+"""Read what is compared, and bring it to common grids and a common order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from resmfn.fourier import resize_map
 
 REFERENCE_NAME = "volume.mrc"
 SAME_LENGTH = 0.01
-"""Relative difference between pixel sizes, or box lengths in Å, that is put down to rounded headers."""
+"""Relative difference between pixel sizes, or box lengths in Å, that is attributed to rounded headers."""
 
 MOST_BYTES = 64 * 2**20
 """Of a text file that a run writes."""
@@ -33,7 +33,7 @@ StrPath = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What of a run there is to evaluate; any may be missing."""
+    """The files of a run that can be evaluated; any may be missing."""
 
     folder: Path | None
     map: Path | None
@@ -54,7 +54,7 @@ def find_run(run: StrPath) -> RunFiles:
         found = [path / name if (path / name).is_file() else None for name in (MAP, PARTICLES, FSC)]
         if found[0] is None and found[1] is None:
             raise InputError(
-                f"{path}: neither {MAP} nor {PARTICLES} is in this folder; give the folder of a finished run"
+                f"{path}: this folder holds neither {MAP} nor {PARTICLES}; give the folder of a finished run"
             )
         require_own_results(path, MAP, PARTICLES, FSC)
         return RunFiles(path, *found)
@@ -77,7 +77,7 @@ def read_map_pair(
     moving, reference
         Files.
     pixel_size
-        Å per voxel of both, in place of what the headers say; the boxes must then have as many voxels.
+        Å per voxel of both; overrides the headers; the boxes must then have as many voxels.
     """
     a, b = (read_map(path, pixel_size) for path in (moving, reference))
     if a.box_size != b.box_size:
@@ -108,7 +108,7 @@ def read_mask(mask: StrPath | None, diameter: float | None, like: DensityMap) ->
         If both are given, or the file does not fit the map.
     """
     if mask is not None and diameter is not None:
-        raise InputError("--mask and --mask-diameter exclude each other; give one")
+        raise InputError("--mask and --mask-diameter exclude each other; give only one")
     if mask is not None:
         data = read_map(mask, like.pixel_size).data
         if data.shape != like.data.shape:
@@ -151,7 +151,7 @@ def match_particles(estimated: ParticleSet, true: ParticleSet) -> Tensor:
     row_of = {name: row for row, name in enumerate(true_names)}
     if len(row_of) < len(true_names):
         double = next(name for row, name in enumerate(true_names) if row_of[name] != row)
-        raise InputError(f"{true.path}: the image {double} is listed twice, so poses cannot be told apart; remove one")
+        raise InputError(f"{true.path}: the image {double} is listed twice, so its pose is ambiguous; remove one")
     lost = [name for name in names if name not in row_of]
     if lost:
         raise InputError(
@@ -178,16 +178,16 @@ def read_fsc_table(path: StrPath) -> dict[str, FscCurve]:
             torch.tensor([float(row[name]) for row in rows], dtype=torch.float64) for name in ("frequency", *names)
         )
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: a cell of the FSC table is not a number ({error}); write the table anew") from error
+        raise InputError(f"{path}: a cell of the FSC table is not a number ({error}); write the table again") from error
     if not all(bool(column.isfinite().all()) for column in (frequency, *columns)):
-        raise InputError(f"{path}: a cell of the FSC table is not a finite number; write the table anew")
+        raise InputError(f"{path}: a cell of the FSC table is not a finite number; write the table again")
     if len(rows) < LEAST_SHELLS or not bool((frequency.diff() > 0).all()):
-        raise InputError(f"{path}: the frequencies of an FSC table must grow, over {LEAST_SHELLS} rows at least")
+        raise InputError(f"{path}: the frequencies of an FSC table must increase, over at least {LEAST_SHELLS} rows")
     return {name: FscCurve(frequency, column) for name, column in zip(names, columns, strict=True)}
 
 
 def small_text(path: StrPath) -> str:
-    """Return the text of a file that people could read; what is no UTF-8 in it is replaced.
+    """Return the text of a file; bytes that are not UTF-8 are replaced.
 
     Raises
     ------
@@ -197,7 +197,9 @@ def small_text(path: StrPath) -> str:
     path = Path(path)
     size = path.stat().st_size
     if size > MOST_BYTES:
-        raise InputError(f"{path}: {size / 2**20:,.0f} MiB are no text of a run, which has at most 64; remove it")
+        raise InputError(
+            f"{path}: {size / 2**20:,.0f} MiB is too long for a text file of a run (at most 64 MiB); remove it"
+        )
     return path.read_text(encoding="utf-8", errors="replace")
 
 
@@ -207,7 +209,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it cannot be understood, or writes out to more than it says (anchors and aliases, which no run writes).
+        If it cannot be parsed, or uses anchors and aliases, which no run writes.
     """
     try:
         found = yaml.load(small_text(path), Loader=_PlainLoader)  # noqa: S506
@@ -219,7 +221,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Reads plain values; a few lines of aliases to aliases would be gigabytes once they are written out."""
+    """Reads plain values only: a few lines of nested aliases would expand to gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -228,7 +230,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file says; nothing where there is no file.
+    """Return the content of a JSON file; an empty dictionary if there is no file.
 
     Raises
     ------
@@ -242,7 +244,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not JSON ({_one_line(error)}); remove it, or write it anew") from error
+        raise InputError(f"{path}: not JSON ({_one_line(error)}); remove it, or write it again") from error
     return found if isinstance(found, dict) else {}
 
 

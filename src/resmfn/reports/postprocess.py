@@ -1,4 +1,4 @@
-"""Half maps to what a referee asks for: curves, B-factor, a sharpened map, local and directional resolution."""
+"""From half maps to validation: FSC curves, B-factor, a sharpened map, local and directional resolution."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ FOLDER, SHARPENED = "postprocess", "postprocessed.mrc"
 
 @dataclass(frozen=True)
 class PostprocessResult:
-    """Where the files are, and what the half maps say."""
+    """The files that were written, and the figures."""
 
     folder: Path
     found: Validation
     validation: dict[str, object]
-    """What validation.json holds."""
+    """The content of validation.json."""
 
 
 def postprocess(
@@ -53,7 +53,7 @@ def postprocess(
     out: StrPath | None = None,
     overwrite: bool = False,
 ) -> PostprocessResult:
-    """Validate and sharpen a map by its half maps.
+    """Validate and sharpen a map from its half maps.
 
     Parameters
     ----------
@@ -62,22 +62,22 @@ def postprocess(
     mask, mask_diameter
         A mask file, or the diameter of a soft sphere in Å; by default the run's own mask.
     pixel_size
-        Å per voxel, in place of what the headers say.
+        Å per voxel; overrides the headers.
     b_factor
-        Å^2, to undo in place of the one that is fitted.
+        B-factor to correct for, Å^2, instead of the fitted one.
     out
-        Folder to make; by default ``postprocess`` in the run folder.
+        Output folder; by default ``postprocess`` in the run folder.
     overwrite
-        Whether files that are there may be replaced.
+        Whether existing files may be replaced.
 
     Raises
     ------
     InputError
-        A file is missing, unfit or there already; or there is no mask.
+        A file is missing or unusable, an output exists, or there is no mask.
     """
     first, second, found_mask, folder = _inputs(run_or_half1, half2, mask if mask_diameter is None else None, out)
     if not overwrite and folder.exists() and any(folder.iterdir()):
-        raise InputError(f"--out {folder}: holds files already; give another name, or --overwrite")
+        raise InputError(f"--out {folder}: already holds files; give another name, or --overwrite")
     a, b = read_map_pair(first, second, pixel_size)
     chosen = read_mask(mask if mask is not None else found_mask, mask_diameter, b)
     if chosen is None:

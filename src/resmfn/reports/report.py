@@ -29,16 +29,16 @@ REPORT_NAME = "report.html"
 REFRESH_SECONDS = 10
 MOST_FILES = 100
 FILES = {
-    "map_filtered.mrc": "the map at its resolution: look at this one first",
+    "map_filtered.mrc": "the map filtered to its resolution: look at this one first",
     "map_sharpened.mrc": "mean of the half maps, sharpened and filtered",
     "map.mrc": "the map of all images, not filtered",
-    "half1.mrc": "map of half the images, masked",
-    "half2.mrc": "map of the other half, masked",
-    "half1_unfil.mrc": "half map without mask and filter: for other programs and the EMDB",
-    "half2_unfil.mrc": "the other one",
-    "mask.mrc": "the mask that the maps were made with and are judged by",
+    "half1.mrc": "map of one half set, masked",
+    "half2.mrc": "map of the other half set, masked",
+    "half1_unfil.mrc": "half map without mask or filter, for other programs and the EMDB",
+    "half2_unfil.mrc": "likewise, of the other half set",
+    "mask.mrc": "mask of the maps and of the FSC",
     "local_resolution.mrc": "resolution in Å at each voxel",
-    "particles.star": "all rows and columns of the input, with poses and half sets",
+    "particles.star": "the input's rows and columns, with poses and half sets",
     "bad_particles.txt": "images that look like noise",
     "fsc.csv": "curves of the half maps, shell by shell",
     "fsc.xml": "the corrected curve for the EMDB",
@@ -47,12 +47,12 @@ FILES = {
     "summary.json": "the figures of the run",
     "evaluation.json": "map and poses against the truth",
     "evaluation.png": "the same as a picture",
-    "config.yaml": "every setting: with it alone the run can be repeated",
-    "metrics.jsonl": "progress, a line for each round",
-    "run.log": "what was printed, with times",
+    "config.yaml": "all settings; enough to repeat the run",
+    "metrics.jsonl": "progress, one line per round",
+    "run.log": "the messages, with times",
     "provenance.json": "command, versions, machine",
 }
-"""Of a run folder, what to open first standing first."""
+"""Files of a run folder, the most important first."""
 
 
 def report(run: StrPath, out: StrPath | None = None) -> Path:
@@ -63,7 +63,7 @@ def report(run: StrPath, out: StrPath | None = None) -> Path:
     run
         A run folder of ``resmfn reconstruct``, ``resmfn fit-image`` or ``resmfn fit-volume``.
     out
-        The page. By default report.html in the run folder; one that exists is replaced.
+        The page. By default report.html in the run folder; an existing one is replaced.
 
     Returns
     -------
@@ -86,16 +86,16 @@ def report(run: StrPath, out: StrPath | None = None) -> Path:
 def live_report(
     run: StrPath, out: StrPath | None = None, *, interval: float = 5.0, sleep: Callable[[float], None] = time.sleep
 ) -> Path:
-    """Write the report again and again while the run goes on; return when it is done.
+    """Keep the report up to date while the run goes on; return when it is done.
 
-    An open page loads itself again every few seconds, and no more once the run is done.
+    An open page reloads itself every few seconds until the run is done.
 
     Parameters
     ----------
     run, out
         As for :func:`report`.
     interval
-        Seconds from one writing to the next.
+        Seconds between updates.
     sleep
         Waits that long.
     """
@@ -108,12 +108,12 @@ def live_report(
 
 
 def write_page(text: str, run: StrPath, out: StrPath | None) -> Path:
-    """Write a page where it belongs, whole or not at all."""
+    """Write a page to its place, atomically."""
     path = Path(run) / REPORT_NAME if out is None else Path(out)
     if not path.parent.is_dir():
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
     if path.is_dir():
-        raise InputError(f"{path}: this is a folder; give --out the name of a page, {path / REPORT_NAME} for example")
+        raise InputError(f"{path}: this is a folder; give --out a file name, {path / REPORT_NAME} for example")
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
@@ -127,7 +127,7 @@ def build_page(record: RunRecord, *, refresh: int = 0) -> str:
     record
         What the run folder holds.
     refresh
-        Seconds after which an open page loads itself again; 0 is never.
+        Seconds after which an open page reloads itself; 0 is never.
     """
     if is_fit(record.folder):
         return build_fit_page(record, refresh=refresh)
@@ -157,7 +157,7 @@ def build_page(record: RunRecord, *, refresh: int = 0) -> str:
     if record.examples:
         sections.append(("pairs", "Particle pairs", examples_section(record)))
     if record.metrics:
-        sections.append(("progress", "How it went", progress_section(record)))
+        sections.append(("progress", "Progress", progress_section(record)))
     if record.particles is not None:
         sections.append(("optics", "Microscope", optics_section(record)))
     sections.append(("files", "Files", _files(record)))
@@ -181,7 +181,7 @@ def _head(record: RunRecord) -> Markup:
         done, left = record.share_done, record.seconds_left
         text = f"{done:.0%} done" + (f", about {duration(left)} left" if left is not None else "")
         bar = element("progress", f"{done:.0%}", max=1, value=done, aria_label="Progress of the run")
-        note = element("p", f"{text}. This page shows what there is so far.", style="margin:.3rem 0 0")
+        note = element("p", f"{text}. This page shows the results so far.", style="margin:.3rem 0 0")
         return element("div", bar, note, class_="live card")
     summary = record.summary
     cells = _result(record)
@@ -204,15 +204,15 @@ def _head(record: RunRecord) -> Markup:
 
 
 def _result(record: RunRecord) -> list[tuple[str, str, str]]:
-    """Return the figure of the result: name, value and what it means. The published preset has poses to judge only."""
+    """Return the main figure: name, value and meaning. The published preset has only poses to judge."""
     if record.is_noise:
-        return [("Resolution", "none", "half maps at 0.143; and what agrees is noise")]
+        return [("Resolution", "none", "half maps at 0.143; they share noise only")]
     corrected = record.fsc.get("corrected")
     half = "" if corrected is None else f"; {resolution_words(corrected, 0.5)} at 0.5"
     if record.resolution is not None:
         return [("Resolution", angstrom(record.resolution, record.nyquist), f"half maps at 0.143, corrected{half}")]
     if "resolution_half_0143" in record.summary:
-        return [("Resolution", "none", "half maps agree nowhere")]
+        return [("Resolution", "none", "the half maps do not agree")]
     error = number(record.summary, "pose_error_median")
     return [] if error is None else [("Pose error", f"{error:.1f}°", "median, against the true poses; no half maps")]
 
@@ -222,11 +222,11 @@ def _findings(findings: list[Finding], record: RunRecord) -> Markup:
         element("li", element("span", f.level, class_="kind"), element("b", f"{f.title}."), f.text, class_=f.level)
         for f in findings
     ]
-    body = element("ul", items, class_="findings") if items else element("p", "Nothing can be said yet.")
-    how = "What the figures say about how far the map can be believed, and what to do about it."
+    body = element("ul", items, class_="findings") if items else element("p", "Nothing to report yet.")
+    how = "How far the map can be trusted, and what would improve it."
     if not record.is_done:
-        how = "Final judgments come when the run is done."
-    return section("findings", "What to know before believing the map", how, body)
+        how = "The final findings appear when the run is done."
+    return section("findings", "What to know before trusting the map", how, body)
 
 
 def _files(record: RunRecord) -> Markup:
@@ -238,7 +238,7 @@ def _files(record: RunRecord) -> Markup:
     }
     shown: dict[str, object] = dict(list(rows.items())[:MOST_FILES])
     title = str(record.folder.resolve())
-    return section("files", "Files", "Where the run is, and what to open.", card(table(shown), title))
+    return section("files", "Files", "The run folder and its files.", card(table(shown), title))
 
 
 def _settings(record: RunRecord) -> Markup:
@@ -254,6 +254,6 @@ def _settings(record: RunRecord) -> Markup:
         element("pre", "\n".join(record.log[-40:]), tabindex=0),
     )
     command = element("pre", words(record.provenance, "command", default="not recorded"))
-    how = "With config.yaml alone the run can be repeated."
+    how = "config.yaml is enough to repeat the run."
     body = (card(command, "Command"), columns(cards), card(log))
     return section("settings", "Settings, command, versions", how, body)

@@ -1,4 +1,4 @@
-"""Read what a run folder holds into one record; anything may be missing, as it is while a run goes on."""
+"""Read a run folder into one record; anything may be missing, as in a run that is not finished."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MAP_TITLES = {
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of a run."""
+    """The content of a run folder."""
 
     folder: Path
     config: dict[str, Any]
@@ -66,7 +66,7 @@ class RunRecord:
 
     @property
     def is_done(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run has finished."""
         return bool(self.summary)
 
     @property
@@ -82,7 +82,7 @@ class RunRecord:
 
     @property
     def resolution(self) -> float | None:
-        """Å to which the final half maps agree; None before the end, and for a run that has none."""
+        """Å to which the final half maps agree; None before the end, or if the run has none."""
         return number(self.summary, "resolution_half_0143")
 
     @property
@@ -93,7 +93,7 @@ class RunRecord:
 
     @property
     def nyquist(self) -> float | None:
-        """Å: the finest that the maps can hold; None where their pixel size is not known."""
+        """Nyquist of the maps in Å; None if their pixel size is not known."""
         pixel, box = number(self.summary, "pixel_size"), number(self.summary, "box_size")
         if pixel is None or not pixel > 0:
             return None
@@ -101,7 +101,7 @@ class RunRecord:
 
     @property
     def is_noise(self) -> bool:
-        """Whether the run found that there is nothing in the images."""
+        """Whether the run found no structure in the images."""
         says_so = str(self.summary.get("verdict", "")).startswith("no structure")
         return self.summary.get("structure_found") is False or says_so
 
@@ -136,7 +136,9 @@ def read_run(run: StrPath) -> RunRecord:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such run folder")
     if not (folder / CONFIG).is_file():
-        raise InputError(f"{folder}: there is no {CONFIG}, so this is no run folder; give what --out of the run named")
+        raise InputError(
+            f"{folder}: there is no {CONFIG}, so this is not a run folder; give the folder that --out of the run named"
+        )
     require_own_results(folder)
     log = folder / LOG
     return RunRecord(

@@ -1,4 +1,4 @@
-"""Score a run against the truth, and leave the result beside it: evaluation.json and evaluation.png."""
+"""Score a run against the truth, and write evaluation.json and evaluation.png into its folder."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def evaluate(
     out: StrPath | None = None,
     figure: bool = True,
 ) -> Evaluation:
-    """Score a run's map and poses against the true ones, whatever frame and hand the run came out in.
+    """Score a run's map and poses against the true ones, up to a global rotation, shift and hand.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def evaluate(
         For the masked FSC: a file in the reference's frame, or the diameter of a soft sphere in Å. By default a
         sphere that holds 99.9 % of the reference's power.
     pixel_size
-        Å per voxel of both maps, in place of what their headers say.
+        Å per voxel of both maps; overrides the headers.
     out
         Folder for evaluation.json and evaluation.png, made if need be. By default the run folder; nothing is
         written where ``run`` is a file.
@@ -135,7 +135,7 @@ def _compare_poses(particles: ParticleSet, true_poses: StrPath) -> PoseCompariso
 
 
 def _require_partners(run: StrPath, files: RunFiles, reference: StrPath | None, true_poses: StrPath | None) -> None:
-    """Refuse, before any work, a truth that this run has nothing to be compared with."""
+    """Refuse, before any work, a truth that has no counterpart in this run."""
     if reference is None and true_poses is None:
         raise InputError("nothing to compare with: give --reference, --true-poses or both")
     if reference is not None and files.map is None:
@@ -154,7 +154,7 @@ def _make_folder(out: StrPath) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); give another --out") from error
+        raise InputError(f"{folder}: cannot create the folder ({error.strerror}); give another --out") from error
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Figures in words, the same ones on the terminal and on a page, and plain tables of them."""
+"""Figures in words, the same on the terminal and on a page, and plain tables of them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,29 @@ import math
 from resmfn.evaluation import Evaluation, FscCurve, HalfMapResult, MapAlignment
 from resmfn.rotations import euler_from_matrix
 
+_RESOLUTIONS = (100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.4, 1.2, 1)
+_TICK_GAP = 0.07
+"""Least distance of two labels, as a share of the axis: they do not touch in the figures of the report."""
 HANDS = {1: "same", -1: "mirrored"}
 SAME = 0.01
 """Relative difference from Nyquist within which a resolution is called Nyquist: less than a shell of any box."""
+
+
+def resolution_ticks(nyquist: float) -> list[float]:
+    """Return round resolutions in Å, coarse to fine, with room for their labels on an axis linear in frequency.
+
+    Parameters
+    ----------
+    nyquist
+        End of the axis, 1/Å.
+    """
+    ticks: list[float] = []
+    last = 0.0
+    for t in _RESOLUTIONS:
+        if 1 / t <= nyquist * 1.0001 and 1 / t - last > _TICK_GAP * nyquist:
+            ticks.append(t)
+            last = 1 / t
+    return ticks
 
 
 def resolution_words(curve: FscCurve, threshold: float) -> str:
@@ -18,7 +38,7 @@ def resolution_words(curve: FscCurve, threshold: float) -> str:
 
 
 def angstrom(value: float | None, nyquist: float | None = None) -> str:
-    """Return a resolution in words, and that it is Nyquist if it is: the maps can hold nothing finer.
+    """Return a resolution in words, marked if it is Nyquist.
 
     Parameters
     ----------
@@ -33,7 +53,7 @@ def angstrom(value: float | None, nyquist: float | None = None) -> str:
 
 
 def is_nyquist(value: float, nyquist: float | None) -> bool:
-    """Say whether a resolution is the finest that the maps can hold."""
+    """Return whether a resolution is Nyquist."""
     return nyquist is not None and value <= nyquist * (1 + SAME)
 
 
@@ -57,7 +77,9 @@ def evaluation_table(evaluation: Evaluation) -> str:
         lines += ["" if lines else None, _two_columns(rows)]  # type: ignore[list-item]
     if evaluation.views is not None:
         views = evaluation.views
-        text = f"{views.smallest:.2f} to {views.largest:.2f} of even, {views.sparse_share:.0%} of the sphere below 0.5"
+        text = (
+            f"{views.smallest:.2f} to {views.largest:.2f} of uniform, {views.sparse_share:.0%} of the sphere below 0.5"
+        )
         lines += [_two_columns([("view density", text)])]
     return "\n".join(line for line in lines if line is not None)
 

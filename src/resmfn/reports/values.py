@@ -1,4 +1,4 @@
-"""Values from files that anyone may have written: asked for as what they should be, and None where they are not."""
+"""Values from files that may not be ours: returned if they have the expected type, else None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watch a run: its report as a page that only this computer can open, and its state in a few words."""
+"""Follow a run: its report, served to this computer only, and its state in a few words."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run_state(run: StrPath, *, now: float | None = None) -> RunState:
 
 
 def describe_state(record: RunRecord, *, now: float) -> RunState:
-    """Return the same from what was read."""
+    """Return the state of a run that was read."""
     progress, resolutions = record.progress, record.series("resolution")
     updated = number(progress, "updated")
     message = words(record.summary, "verdict", default="done") if record.is_done else words(progress, "message")
@@ -180,13 +180,15 @@ def _handler(pages: _FreshPage) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, *, with_body: bool) -> None:
             if not self._is_asked_by_name():
-                return self.send_error(HTTPStatus.FORBIDDEN, "This page is for this computer only")
+                return self.send_error(HTTPStatus.FORBIDDEN, "This page is served to this computer only")
             if self.path.partition("?")[0] not in PATHS:
-                return self.send_error(HTTPStatus.NOT_FOUND, "There is only the report")
+                return self.send_error(HTTPStatus.NOT_FOUND, "Only the report is served")
             try:
                 body = pages.read()
             except (ResmfnError, OSError) as error:
-                return self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, "The run cannot be read now", str(error))
+                return self.send_error(
+                    HTTPStatus.SERVICE_UNAVAILABLE, "The run cannot be read at the moment", str(error)
+                )
             self.send_response(HTTPStatus.OK)
             for name, value in HEADERS.items():
                 self.send_header(name, value)
@@ -210,7 +212,7 @@ def _handler(pages: _FreshPage) -> type[BaseHTTPRequestHandler]:
 def wait_for_end(
     run: StrPath, show: Callable[[RunState], None], *, interval: float, sleep: Callable[[float], None] = time.sleep
 ) -> RunState:
-    """Show a run's state again and again until it is done; return the last.
+    """Show a run's state at intervals until it is done; return the last state.
 
     Parameters
     ----------
@@ -219,7 +221,7 @@ def wait_for_end(
     show
         Called with each state.
     interval
-        Seconds between two looks.
+        Seconds between updates.
     sleep
         Waits that long.
     """

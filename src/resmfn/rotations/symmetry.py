@@ -1,4 +1,4 @@
-"""Rotational point groups in RELION's settings: the same axes as ``relion_refine --print_symmetry_ops`` prints.
+"""Rotational point groups, oriented as in RELION: the same axes as ``relion_refine --print_symmetry_ops`` prints.
 
 A map V has a symmetry if ``V(S r) = V(r)`` for every matrix S of the group; a pose A then gives the same image as
 ``A S``. Groups are grown from two generators each.
@@ -18,7 +18,7 @@ from resmfn.core.errors import ResmfnError
 _GOLDEN = (1 + math.sqrt(5)) / 2
 _CYCLIC = re.compile(r"([CD])([1-9][0-9]?)")
 _Axis = tuple[float, float, float, int]
-"""x, y, z of an axis, and how many turns bring it round."""
+"""x, y, z of an axis, and its order."""
 _AXES: dict[str, tuple[_Axis, _Axis]] = {
     "T": ((0, 0, 1, 3), (0, math.sqrt(2 / 3), math.sqrt(1 / 3), 2)),
     "O": ((0, 0, 1, 4), (1, 1, 1, 3)),
@@ -54,22 +54,22 @@ def point_group(name: str) -> Tensor:
     elif wanted in (*_AXES, "I"):
         axes = _AXES["I2" if wanted == "I" else wanted]
     else:
-        raise ResmfnError(f"a point group is C1 to C99, D1 to D99, T, O, I or I1 to I4, got {name!r}")
+        raise ResmfnError(f"a point group must be C1 to C99, D1 to D99, T, O, I or I1 to I4, got {name!r}")
     return _grown([_turn(axis) for axis in axes])
 
 
 def asymmetric_unit(rotation: Tensor, group: Tensor) -> Tensor:
-    """Return which poses (n, 3, 3) are, among those that are alike by symmetry, the nearest to no turn at all; (n,).
+    """Return which poses (n, 3, 3) are, among their symmetric copies, the nearest to the identity; bool (n,).
 
     One in as many as the group has elements: of a fine grid of poses, those that a search needs to try.
     """
-    # The angle of a turn falls as its trace grows.
+    # The angle of a rotation falls as its trace grows.
     traces = torch.einsum("nij,gji->ng", rotation, group.to(rotation))
     return traces[:, 0] >= traces.amax(dim=1) - _SAME
 
 
 def _turn(axis: _Axis) -> Tensor:
-    """Return the smallest turn about an axis, by Rodrigues' formula."""
+    """Return the smallest rotation about an axis, by Rodrigues' formula."""
     x, y, z = (torch.tensor(axis[:3], dtype=torch.float64) / math.hypot(*axis[:3])).tolist()
     angle = 2 * math.pi / axis[3]
     cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
@@ -77,7 +77,7 @@ def _turn(axis: _Axis) -> Tensor:
 
 
 def _grown(generators: list[Tensor]) -> Tensor:
-    """Multiply until nothing new comes."""
+    """Multiply until the group is closed."""
     group = [torch.eye(3, dtype=torch.float64)]
     for element in group:  # grows while it is walked
         for generator in generators:

@@ -1,4 +1,4 @@
-"""Particle images made, not measured: simulated data sets, and images of a map at given poses.
+"""Simulated particle images: data sets, and projections of a map at given poses.
 
 The names are imported on first use: the command line reads :mod:`resmfn.simulation.config` without importing torch.
 """

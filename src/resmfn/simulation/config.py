@@ -1,4 +1,4 @@
-"""What a simulation needs to know. Imports nothing heavy: the command line reads flags and help from here."""
+"""Settings of a simulation. Imports nothing heavy: the command line reads flags and help from here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resmfn.core import InputError
 from resmfn.core.numbers import B_FACTOR, COUNT, PIXEL_SIZE, SEED, SHIFT, SIDE, NumberRange, require_numbers
 
 DEFOCUS = NumberRange(-1_000_000, 1_000_000, "Å")
-"""0.1 mm either way: beyond, a CTF turns within a pixel of any image."""
+"""0.1 mm either way: beyond it, the CTF oscillates within one pixel of any image."""
 RANGES = {
     "n_projections": COUNT,
     "snr": NumberRange(0, 1e6, open_below=True),
@@ -27,7 +27,7 @@ RANGES = {
     "phase_shift": NumberRange(-360, 360, "degrees"),
     "seed": SEED,
 }
-"""Of every number in the settings."""
+"""Range of every number in the settings."""
 
 
 @dataclass(frozen=True)
@@ -38,29 +38,29 @@ class SimulationConfig:
     """A map (.mrc, .map, also .gz), a model (.pdb, .cif, also .gz), a folder with volume.mrc, or 4ake (built in)."""
     _: KW_ONLY
     out: Path | str
-    """Folder for the files."""
+    """Output folder."""
     n_projections: int | None = None
-    """How many images; by default 50,000, or as many as there are poses."""
+    """Number of images; by default 50,000, or the number of poses."""
     snr: float | None = 0.1
-    """Variance of the clean image over variance of the noise, in each image; none for no noise."""
+    """Signal-to-noise ratio: variance of the clean image over variance of the noise; none for no noise."""
     ctf: bool = True
-    """Whether images are modulated by a CTF."""
+    """Whether to apply a CTF."""
     box_size: int | None = None
-    """Pixels; by default 64 for a model, and what it is for a map."""
+    """Box size in pixels; by default 64 for a model, the map's own for a map."""
     pixel_size: float | None = None
-    """Å; by default 1.5 for a model, and what it is for a map."""
+    """Pixel size in Å; by default 1.5 for a model, the map's own for a map."""
     b_factor: float = 40.0
-    """Å^2, of the atoms of a model."""
+    """B-factor of the atoms of a model, Å^2."""
     shift_std: float = 0.0
-    """Å, standard deviation of the shift along x and along y."""
+    """Standard deviation of the shift along x and along y, Å."""
     view_concentration: float = 0.0
-    """Views along the z axis of the map are exp(this) times as likely as side views; 0 is uniform."""
+    """Preferred orientation: views along z are exp(this) times as likely as side views; 0 is uniform."""
     poses_from: Path | str | None = None
-    """STAR file whose angles and shifts are taken; by default they are drawn at random."""
+    """STAR file to take angles and shifts from; by default they are random."""
     defocus_range: tuple[float, float] = (15_000.0, 20_000.0)
-    """Å, underfocus, mean of the two axes; drawn uniformly."""
+    """Range of the mean defocus in Å, underfocus positive; drawn uniformly."""
     astigmatism_range: tuple[float, float] = (100.0, 500.0)
-    """Å, difference of the two axes; drawn uniformly, its angle too."""
+    """Range of the astigmatism (defocus U - V) in Å; drawn uniformly, like its angle."""
     voltage: float = 300.0
     """kV."""
     spherical_aberration: float = 2.7
@@ -68,13 +68,13 @@ class SimulationConfig:
     amplitude_contrast: float = 0.1
     """Fraction."""
     phase_shift: float = 0.0
-    """Degrees (phase plate)."""
+    """Phase shift in degrees (phase plate)."""
     layout: Literal["relion", "published"] = "relion"
     """"published" writes the .npy folder of the published implementation as well."""
     seed: int = 0
-    """The same seed gives the same files."""
+    """Random seed; the same seed gives the same files."""
     overwrite: bool = False
-    """Whether a folder that has files may be written to."""
+    """Write to a folder that already has files."""
 
     def __post_init__(self) -> None:
         require_numbers(self, RANGES)
@@ -84,9 +84,7 @@ class SimulationConfig:
             _require(low <= high, flag, "two numbers in Å, the smaller first", f"{low:g} {high:g}")
         _require(self.layout in ("relion", "published"), "--layout", "relion or published", self.layout)
         if self.poses_from is not None and (self.shift_std > 0 or self.view_concentration > 0):
-            raise InputError(
-                "--poses-from already says poses and shifts; leave --shift-std and --view-concentration out"
-            )
+            raise InputError("--poses-from sets poses and shifts; omit --shift-std and --view-concentration")
 
 
 def _require(holds: bool, flag: str, what: str, got: object) -> None:

@@ -23,7 +23,7 @@ def whole_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
         ``path`` is a file, or a folder with files and ``overwrite`` is not set.
     """
     if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: is a file, but must be a folder; give --out another name")
+        raise InputError(f"{path}: is a file, not a folder; give another --out")
     if path.is_dir() and any(path.iterdir()) and not overwrite:
         raise InputError(f"{path}: the folder exists and has files; give --overwrite, or another folder")
     path = path.absolute()
@@ -32,7 +32,7 @@ def whole_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
         temporary.mkdir()
     except OSError as error:
-        raise InputError(f"{path}: cannot be made ({error.strerror}); give --out another folder") from error
+        raise InputError(f"{path}: cannot be created ({error.strerror}); give another --out") from error
     try:
         yield temporary
         if not path.exists():

@@ -1,4 +1,4 @@
-"""Simulated single-particle data sets: images of a known molecule at known poses, with the truth beside them."""
+"""Simulated single-particle data sets: images of a known molecule at known poses, with the true values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _RELION_31 = "30001"
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedParticles:
-    """What was written, and the one number that the files do not hold."""
+    """The data set that was written, and the scale of its images."""
 
     folder: Path  #: with particles.mrcs, particles.star, particles_true.star, volume.mrc
     n_images: int
@@ -57,7 +57,7 @@ def simulate(config: SimulationConfig, progress: Progress | None = None) -> Simu
     config
         What to simulate.
     progress
-        Called with the number of images done and of all images, after each batch.
+        Called after each batch with the number of images done and the total.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def _read_poses(path: str | os.PathLike[str], n: int | None) -> tuple[Tensor, Te
     particles = read_particles(path, with_images=False, dtype=torch.float64)
     n = n or len(particles)
     if n > len(particles):
-        raise InputError(f"{path}: has {len(particles)} rows, but --n-projections asks for {n}; ask for fewer")
+        raise InputError(f"{path}: has {len(particles)} rows, but --n-projections asks for {n}; give a smaller number")
     rotations, shifts = particles.require_poses()
     return rotations[:n], shifts[:n]
 

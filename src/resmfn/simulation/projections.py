@@ -27,9 +27,9 @@ def project(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Write noise-free images of a map at given poses and optics: a stack, and a STAR file of the same name.
+    """Project a map, without noise, at given poses and optics into a stack and a STAR file of the same name.
 
-    Grey values are those of the projections: sums of voxels along z, before the CTF.
+    Gray values are those of the projections: sums of voxels along z, before the CTF.
 
     Parameters
     ----------
@@ -44,11 +44,11 @@ def project(
         Whether images are as recorded: modulated by the CTF of their row, with its aberrations and magnification, and
         multiplied by it or with phases flipped where the file says so.
     pixel_size
-        Å, in place of what map and STAR file say.
+        Pixel size in Å; overrides map and STAR file.
     overwrite
         Whether files that exist may be replaced.
     progress
-        Called with the number of images done and of all images, after each batch.
+        Called after each batch with the number of images done and the total.
 
     Returns
     -------
@@ -93,13 +93,13 @@ def _require_free(stack_path: Path, new_star: Path, star_path: Path, *, overwrit
         raise InputError(f"{new_star}: the output would replace the STAR file of the poses; give another --out")
     for path in (stack_path, new_star):
         if path.exists() and not overwrite:
-            raise InputError(f"{path}: exists already; give --overwrite, or another --out")
+            raise InputError(f"{path}: already exists; give --overwrite, or another --out")
 
 
 def _read_density(path: str | os.PathLike[str], pixel_size: float | None) -> DensityMap:
     density = read_map(path, pixel_size)
     if is_constant(density):
-        raise InputError(f"{path}: the map is constant; there is nothing to make images of")
+        raise InputError(f"{path}: the map is constant; there is nothing to project")
     return density
 
 

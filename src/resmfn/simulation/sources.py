@@ -24,7 +24,7 @@ _BYTES_OF_VOXEL = 4 + 2**3 * 8  # of the map, and of its transform, complex and 
 def load_density(
     source: str | os.PathLike[str], box_size: int | None, pixel_size: float | None, b_factor: float
 ) -> DensityMap:
-    """Return the map of a source at the sampling that is asked for.
+    """Return the map of a source at the requested sampling.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def load_density(
         The name of a built-in molecule; a .pdb or .cif model (also .gz); an MRC map (also .gz or .bz2); or a folder
         with volume.mrc.
     box_size, pixel_size
-        For a model: by default 64 voxels of 1.5 Å. A map keeps its own, padded with zeros if it is no cube. Of a map,
+        For a model: by default 64 voxels of 1.5 Å. A map keeps its own, zero-padded if it is not a cube. Of a map,
         ``box_size`` alone resamples the same field of view; ``pixel_size`` alone resamples it to that voxel size; both
         together resample, then pad or crop about the origin.
     b_factor
@@ -51,12 +51,12 @@ def load_density(
     stored = read_stored_map(path)
     density = stored.cube(None if stored.voxel_size else pixel_size, pad=True)
     if is_constant(density):
-        raise InputError(f"{path}: the map is constant; there is nothing to make images of")
+        raise InputError(f"{path}: the map is constant; there is nothing to project")
     return resample(density, box_size, pixel_size)
 
 
 def resample(density: DensityMap, box_size: int | None, pixel_size: float | None) -> DensityMap:
-    """Return a map at another sampling; the origin stays at voxel ``box_size // 2``, grey values stay.
+    """Return a map at another sampling; the origin stays at voxel ``box_size // 2``, gray values stay.
 
     Parameters
     ----------

@@ -192,7 +192,9 @@ def test_the_newer_container_is_read(tmp_path):
 def test_the_newer_container_packed_otherwise_is_refused_with_what_to_do(tmp_path):
     header = {"dtype": [["uid", "<u8"]], "compression": "snap", "compressed_fields": []}
     (tmp_path / "x.cs").write_bytes(container(header))
-    with pytest.raises(InputError, match=r"packed with 'snap', which is not read; .*Dataset\.load\('in\.cs'\)\.save"):
+    with pytest.raises(
+        InputError, match=r"compressed with 'snap', which is not supported; .*Dataset\.load\('in\.cs'\)\.save"
+    ):
         read_particles(tmp_path / "x.cs")
 
 

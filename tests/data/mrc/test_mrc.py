@@ -205,7 +205,7 @@ def test_truncated_files_are_named(map_file, tmp_path):
 
 def test_files_of_another_kind_are_named(tmp_path, map_file):
     (tmp_path / "text.mrc").write_text("no map at all\n" * 200)
-    with pytest.raises(InputError, match=r"text\.mrc: not an MRC file: its header makes no sense"):
+    with pytest.raises(InputError, match=r"text\.mrc: not an MRC file: its header is invalid"):
         read_map(tmp_path / "text.mrc")
     patch_header(map_file, mode=4)
     with pytest.raises(InputError, match=r"numbers of MRC mode 4 cannot be read; convert it to one of the modes 0, 1"):
@@ -269,14 +269,14 @@ def test_truncated_and_packed_stacks_are_named(tmp_path):
     with pytest.raises(InputError, match=r"s\.mrcs: the file is truncated: 4 x 4 x 2 numbers take 128 bytes, but 118"):
         read_stack_info(path)
     path.write_bytes(gzip.compress(raw))
-    with pytest.raises(InputError, match="cannot be read while packed with gzip; unpack it first"):
+    with pytest.raises(InputError, match="cannot be read while compressed with gzip; decompress it first"):
         read_stack_info(path)
 
 
 @pytest.mark.parametrize("n_written", [1, 3])
 def test_writer_must_get_as_many_images_as_announced(tmp_path, n_written):
     with (
-        pytest.raises(ShapeError, match=f"2 images were announced, {n_written} came"),
+        pytest.raises(ShapeError, match=f"2 images were expected, got {n_written}"),
         ImageStackWriter(tmp_path / "s.mrcs", 2, 4, 1.0) as stack,
     ):
         stack.write(torch.rand(n_written, 4, 4))

@@ -63,7 +63,7 @@ def test_the_published_layout_holds_images_poses_and_ctf(posed, tmp_path):
 def test_the_published_layout_has_no_place_for_shifts(posed, tmp_path):
     particles = read_particles(posed)
     write_particles(tmp_path / "s.star", particles.with_poses(particles.rotations, torch.ones(4, 2)))
-    with pytest.raises(InputError, match="no place for shifts"):
+    with pytest.raises(InputError, match="cannot hold shifts"):
         convert_particles(tmp_path / "s.star", tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
 
@@ -114,7 +114,7 @@ def test_dead_images_are_counted_and_named(particle_file, tmp_path):
     found = inspect_particles(read_particles(star))
     faults = [(bad["row"], bad["fault"]) for bad in found.bad_images]
     assert faults == [(2, "is constant"), (4, "holds NaN or infinite values")]
-    assert "row 2: the image is constant (and 1 others of those looked at)" in found.would_fail[0]
+    assert "row 2: the image is constant (and 1 others of those examined)" in found.would_fail[0]
 
 
 @pytest.mark.parametrize("sign", [1, -1])

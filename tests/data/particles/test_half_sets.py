@@ -44,12 +44,12 @@ def test_anything_else_is_refused_with_its_row(particles: Particles, cell: str) 
 
 @pytest.mark.parametrize("half", ["1", "2"])
 def test_one_half_alone_is_refused(particles: Particles, half: str) -> None:
-    with pytest.raises(InputError, match=f"must name two halves, but every row is in half {half}"):
+    with pytest.raises(InputError, match=f"must name two half sets, but every row is in half {half}"):
         half_sets(particles(*[half] * 4))
 
 
 @pytest.mark.parametrize("with_images", [True, False])
 def test_an_image_in_both_halves_is_refused(particles: Particles, with_images: bool) -> None:
-    with pytest.raises(InputError, match=r"rows 2 and 4 show one image, in half 2 and in half 1 by rlnRandomSubset"):
+    with pytest.raises(InputError, match=r"rows 2 and 4 show one image, in halves 2 and 1 by rlnRandomSubset"):
         half_sets(particles("1", "2", "2", "1", with_images=with_images, last_is_second=True))
     assert half_sets(particles("1", "2", "1", "2", with_images=with_images, last_is_second=True)) is not None

@@ -46,14 +46,14 @@ def test_an_absolute_name_inside_the_folder_is_found(project):
 @pytest.mark.parametrize("climbing", [True, False])
 def test_names_that_lead_out_need_leave(project, climbing):
     name = "../../other/b.mrcs" if climbing else str(project.parent / "other/b.mrcs")
-    with pytest.raises(InputError, match=r"row 5: .*b\.mrcs leads out of the folder .*Extract; .*--allow-outside"):
+    with pytest.raises(InputError, match=r"row 5: .*b\.mrcs leaves the folder .*Extract; .*--allow-outside"):
         find(project, name, datadir=project / "Extract")
     assert find(project, name, datadir=project / "Extract", allow_outside=True) == project.parent / "other/b.mrcs"
 
 
 def test_leave_is_needed_whether_or_not_the_file_is_there(project):
     # Otherwise the message would tell whoever wrote the file what there is on this machine.
-    with pytest.raises(InputError, match="leads out of the folder"):
+    with pytest.raises(InputError, match="leaves the folder"):
         find(project, "/none/of/this.mrcs")
 
 
@@ -105,7 +105,7 @@ def test_a_datadir_with_dots_is_a_folder_like_any_other(project, monkeypatch):
     (project / "work").mkdir()
     monkeypatch.chdir(project / "work")
     assert find(project, "job001/a.mrcs", datadir=Path("../Extract")) == project / "Extract/job001/a.mrcs"
-    with pytest.raises(InputError, match="leads out of the folder"):
+    with pytest.raises(InputError, match="leaves the folder"):
         find(project, "../../other/b.mrcs", datadir=Path("../Extract"))
 
 
@@ -145,11 +145,14 @@ def spoil_loop(project):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (spoil_dead_link, r"cannot be read: .*x\.mrcs is a link to .*gone\.mrcs, which is not there"),
+        (spoil_dead_link, r"cannot be read: .*x\.mrcs is a link to .*gone\.mrcs, which does not exist"),
         (spoil_loop, r"cannot be read: .*x\.mrcs is a link to "),
         (lambda project: (project / "Extract/x.mrcs").mkdir(), r"cannot be read: .*x\.mrcs is a folder"),
-        (lambda project: os.mkfifo(project / "Extract/x.mrcs"), r"cannot be read: .*x\.mrcs is no ordinary file"),
-        (lambda project: (project / "Extract/X.mrcs").touch(), r"there is X\.mrcs in .*: upper and lower case differ"),
+        (lambda project: os.mkfifo(project / "Extract/x.mrcs"), r"cannot be read: .*x\.mrcs is not a regular file"),
+        (
+            lambda project: (project / "Extract/X.mrcs").touch(),
+            r"there is X\.mrcs in .*: only upper and lower case differ",
+        ),
     ],
 )
 def test_the_message_names_the_real_cause(project, spoil, message):
@@ -162,5 +165,5 @@ def test_the_message_names_the_real_cause(project, spoil, message):
 def test_a_datadir_that_is_too_deep_is_said_to_be(project):
     with pytest.raises(InputError, match=r"a\.mrcs is there: give --datadir .*project$"):
         find(project, "Extract/job001/a.mrcs", datadir=project / "Extract/job001")
-    with pytest.raises(InputError, match=r"--datadir .*nowhere is no folder: correct it"):
+    with pytest.raises(InputError, match=r"--datadir .*nowhere is not a folder: correct it"):
         find(project, "Extract/job001/a.mrcs", datadir=project / "nowhere")

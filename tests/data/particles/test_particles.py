@@ -197,8 +197,8 @@ def test_pose_columns_are_relions():
 
 PARTICLE_FAULTS = {
     "stack missing": ({"000001@b.mrcs": "000001@c.mrcs"}, r"row 3: the image stack c\.mrcs is not in .*give --datadir"),
-    "row beyond the stack": ({"000003@a.mrcs": "000004@a.mrcs"}, r"row 4: 000004@a\.mrcs asks for image 4, but"),
-    "row before the stack": ({"000003@a.mrcs": "000000@a.mrcs"}, r"row 4: 000000@a\.mrcs asks for image 0"),
+    "row beyond the stack": ({"000003@a.mrcs": "000004@a.mrcs"}, r"row 4: 000004@a\.mrcs names image 4, but"),
+    "row before the stack": ({"000003@a.mrcs": "000000@a.mrcs"}, r"row 4: 000000@a\.mrcs names image 0"),
     "name without number": ({"000003@a.mrcs": "x@a.mrcs"}, r"row 4: rlnImageName must be number@stack, got 'x@a"),
     "box differs from table": ({"1.500000 16": "1.500000 32"}, r"rlnImageSize says 32 pixels, but the images of"),
     "boxes differ": ({" 0.070 1.500000 16": " 0.070 1.500000 18"}, r"row 2: rlnImageSize says 18 pixels"),

@@ -191,7 +191,7 @@ def test_the_published_layout_has_no_place_for_it(tmp_path: Path, written: Writt
     stored = written("recorded", TERMS[term])
     centered = stored.with_poses(stored.require_poses()[0], torch.zeros(N, 2))
     write_particles(stored.path, centered)
-    with pytest.raises(InputError, match="the published layout has no place for"):
+    with pytest.raises(InputError, match="the published layout cannot hold"):
         convert_particles(stored.path, tmp_path / "folder")
 
 

@@ -98,7 +98,7 @@ def test_folder_names_say_number_noise_and_ctf():
         ("poses.npy", np.zeros((5, 3, 3)), "poses must be rotation matrices, but their rows are not orthonormal"),
         ("ctf.npy", np.zeros((5, 6)), r"expected shape \(5, 7\), got \(5, 6\)"),
         ("poses.npy", None, r"poses\.npy: the file is missing"),
-        ("poses.npy", b"text", r"poses\.npy: not a whole \.npy file"),
+        ("poses.npy", b"text", r"poses\.npy: not a complete \.npy file"),
     ],
 )
 def test_what_is_wrong_is_named(written, name, array, message):

@@ -75,7 +75,7 @@ def test_what_is_no_image_is_refused(tmp_path):
         read_image(tmp_path / "absent.png")
     whole = saved(tmp_path, ramp(64, 64, np.uint8, 3)).read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="damaged or cut short"):
+    with pytest.raises(InputError, match="damaged or truncated"):
         read_image(tmp_path / "cut.png")
 
 

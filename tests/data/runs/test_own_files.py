@@ -105,9 +105,9 @@ def test_the_fixed_temporary_name_of_progress_follows_no_link(tmp_path, treasure
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="no ordinary file"):
+    with pytest.raises(InputError, match="not a regular file"):
         append_line(tmp_path / "pipe", "a line\n")
-    with pytest.raises(InputError, match="no ordinary file"):
+    with pytest.raises(InputError, match="not a regular file"):
         open_plain(tmp_path / "pipe", os.O_RDWR)
 
 

@@ -102,7 +102,7 @@ def test_a_closed_folder_is_free(tmp_path) -> None:
 
 def test_a_run_is_never_replaced_unasked(tmp_path) -> None:
     out = begun(tmp_path / "run")
-    assert_refused(config(out), "holds a run; give --resume to go on, --overwrite")
+    assert_refused(config(out), "holds a run; give --resume to continue it, --overwrite")
     assert (out / CHECKPOINT).exists()
 
 
@@ -208,7 +208,7 @@ def test_the_settings_are_written_down_in_full(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"seed": 1}, r"begun with --seed 0, not 1; resume with the settings it was begun with"),
+        ({"seed": 1}, r"begun with --seed 0, not 1; resume with the original settings"),
         ({"shift_range": 4.0}, r"--shift-range 10\.0, not 4\.0"),
         ({"poses": "fixed"}, r"--poses unknown, not fixed"),
         ({"mask": "mask.mrc"}, r"--mask None, not .*mask\.mrc"),
@@ -382,7 +382,7 @@ def test_a_cut_off_checkpoint_gives_way_to_the_one_before_it(tmp_path, keep: int
     newest.write_bytes(newest.read_bytes()[:keep])
     with opened(config(tmp_path / "run", resume=True)) as run:
         assert run.load()["step"] == 1
-    assert "going on from the checkpoint before it" in (tmp_path / "run" / LOG).read_text()
+    assert "continuing from the checkpoint before it" in (tmp_path / "run" / LOG).read_text()
 
 
 def test_a_kill_between_the_two_renames_leaves_the_checkpoint_before(tmp_path) -> None:
@@ -409,7 +409,7 @@ def test_settings_that_were_cut_off_are_in_the_checkpoint(tmp_path, text: str) -
     (tmp_path / "run" / CONFIG).write_text(text)
     with opened(config(tmp_path / "run", resume=True, seed=4)) as run:
         assert run.load()["step"] == 2
-    assert "its settings were in the checkpoint" in (tmp_path / "run" / LOG).read_text()
+    assert "its settings were restored from the checkpoint" in (tmp_path / "run" / LOG).read_text()
     (tmp_path / "run" / CONFIG).write_text(text)
     with (
         pytest.raises(InputError, match="begun with --seed 4, not 5"),
@@ -444,7 +444,7 @@ def test_a_full_disk_is_one_error_that_says_how_to_go_on(tmp_path, monkeypatch) 
 
     two_checkpoints(tmp_path / "run")
     with (
-        pytest.raises(InputError, match="the disk is full.*make room, and go on with --resume"),
+        pytest.raises(InputError, match="the disk is full.*free some space, and continue with --resume"),
         opened(config(tmp_path / "run", resume=True)) as run,
     ):
         monkeypatch.setattr(Path, "write_bytes", full)

@@ -93,7 +93,7 @@ def test_the_same_value_in_both_tables_is_no_contradiction(particle_file: Partic
 
 
 def test_two_rows_of_one_optics_group_are_refused(particle_file: ParticleFile) -> None:
-    with pytest.raises(InputError, match="data_optics has several rows of optics group 1; number them anew"):
+    with pytest.raises(InputError, match="data_optics has several rows of optics group 1; renumber them"):
         read_particles(particle_file(replacing={"\n2 opticsGroup2": "\n1.0 opticsGroup2"}))
 
 

@@ -125,7 +125,7 @@ def test_only_what_needs_quotes_is_quoted():
 
 @pytest.mark.parametrize("text", ["'a' \"b", "two\nlines"])
 def test_text_that_star_cannot_hold_is_named(text):
-    with pytest.raises(InputError, match="cannot stand in a STAR file"):
+    with pytest.raises(InputError, match="cannot be written to a STAR file"):
         quote(text)
 
 

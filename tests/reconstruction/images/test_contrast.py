@@ -69,7 +69,7 @@ def test_the_flag_has_the_last_word(wanted) -> None:
     before = observations.batch(torch.arange(300), 50)[0].clone()
     vote = settle_contrast(observations, wanted)
     assert (vote.contrast, vote.forced) == (wanted, True)
-    assert "as --contrast says" in vote.message
+    assert "as set by --contrast" in vote.message
     assert torch.equal(observations.batch(torch.arange(300), 50)[0], before if wanted == "white" else -before)
 
 

@@ -168,5 +168,5 @@ def test_images_read_in_parts_are_the_same(tmp_path, monkeypatch) -> None:
 def test_an_image_without_noise_around_the_particle_is_named(tmp_path) -> None:
     images = white(60)
     images[41] *= radius_grid(BOX, 2) < 8
-    with pytest.raises(InputError, match=r"particles\.star: row 42: the image has no noise outside the mask"):
+    with pytest.raises(InputError, match=r"particles\.star: row 42: the image is constant outside the mask"):
         observed(tmp_path, images)

@@ -32,7 +32,7 @@ def verdict(
 def test_halves_that_agree_no_finer_than_what_they_share_resolve_nothing(resolution: float) -> None:
     text = verdict(resolution, starts=(5.0, 5.0))
     assert text.startswith("not resolved: half maps agree to ")
-    assert "no finer than the 12.0 Å that they share; try more starts" in text
+    assert "independent only beyond 12.0 Å; try more starts" in text
 
 
 def test_a_resolved_map_has_its_resolution() -> None:
@@ -53,7 +53,7 @@ def test_a_start_that_stands_alone_is_a_reason_to_run_again() -> None:
 
 
 def test_nyquist_is_named() -> None:
-    assert verdict(3.0).endswith("; that is Nyquist: finer pixels may show more")
+    assert verdict(3.0).endswith("; that is Nyquist: smaller pixels may show more")
     assert "Nyquist" not in verdict(3.2)
 
 
@@ -75,8 +75,10 @@ def test_starts_that_end_in_other_maps_are_warned_of(agreement: list[float], say
 
 
 def test_what_is_to_be_said_of_the_input_is_a_warning_of_the_run() -> None:
-    particles = SimpleNamespace(remarks=Remarks(notes=("half a CTF",)))
-    assert _warnings(SimpleNamespace(state=SimpleNamespace(start_agreement=[]), particles=particles)) == ["half a CTF"]
+    particles = SimpleNamespace(remarks=Remarks(notes=("incomplete CTF",)))
+    assert _warnings(SimpleNamespace(state=SimpleNamespace(start_agreement=[]), particles=particles)) == [
+        "incomplete CTF"
+    ]
 
 
 def test_images_that_look_like_noise_are_counted() -> None:

@@ -43,7 +43,7 @@ def test_halves_that_the_file_does_not_name_are_drawn_once_by_seed(context, tmp_
 
 def test_a_column_that_names_one_half_only_is_refused(context, tmp_path) -> None:
     path = write_particle_files(tmp_path / "ones", white(60), subset=torch.ones(60, dtype=torch.int64))
-    with pytest.raises(InputError, match="must name two halves, but every row is in half 1"):
+    with pytest.raises(InputError, match="must name two half sets, but every row is in half 1"):
         context(path)
 
 
@@ -174,7 +174,7 @@ def test_resolutions_are_in_angstroms(context) -> None:
 
 def test_a_phase_that_comes_too_early_says_so() -> None:
     assert required(0.0) == 0.0
-    with pytest.raises(RuntimeError, match="before the one it builds on"):
+    with pytest.raises(RuntimeError, match="before the one that it depends on"):
         required(None)
 
 

@@ -66,7 +66,7 @@ def test_a_fit_that_has_only_begun_has_a_page_and_a_broken_file_a_name(tmp_path)
             (path / "spectra.npz").unlink()
     page = report(run).read_text()
     assert "No snapshot yet" in page
-    assert "Figures come when the fit is done" in page
+    assert "The figures appear when the fit is done" in page
 
 
 def test_spectra_are_read_as_numbers(tmp_path) -> None:

@@ -32,7 +32,7 @@ def read_csdat(path: Path) -> np.ndarray:
     Raises
     ------
     InputError
-        The container is damaged, or packed in another way than LZ4.
+        The container is damaged, or compressed by another method than LZ4.
     """
     content = path.read_bytes()
     try:
@@ -48,7 +48,9 @@ def _decode(path: Path, content: bytes) -> np.ndarray:
     raw, position = _take_block(content, position)
     header: dict[str, Any] = json.loads(raw)
     if header["compression"] not in ("lz4", None):
-        raise InputError(f"{path}: packed with {header['compression']!r:.20}, which is not read; {_SAVE_AGAIN}")
+        raise InputError(
+            f"{path}: compressed with {header['compression']!r:.20}, which is not supported; {_SAVE_AGAIN}"
+        )
     length, packed = int(header["length"]), set(header["compressed_fields"])
     columns: dict[str, np.ndarray] = {}
     texts: list[str] = []

@@ -1,4 +1,4 @@
-"""cryoSPARC's ``.cs`` files: records of one particle each, read into the tables that a STAR file would hold.
+"""cryoSPARC's ``.cs`` files: one record per particle, read into the tables that a STAR file would hold.
 
 A ``.cs`` file is a numpy array of records (or the container of :mod:`resmfn.data.cryosparc.csdat`). Fields are named
 ``group/name``; several files of one job are joined by ``uid``. Its conventions, in ours (docs/data.md has the sources):
@@ -62,8 +62,8 @@ def read_records(path: Path, passthrough: Path | None = None) -> np.ndarray:
     path
         The file.
     passthrough
-        The file that has the fields it lacks; without one, ``*passthrough*.cs`` beside it are tried where the file
-        says nothing of images or of their CTF.
+        The file that has the fields it lacks; without one, ``*passthrough*.cs`` beside it are tried if the file
+        lacks images or their CTF.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def _read_one(path: Path) -> np.ndarray:
     if header.dtype.names is None or len(header.shape) != 1:
         raise InputError(
             f"{path}: not a particle file but an array of shape {header.shape} of {str(header.dtype)[:40]}; a .cs file "
-            "has one record for each particle; of the published layout, give the folder"
+            "has one record for each particle; for the published layout, give the folder"
         )
     with path.open("rb") as file:
         file.seek(header.data_offset)
@@ -234,7 +234,7 @@ def _pose_columns(path: Path, records: np.ndarray) -> dict[str, list[str]]:
 
 
 def stated_sign(records: np.ndarray) -> int | None:
-    """Return +1 where every molecule is said to be white, -1 where dark, None where nothing is said."""
+    """Return +1 if the file says that molecules are white, -1 if dark, None if it does not say."""
     if "blob/sign" not in (records.dtype.names or ()) or records["blob/sign"].dtype.kind not in "fiu":
         return None
     signs = set(np.sign(records["blob/sign"]).reshape(-1).tolist())
@@ -250,7 +250,9 @@ def _numbers(path: Path, records: np.ndarray, field: str) -> np.ndarray:
         numbers = values.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1))
     if bad.size:
-        raise InputError(f"{path}: particle {bad[0] + 1}: {field} must be finite, got {values[bad[0]]}; take it out")
+        raise InputError(
+            f"{path}: particle {bad[0] + 1}: {field} must be finite, got {values[bad[0]]}; remove the particle"
+        )
     return numbers
 
 

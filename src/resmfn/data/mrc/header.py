@@ -23,9 +23,9 @@ _FLOAT32_MODE = 2
 _LARGEST_SIDE = 1_000_000
 _IMOD_OFFSET, _IMOD_STAMP = 152, 1146047817  # "IMOD"; its flags follow (IMOD's mrc_format)
 _OTHER_KINDS = {
-    b"version https://git-lfs": "a pointer of Git LFS, not the file itself; run `git lfs pull` where it came from",
-    b"<!DOCTYPE": "a web page, not an MRC file: the download failed; get the file again",
-    b"<html": "a web page, not an MRC file: the download failed; get the file again",
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository",
+    b"<!DOCTYPE": "a web page, not an MRC file: the download failed; download the file again",
+    b"<html": "a web page, not an MRC file: the download failed; download the file again",
     b"\x89HDF": "an HDF file, not MRC; write the images as .mrcs, as `e2proc2d.py in.hdf out.mrcs` does",
     b"II*\0": "a TIFF file, not MRC; write the images as .mrcs, as `relion_image_handler` or `tif2mrc` do",
     b"MM\0*": "a TIFF file, not MRC; write the images as .mrcs, as `relion_image_handler` or `tif2mrc` do",
@@ -73,7 +73,7 @@ def compression(path: Path) -> str:
 
 
 def open_maybe_compressed(path: Path) -> IO[bytes]:
-    """Open a file for reading its bytes, unpacked if they are packed."""
+    """Open a file for reading, decompressing it if needed."""
     packed = compression(path)
     if packed == "gzip":
         return cast(IO[bytes], gzip.open(path, "rb"))
@@ -103,9 +103,9 @@ def read_header(path: Path, file: IO[bytes]) -> MrcHeader:
             and int(fields["mode"]) in _TYPE_OF_MODE
         ):
             raise InputError(
-                f"{path}: the header says that there is no image (nz 0): its writer never ended; make it anew"
+                f"{path}: the header says that there is no image (nz 0): its writer did not finish; write it again"
             )
-    raise InputError(f"{path}: not an MRC file: its header makes no sense in either byte order")
+    raise InputError(f"{path}: not an MRC file: its header is invalid in either byte order")
 
 
 def _require_no_other_kind(path: Path, raw: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What a map file is, and what would fail with it: a short record for people and programs."""
+"""A short record of what a map file holds and what would fail with it."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class MapInspection:
 
 
 def inspect_map(path: str | os.PathLike[str], pixel_size: float | None = None) -> MapInspection:
-    """Look at a map.
+    """Inspect a map.
 
     Parameters
     ----------
     path
         The file, as :func:`resmfn.data.read_stored_map` takes it.
     pixel_size
-        Å per voxel, in place of what the header says.
+        Å per voxel; overrides the header.
 
     Raises
     ------

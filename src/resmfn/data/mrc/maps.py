@@ -1,4 +1,4 @@
-"""Density maps in MRC and CCP4 files: as a file holds them, and as the cubes that most of the package works with.
+"""Density maps in MRC and CCP4 files: as stored in a file, and as the cubes that most of the package needs.
 
 Arrays are [z, y, x]. The origin of a cube is voxel ``box_size // 2``, whatever the header says about offsets.
 """
@@ -71,15 +71,15 @@ class StoredMap:
         Parameters
         ----------
         pixel_size
-            Å per voxel, in place of what the header says.
+            Å per voxel; overrides the header.
         pad
-            Whether a map that is no cube may be put into the middle of one, with zeros around it. Its middle voxels
+            Whether a map that is not a cube may be zero-padded to one. Its middle voxels
             (side // 2) come to the cube's.
 
         Raises
         ------
         InputError
-            The voxel size is not known, voxels are no cubes, or the map is not.
+            The voxel size is not known, or the voxels or the map are not cubic.
         """
         pixel_size = pixel_size or self._pixel_size()
         depth, height, width = self.data.shape
@@ -131,7 +131,7 @@ def read_stored_map(path: str | os.PathLike[str]) -> StoredMap:
     packed = compression(path)
     with open_maybe_compressed(path) as file:
         header = read_header(path, file)
-        # The header is not believed before the file is long enough for it: nothing is allocated for a wild one.
+        # The header is trusted only once the file is long enough for it: nothing is allocated for an invalid one.
         possible = min(path.stat().st_size * _LARGEST_RATIO[packed], _LARGEST_UNPACKED if packed else sys.maxsize)
         require_complete(path, header, possible - header.data_offset)
         raw = _read_all(path, file, header.data_offset - HEADER_BYTES, header.data_bytes)
@@ -140,7 +140,7 @@ def read_stored_map(path: str | os.PathLike[str]) -> StoredMap:
     with np.errstate(invalid="ignore"):  # NaN that signals: found below
         data = stored.transpose([header.axis_order.index(axis) for axis in (3, 2, 1)]).astype(np.float32)
     if not np.isfinite(data).all():
-        raise InputError(f"{path}: the map holds NaN or infinite values; repair it or write it anew")
+        raise InputError(f"{path}: the map holds NaN or infinite values; repair it or write it again")
     x, y, z = header.voxel_size
     return StoredMap(
         path=path,
@@ -159,9 +159,9 @@ def read_map(path: str | os.PathLike[str], pixel_size: float | None = None, *, p
     path
         The file, as :func:`read_stored_map` takes it.
     pixel_size
-        Å per voxel, in place of what the header says.
+        Å per voxel; overrides the header.
     pad
-        Whether a map that is no cube may be put into the middle of one, with zeros around it.
+        Whether a map that is not a cube may be zero-padded to one.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def read_map(path: str | os.PathLike[str], pixel_size: float | None = None, *, p
     Raises
     ------
     InputError
-        The file is missing, damaged, not cubic, holds NaN or infinite values, or does not tell its voxel size.
+        The file is missing, damaged, not cubic, holds NaN or infinite values, or does not state its voxel size.
     """
     return read_stored_map(path).cube(pixel_size, pad=pad)
 
@@ -214,7 +214,7 @@ def write_map(path: str | os.PathLike[str], data: Tensor, pixel_size: float) -> 
     Parameters
     ----------
     path
-        The file; one that exists is replaced.
+        The file; an existing one is replaced.
     data
         (depth, height, width).
     pixel_size
@@ -224,7 +224,7 @@ def write_map(path: str | os.PathLike[str], data: Tensor, pixel_size: float) -> 
         raise ShapeError(f"a map must have 3 dimensions, got shape {tuple(data.shape)}")
     values = data.detach().to("cpu", torch.float32).contiguous().numpy()
     if not np.isfinite(values).all():
-        raise ResmfnError(f"{path}: the map to write holds NaN or infinite values; what made it has failed")
+        raise ResmfnError(f"{path}: the map to write holds NaN or infinite values; the computation of it has failed")
     statistics = Statistics(
         minimum=float(values.min()),
         maximum=float(values.max()),

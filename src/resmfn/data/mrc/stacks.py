@@ -1,4 +1,4 @@
-"""Image stacks in MRC files: read by memory map and written as a stream, so that memory never holds all images."""
+"""Image stacks in MRC files: read by memory map and written as a stream, so that not all images are in memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def require_complete(path: Path, header: MrcHeader, available: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class StackInfo:
-    """What can be known of an image stack without reading its images."""
+    """What the header of an image stack says."""
 
     n_images: int
     image_shape: tuple[int, int]  #: rows, columns
@@ -55,7 +55,7 @@ def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
     """
     path = Path(path)
     if packed := compression(path):
-        raise InputError(f"{path}: an image stack cannot be read while packed with {packed}; unpack it first")
+        raise InputError(f"{path}: an image stack cannot be read while compressed with {packed}; decompress it first")
     with path.open("rb") as file:
         if file.read(len(NPY_MAGIC)) == NPY_MAGIC:
             return _npy_stack_info(path)
@@ -121,7 +121,7 @@ class ImageStackWriter:
     Parameters
     ----------
     path
-        The .mrcs file; one that exists is replaced.
+        The .mrcs file; an existing one is replaced.
     n_images
         How many images will be written.
     box_size
@@ -184,7 +184,7 @@ class ImageStackWriter:
             expected = f"(n, {self.box_size}, {self.box_size})"
             raise ShapeError(f"{self.path}: images must have shape {expected}, got {tuple(images.shape)}")
         if self.n_written + len(images) > self.n_images:
-            raise ShapeError(f"{self.path}: {self.n_images} images were announced, {self.n_written + len(images)} came")
+            raise ShapeError(f"{self.path}: {self.n_images} images were expected, got {self.n_written + len(images)}")
         if not len(images):
             return
         images = images.detach().to("cpu", torch.float32).contiguous()
@@ -210,7 +210,7 @@ class ImageStackWriter:
 
     def _finish(self) -> None:
         if self.n_written != self.n_images:
-            raise ShapeError(f"{self.path}: {self.n_images} images were announced, {self.n_written} came")
+            raise ShapeError(f"{self.path}: {self.n_images} images were expected, got {self.n_written}")
         shape = (self.n_images, self.box_size, self.box_size)
         self._file.seek(0)
         self._file.write(build_header(shape, self.pixel_size, self.statistics, is_stack=True))

@@ -1,6 +1,6 @@
-"""Images as they are read: plain ones made of recorded ones, and one box and pixel size where optics groups differ.
+"""Images as they are read: corrected for beam tilt, magnification and the like, at one box and pixel size.
 
-The field of view is the smallest of all, so that images are only cropped: what a group did not record is not made up,
+The field of view is the smallest of all, so that images are only cropped: nothing is invented beyond their edges,
 and the corners hold noise. The pixels are the coarsest of all, so that no group lacks frequencies that another has.
 """
 
@@ -23,7 +23,7 @@ _PIXELS_AT_ONCE = 2_000_000  # of factors, which take several times the memory o
 
 @dataclass(frozen=True)
 class CommonFrame:
-    """What images are brought to as they are read."""
+    """Box and pixel size that images are brought to as they are read."""
 
     box_size: int
     """Pixels along each side."""
@@ -42,7 +42,7 @@ class CommonFrame:
     def bring(self, images: Tensor, pixel_size: float) -> Tensor:
         """Return images at this box and pixel size: cropped in real space, then in Fourier space.
 
-        The origin stays at ``N // 2``, and grey values stay.
+        The origin stays at ``N // 2``, and gray values are kept.
 
         Parameters
         ----------
@@ -71,7 +71,7 @@ class CommonFrame:
         weight = torch.full_like(k, 2.0)
         weight[0] = 1.0
         if m % 2 == 0:
-            weight[-1] = 1.0  # Nyquist has no mate
+            weight[-1] = 1.0  # Nyquist has no Friedel mate
         turns = 2 * torch.pi / m
         there = torch.polar(weight[:, None].expand(-1, size), -turns * k[:, None] * source)
         back = torch.polar(torch.ones(m, len(k), dtype=torch.float64), turns * target[:, None] * k)
@@ -79,7 +79,7 @@ class CommonFrame:
 
 
 def plain_images(images: Tensor, optics: Optics, pixel_size: float) -> Tensor:
-    """Return what the images would be without beam tilt, odd aberrations, magnification and treatment since.
+    """Return the images without beam tilt, odd aberrations, anisotropic magnification and later processing.
 
     Parameters
     ----------

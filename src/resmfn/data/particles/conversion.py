@@ -41,7 +41,7 @@ def convert_particles(
 ) -> tuple[ParticleSet, list[Path]]:
     """Read particles of one format and write them in another.
 
-    Images stay where they are, and names of them as they came, but for two cases: a folder in the published layout
+    Images are not copied, and their names are kept, except in two cases: a folder in the published layout
     holds its images, so they are written into it; and out of such a folder they go into an .mrcs stack beside ``out``,
     because no other program reads them as .npy.
 
@@ -94,7 +94,7 @@ def convert_particles(
 
 
 def lost_by(particles: ParticleSet, out: Path) -> list[str]:
-    """Return lines on what of the images' optics the program that reads ``out`` will not take into account."""
+    """Return lines on what the program that reads ``out`` will ignore of the images' optics."""
     metadata = particles.metadata
     if out.suffix == ".cs":
         found = [column for column in _UNKNOWN_TO_CRYOSPARC if column in metadata and _says_something(metadata, column)]
@@ -167,16 +167,16 @@ def _write_folder(folder: Path, particles: ParticleSet) -> list[Path]:
     rotations, shifts = particles.require_poses()
     if bool((shifts.abs() > 1e-3).any()):
         raise InputError(
-            f"{particles.path}: the published layout has no place for shifts, and these particles have some; write "
-            ".star or .cs, or take rlnOriginX/YAngst out if the images are to be used as they lie"
+            f"{particles.path}: the published layout cannot hold shifts, and these particles have some; write "
+            ".star or .cs, or remove rlnOriginX/YAngst to use the images without shifts"
         )
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: exists and is no folder; a name that ends in .star or .cs makes such a file")
+        raise InputError(f"{folder}: exists and is not a folder; for a file, give a name that ends in .star or .cs")
     optics = particles.optics
     lost = [] if optics is None else [name for name in _NOT_PUBLISHED if getattr(optics, name) is not None]
     if optics is not None and (lost or bool((optics.b_factor != 0).any())):
         raise InputError(
-            f"{particles.path}: the published layout has no place for {', '.join(lost or ['B-factors'])}, and these "
+            f"{particles.path}: the published layout cannot hold {', '.join(lost or ['B-factors'])}, and these "
             "particles have some; write .star or .cs"
         )
     write_published(folder, _batches(particles), torch.as_tensor(rotations), particles.optics)

@@ -2,7 +2,7 @@
 
 The fields that cryoSPARC needs are made from poses, optics and image names. What it has no field for is kept: a STAR
 column ``rlnNAME`` as the field ``rln/NAME``, a field ``group/name`` as the STAR column ``cs/group/name``, with
-``[i]`` for the i-th of several numbers. So there and back again nothing is lost, and rows stay in their order.
+``[i]`` for the i-th of several numbers. A round trip loses nothing, and rows keep their order.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _NEUTRAL: dict[str, tuple[str, tuple[int, ...], float]] = {
 
 
 def write_cs(path: Path, particles: ParticleSet) -> None:
-    """Write particles as a ``.cs`` file (a numpy array of records), whole or not at all."""
+    """Write particles as a ``.cs`` file (a numpy array of records), atomically."""
     with np.errstate(over="ignore", invalid="ignore"):  # what single precision cannot hold becomes infinite
         records = particle_records(particles)
     with atomic_write(path) as temporary, temporary.open("wb") as file, warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The half sets that a particle file gives (rlnRandomSubset), of images and not of rows."""
+"""The half sets of a particle file (rlnRandomSubset), by image rather than by row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resmfn.data.star.tables import PARTICLE_COLUMN, unquote
 
 
 def half_sets(particles: ParticleSet) -> Tensor | None:
-    """Return which half, 1 or 2, each row stands in by rlnRandomSubset.
+    """Return the half set, 1 or 2, of each row by rlnRandomSubset.
 
     Returns
     -------
@@ -23,19 +23,19 @@ def half_sets(particles: ParticleSet) -> Tensor | None:
     Raises
     ------
     InputError
-        A cell is neither 1 nor 2, a half is empty, or an image stands in both halves by several rows.
+        A cell is neither 1 nor 2, a half set is empty, or rows of one image are in both half sets.
     """
     if SUBSET_COLUMN not in particles.table:
         return None
     cells = particles.table[SUBSET_COLUMN]
     halves = np.array([_half(cell) for cell in cells], dtype=np.int64)
-    path, advice = particles.path, "correct it, or take the column out to have the images split anew"
+    path, advice = particles.path, "correct it, or remove the column to split the images at random"
     if not halves.all():
         row = int((halves == 0).argmax())
         raise InputError(f"{path}: row {row + 1}: {SUBSET_COLUMN} must be 1 or 2, got {cells[row]!r}; {advice}")
     if (halves == halves[0]).all():
         raise InputError(
-            f"{path}: {SUBSET_COLUMN} must name two halves, but every row is in half {halves[0]}; {advice}"
+            f"{path}: {SUBSET_COLUMN} must name two half sets, but every row is in half {halves[0]}; {advice}"
         )
     image = _images(particles)
     first = np.full(image.max() + 1, len(image))
@@ -45,8 +45,8 @@ def half_sets(particles: ParticleSet) -> Tensor | None:
         row = int(torn.argmax())
         other = int(first[image[row]])
         raise InputError(
-            f"{path}: rows {other + 1} and {row + 1} show one image, in half {halves[other]} and in half {halves[row]} "
-            f"by {SUBSET_COLUMN}: halves that share images agree on noise; {advice}"
+            f"{path}: rows {other + 1} and {row + 1} show one image, in halves {halves[other]} and {halves[row]} "
+            f"by {SUBSET_COLUMN}: half sets that share images agree on noise; {advice}"
         )
     return torch.from_numpy(halves)
 

@@ -1,7 +1,7 @@
-"""Where the image stacks that a particle file names lie, and how far such a name may reach.
+"""Where the image stacks of a particle file are, and which paths its names may reach.
 
-A name comes from a file that somebody else may have written. It is looked up in the folder of images, and only there:
-an absolute path that leads elsewhere, or ``..`` that climbs out, needs the user's leave. Links are followed, because
+A name comes from a file that somebody else may have written. It is looked up in one folder only:
+an absolute path that leads elsewhere, or ``..`` that climbs out, needs permission. Links are followed, because
 they were made on this machine, by its owner (RELION and cryoSPARC import by links).
 """
 
@@ -28,8 +28,8 @@ class ImageFolders:
 
     source: Path  #: the particle file
     datadir: Path | None = None  #: the folder that names start from; by default that of the file, or one above it
-    strip_prefix: str | None = None  #: taken away from the front of names that have it
-    allow_outside: bool = False  #: whether names may lead out of the folder that they start from
+    strip_prefix: str | None = None  #: removed from the front of names that have it
+    allow_outside: bool = False  #: whether names may leave the folder that they are relative to
 
     @cached_property
     def starts(self) -> list[Path]:
@@ -79,8 +79,8 @@ class ImageFolders:
             raise InputError(f"{where} cannot be read: {unusable}")
         if outside is not None and not self.allow_outside:
             raise InputError(
-                f"{where} leads out of the folder {self.starts[-1]}; give "
-                "--datadir and --strip-prefix so that it lies inside, or --allow-outside to read it where it says"
+                f"{where} leaves the folder {self.starts[-1]}; give "
+                "--datadir and --strip-prefix so that it lies inside, or --allow-outside to read it anyway"
             )
         raise InputError(f"{where} is not {self._place()}; {self._advice(stripped)}")
 
@@ -105,13 +105,13 @@ class ImageFolders:
     def _advice(self, name: str) -> str:
         """Say where a stack of that name is, or of the nearest name."""
         if self.datadir is not None and not self.datadir.is_dir():
-            return f"--datadir {self.datadir} is no folder: correct it"
+            return f"--datadir {self.datadir} is not a folder: correct it"
         for spelling in _spellings(name):
             found = self._elsewhere(spelling)
             if found is not None:
                 start = Path(str(found)[: -len(spelling)])
                 return f"{found} is there: give --datadir {start}"
-        advice = "give --datadir, the folder that image names start from"
+        advice = "give --datadir, the folder that image paths are relative to"
         wanted = Path(name).name
         found = _find_below(self.starts[0], wanted)
         if found is not None:
@@ -127,7 +127,7 @@ class ImageFolders:
             return advice
         near = difflib.get_close_matches(wanted, sorted(entry.name for entry in _entries(folder)), n=1)
         if near and near[0].lower() == wanted.lower():
-            return f"there is {near[0]} in {folder}: upper and lower case differ; rename it, or correct the file"
+            return f"there is {near[0]} in {folder}: only upper and lower case differ; rename it, or correct the file"
         return f"the nearest name in {folder} is {near[0]}; {advice}" if near else advice
 
     def _elsewhere(self, name: str) -> Path | None:
@@ -161,15 +161,15 @@ def _spellings(name: str) -> Iterator[str]:
 
 
 def _why_unusable(path: Path) -> str | None:
-    """Say why what is there is no file that can be read; None where nothing is there."""
+    """Return why a path is not a readable file; None if nothing is there."""
     try:
         if not os.path.lexists(path):
             return None
         if path.is_symlink() and not path.exists():
-            return f"{path} is a link to {path.readlink()}, which is not there; mount or restore it, or link it anew"
+            return f"{path} is a link to {path.readlink()}, which does not exist; mount or restore it, or fix the link"
         if path.is_dir():
             return f"{path} is a folder; name a stack in it"
-        return f"{path} is no ordinary file"
+        return f"{path} is not a regular file"
     except (OSError, ValueError) as error:
         return f"{path}: {error.strerror}" if isinstance(error, PermissionError) else None
 

@@ -1,4 +1,4 @@
-"""What a particle set is, before hours are spent on it: a short record, made from metadata and a few images."""
+"""A short description of a particle set, from its metadata and a sample of its images."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Inspection:
     has_shifts: bool
     stated_sign: int | None  #: +1 where the file says that the molecule is white, -1 dark, None where nothing is said
     measured_sign: int | None  #: the same from the images; None where they do not tell
-    share_white: float | None  #: of the good images looked at, those in which it looks white
+    share_white: float | None  #: share of the good images examined that look white
     ramp: float | None  #: median rms of the linear background, in standard deviations of the noise around it
-    n_sampled: int  #: images looked at
+    n_sampled: int  #: images examined
     bad_images: list[dict[str, Any]] = field(default_factory=list)  #: row (from 1), fault
-    n_bad: int = 0  #: of those looked at
+    n_bad: int = 0  #: of those examined
     working_box: tuple[int, float] | None = None  #: side, and Å per pixel, that a reconstruction would work in
     columns_used: list[str] = field(default_factory=list)  #: or fields of a .cs file
     columns_not_used: list[str] = field(default_factory=list)  #: kept, and without effect on a reconstruction
@@ -63,7 +63,7 @@ class Inspection:
 
 
 def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: int | None = None) -> Inspection:
-    """Look at a particle set, and at some of its images where they were opened.
+    """Inspect a particle set, and some of its images if they were opened.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tupl
     """Return the bad rows with their faults, of each good image whether it looks white, and how strong its ramp is."""
     images = particles.images
     if images is None:
-        raise ResmfnError(f"{particles.path}: its images were not opened; read the file with them")
+        raise ResmfnError(f"{particles.path}: its images were not opened; read the file with images")
     bad: list[tuple[int, str]] = []
     good = []
     for row in rows.tolist():
@@ -212,5 +212,5 @@ def _faults_of_images(particles: ParticleSet, bad: list[tuple[int, str]]) -> lis
     if not bad:
         return []
     row, fault = bad[0]
-    others = f" (and {len(bad) - 1} others of those looked at)" if len(bad) > 1 else ""
-    return [f"{particles.path}: row {row + 1}: the image {fault}{others}; take it out, or repair it"]
+    others = f" (and {len(bad) - 1} others of those examined)" if len(bad) > 1 else ""
+    return [f"{particles.path}: row {row + 1}: the image {fault}{others}; remove or repair it"]

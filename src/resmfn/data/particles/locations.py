@@ -32,16 +32,16 @@ class ImageLocations:
         return np.array([info.image_shape[0] for info in self.infos])[self.stack_of]
 
     def remarks(self) -> list[str]:
-        """Return what whoever uses the images should know of their stacks."""
+        """Return remarks on the stacks for the user of the images."""
         found = []
         if (odd := self.box_sizes % 2 == 1).any():
             size = self.box_sizes[odd][0]
-            found.append(f"odd box ({size} pixels): the origin is pixel {size // 2} here, one pixel off RELION's")
+            found.append(f"odd box ({size} pixels): the origin is pixel {size // 2}, one pixel from RELION's")
         longer = next((place for place in zip(self.stacks, self.infos, strict=True) if place[1].n_extra_bytes), None)
         if longer is not None:
             found.append(
-                f"{longer[0]}: {longer[1].n_extra_bytes} bytes more than its header says; if its header is longer than "
-                "it says, images are shifted: look at them"
+                f"{longer[0]}: {longer[1].n_extra_bytes} bytes longer than its header says; if the header is longer "
+                "than stated, images are shifted: check them"
             )
         return found
 
@@ -81,7 +81,7 @@ def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations
         row = int(beyond[0])
         stack, info = stacks[stack_of[row]], infos[stack_of[row]]
         raise InputError(
-            f"{source}: row {row + 1}: {names[row]} asks for image {numbers[row]}, but {stack} has {available[row]}"
+            f"{source}: row {row + 1}: {names[row]} names image {numbers[row]}, but {stack} has {available[row]}"
             f"{_hidden(info)}; correct the row, or point to the right stack"
         )
     bare = np.flatnonzero([available[row] > 1 and "@" not in name for row, name in enumerate(names)])

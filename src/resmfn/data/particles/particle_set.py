@@ -1,4 +1,4 @@
-"""A set of particle images: what its file says of them, and the images when they are asked for."""
+"""A set of particle images: metadata from its file, and images read on demand."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class ParticleSet:
         pixel_size = self.stated_pixel_size
         if pixel_size is None:
             raise InputError(
-                f"{self.path}: the pixel size is missing (no rlnImagePixelSize, nor rlnDetectorPixelSize with "
+                f"{self.path}: the pixel size is missing (neither rlnImagePixelSize, nor rlnDetectorPixelSize with "
                 "rlnMagnification); add it to the file, or give --pixel-size"
             )
         return pixel_size
@@ -128,20 +128,20 @@ class ParticleSet:
         Raises
         ------
         InputError
-            The file says of its images what is not modelled.
+            The file states something about its images that is not modeled.
         """
         self.require_modelled()
         return self.in_plain_frame()
 
     def in_plain_frame(self) -> ParticleSet:
-        """Return the same without refusing what is not modelled, to look at images."""
+        """Return the same without refusing what is not modeled, for inspection."""
         if self.box_sizes is None or self.pixel_sizes is None:
             return self
         framed = replace(self, frame=CommonFrame.of(self.box_sizes, self.pixel_sizes))
         return framed if self.optics is None else replace(framed, **_plain(self.optics, self.shifts))
 
     def require_modelled(self) -> None:
-        """Raise InputError if the file says of its images what is not modelled."""
+        """Raise InputError if the file states something about its images that is not modeled."""
         if self.remarks.refusals:
             raise InputError(self.remarks.refusals[0])
 
@@ -150,7 +150,7 @@ class ParticleSet:
         if box_size > self.box_size:
             raise InputError(
                 f"--box-size must be at most the images' box of {self.box_size} pixels, got {box_size}; "
-                "larger ones show no more"
+                "a larger box holds no more detail"
             )
         return self.pixel_size * self.box_size / box_size
 
@@ -165,7 +165,7 @@ class ParticleSet:
         Returns
         -------
         Tensor
-            (m, box_size, box_size) float32, grey values as stored, resampled where the set has a common frame.
+            (m, box_size, box_size) float32, gray values as stored, resampled where the set has a common frame.
 
         Raises
         ------
@@ -214,7 +214,7 @@ class ParticleSet:
 
     def _opened_images(self) -> ImageLocations:
         if self.images is None:
-            raise InputError(f"{self.path}: its images were not opened; read the file with them")
+            raise InputError(f"{self.path}: its images were not opened; read the file with images")
         return self.images
 
     def _require_signal(self, pixels: Tensor, rows: np.ndarray) -> None:
@@ -230,7 +230,7 @@ class ParticleSet:
         fault = "is constant" if finite else "holds NaN or infinite values"
         row = int(rows[first])
         name = self.table.text(PARTICLE_COLUMN)[row]
-        raise InputError(f"{self.path}: row {row + 1}: the image {name} {fault}; take the row out, or repair the image")
+        raise InputError(f"{self.path}: row {row + 1}: the image {name} {fault}; remove the row, or repair the image")
 
     def require_poses(self) -> tuple[Tensor, Tensor]:
         """Return rotations (n, 3, 3) and shifts (n, 2); no origins means no shifts, no angles are an error."""
@@ -318,7 +318,7 @@ def read_particles(
     allow_outside: bool = False,
     supplement: Supplement | None = None,
 ) -> ParticleSet:
-    """Read a particle file and check everything short of the pixels.
+    """Read a particle file and check everything except the pixels.
 
     Parameters
     ----------
@@ -326,19 +326,19 @@ def read_particles(
         A STAR file (RELION 3.0 to 5), a cryoSPARC ``.cs`` file, an image stack, or a folder in the published layout;
         told by what is in it.
     datadir
-        Folder that image names start from; by default the file's own folder or one above it.
+        Folder that image paths are relative to; by default the file's own folder or one above it.
     with_images
         Whether the image stacks must be there; without, only poses and optics are read.
     pixel_size
-        Å per pixel, in place of what the file and the stacks say.
+        Å per pixel; overrides the file and the stacks.
     dtype
         Of optics, rotations and shifts.
     strip_prefix
-        Taken away from the front of image names that begin with it.
+        Prefix that is removed from image paths.
     allow_outside
-        Whether image names may lead out of the folder that they start from.
+        Whether image paths may leave the folder that they are relative to.
     supplement
-        What the file leaves out: of a ``.cs`` file another with more fields, of any file the microscope's values.
+        Values that the file lacks: the passthrough file of a ``.cs`` file, and values of the microscope.
 
     Returns
     -------

@@ -36,7 +36,7 @@ _CTF_COLUMNS = (
     "amplitude_contrast",
     "phase_shift",
 )
-_ROTATION_TOLERANCE = 1e-3
+_ROTATION_TOLERANCE = 1e-3  # float32 files round to 1e-7; more is no rotation
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def published_folder_name(n_images: int, snr: float | None, *, with_ctf: bool) -
 def write_published(
     folder: str | os.PathLike[str], batches: Iterator[Tensor], rotations: Tensor, optics: Optics | None
 ) -> None:
-    """Write images, poses and CTF parameters in the published layout; each file whole or not at all.
+    """Write images, poses and CTF parameters in the published layout; each file atomically.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def _load(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a whole .npy file ({error}); copy it again") from error
+        raise InputError(f"{path}: not a complete .npy file ({error}); copy it again") from error
 
 
 def relion_from_published(rotations: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a particle file holds, told by its first bytes and not by its name, and read into tables.
+"""Particle files of every kind, recognized by content rather than by name, and read into tables.
 
 Read: STAR files, cryoSPARC's records, image stacks alone, folders in the published layout. Refused, and named: pickles
 (cryoDRGN's pose.pkl and ctf.pkl), which run code when they are loaded.
@@ -54,12 +54,12 @@ MICROSCOPE_RANGES = {
     "spherical_aberration": SPHERICAL_ABERRATION,
     "amplitude_contrast": AMPLITUDE_CONTRAST,
 }
-"""Of what a user may say of the microscope."""
+"""Ranges of the values of the microscope that a user may give."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Supplement:
-    """What a particle file leaves out, and a user gives; None where nothing is given."""
+    """Values that a particle file lacks and a user gives; None if not given."""
 
     passthrough: Path | None = None
     """Of a ``.cs`` file: the one that has the fields it lacks; by default found beside it."""
@@ -86,8 +86,8 @@ class Supplement:
             elif (stated := metadata.numbers(column))[0] != value or np.ptp(stated) > 0:
                 flag = f"--{field.replace('_', '-')}"
                 raise InputError(
-                    f"{metadata.path}: {column} says {stated[0]:g}, {flag} {value:g}; the flag is for files that do "
-                    "not say it: drop it, or correct the file"
+                    f"{metadata.path}: {column} says {stated[0]:g}, {flag} {value:g}; the flag is for files that "
+                    "lack the value: omit it, or correct the file"
                 )
         return replace(metadata, tables=tables)
 
@@ -150,7 +150,7 @@ def _read_folder(folder: Path) -> Source:
     if not (folder / STACK_FILE).is_file() or not (folder / POSES_FILE).is_file():
         inside = next((name for name in ("particles.star",) if (folder / name).is_file()), None)
         advice = f"give {folder / inside}" if inside else f"one in the published layout has {STACK_FILE}, {POSES_FILE}"
-        raise InputError(f"{folder}: a folder without particles that can be read; {advice}")
+        raise InputError(f"{folder}: a folder without readable particles; {advice}")
     data = read_published(folder)
     n = len(data.rotations)
     columns = {PARTICLE_COLUMN: [f"{number:06d}@{STACK_FILE}" for number in range(1, n + 1)]}

@@ -23,14 +23,14 @@ class NamedImage:
     """An image and what it is called in tables and folders."""
 
     name: str
-    pixels: Tensor  #: (height, width, channels), 1 channel (grey) or 3 (RGB), float32 in 0 to 1
+    pixels: Tensor  #: (height, width, channels), 1 channel (gray) or 3 (RGB), float32 in 0 to 1
 
 
 def read_image(path: str | os.PathLike[str]) -> Tensor:
-    """Read an image file that Pillow knows: grey or color, 8 or 16 bits, palette, with or without alpha.
+    """Read an image file that Pillow knows: gray or color, 8 or 16 bits, palette, with or without alpha.
 
     Transparent pixels are shown on white; the camera's orientation is applied; of several frames the first is read.
-    Grey of 16 bits keeps them all; color of 16 bits a channel is read as 8, which is what Pillow gives.
+    16-bit gray keeps its depth; 16-bit color is read as 8 bits a channel, as Pillow does.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
     Raises
     ------
     InputError
-        The file is missing, damaged or no image; or its floating-point values leave 0 to 1.
+        The file is missing, damaged or not an image, or floating-point values lie outside 0 to 1.
     """
     try:
         with Image.open(path) as file:
@@ -49,11 +49,11 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
     except FileNotFoundError:
         raise InputError(f"no image at {path}: the file does not exist") from None
     except UnidentifiedImageError:
-        raise InputError(f"{path} is no image file that can be read") from None
+        raise InputError(f"{path} is not a readable image file") from None
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: {error}") from None
     except (OSError, SyntaxError) as error:
-        raise InputError(f"{path}: the image file is damaged or cut short ({error})") from None
+        raise InputError(f"{path}: the image file is damaged or truncated ({error})") from None
 
 
 def _to_unit_range(image: Image.Image, path: str | os.PathLike[str]) -> Tensor:

@@ -113,7 +113,7 @@ def _published_set(path: Path) -> Iterator[tuple[str, partial[Tensor]]]:
     except FileNotFoundError:
         raise InputError(f"no image set at {path}: the file does not exist") from None
     except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{path} is no .npz of plain arrays (it may be damaged, or hold code): {error}") from None
+        raise InputError(f"{path} is not an .npz of plain arrays (it may be damaged, or hold code): {error}") from None
     if not arrays:
         raise InputError(f"{path} must hold {' or '.join(NPZ_KEYS)}, it holds {', '.join(others) or 'nothing'}")
     for key, stack in arrays.items():

@@ -1,1 +1,1 @@
-"""What is to be said of a file: contradictions, what is not modelled, which columns are used."""
+"""Remarks on a file: contradictions, what is not modeled, which columns are used."""

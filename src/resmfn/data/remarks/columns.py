@@ -1,4 +1,4 @@
-"""Which columns of a particle file are used, and which are only kept."""
+"""Which columns of a particle file are used, and which are merely kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be said of a particle file before its images are used, and what keeps them from being used."""
+"""Remarks on a particle file: notes for its user, and reasons why its images cannot be used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from resmfn.physics.optics import Optics
 CORRECTED_COLUMN, FLIP_COLUMN, TUBE_COLUMN = "rlnCtfDataAreCtfCorrected", "rlnIsFlip", "rlnHelicalTubeID"
 _UNSCALED = {"ctf/trefoil_A": "trefoil", "ctf/tetra_A": "tetrafoil"}
 _SIGN = "blob/sign"
-# Beyond what microscopes do: the likely cause is another unit.
+# Beyond the range of microscopes: the likely cause is a wrong unit. No comparison recorded.
 _LEAST_DEFOCUS, _MOST_DEFOCUS = 100.0, 1e6  # Å
 _LEAST_VOLTAGE, _MOST_VOLTAGE = 10.0, 3000.0  # kV
 _MOST_ABERRATION = 50.0  # mm
@@ -47,7 +47,7 @@ def remark_on(
     records: np.ndarray | None = None,
     pixel_sizes: np.ndarray | None = None,
 ) -> Remarks:
-    """Return what is to be said of a particle file.
+    """Return the remarks on a particle file.
 
     Parameters
     ----------
@@ -79,26 +79,28 @@ def _not_modelled(metadata: Metadata, records: np.ndarray | None) -> list[str]:
     found = []
     if CORRECTED_COLUMN in metadata and truths(metadata, CORRECTED_COLUMN).any():
         found.append(
-            f"{CORRECTED_COLUMN} says that images were CTF-corrected, in a way that it does not say; give them as they "
-            "were extracted, or take that column and rlnDefocusU, V and Angle out if no CTF is left in them"
+            f"{CORRECTED_COLUMN} says that the images were CTF-corrected, but not how; give them as they "
+            "were extracted, or remove that column and rlnDefocusU, V and Angle if the images have no CTF left"
         )
     if FLIP_COLUMN in metadata and truths(metadata, FLIP_COLUMN).any():
-        found.append(f"{FLIP_COLUMN} says that images are to be mirrored, which is not done; mirror them in the stack")
+        found.append(f"{FLIP_COLUMN} says that images are mirrored, which is not supported; mirror them in the stack")
     if "rlnCtfBfactor" in metadata and (b_factor := metadata.numbers("rlnCtfBfactor")).min() < 0:
         row = int(b_factor.argmin())
         found.append(
-            f"row {row + 1}: rlnCtfBfactor must not be negative, got {b_factor[row]:g}; Warp and M write so the dose "
-            "of tilt series, which are not modelled: single-particle images are needed, one for each row"
+            f"row {row + 1}: rlnCtfBfactor must not be negative, got {b_factor[row]:g}; Warp and M store the dose "
+            "of tilt series this way, which is not modeled: single-particle images are needed, one per row"
         )
     for field, name in _UNSCALED.items():
         if _any_nonzero(metadata, records, field):
             found.append(
-                f"{field} ({name}) is not modelled: its scale is not published; refine the aberrations without it in "
+                f"{field} ({name}) is not modeled: its scale is not published; refine the aberrations without it in "
                 "cryoSPARC, or in RELION, whose rlnOddZernike and rlnEvenZernike are"
             )
     signs = _field(metadata, records, _SIGN)
     if signs is not None and len(np.unique(np.sign(signs))) > 1:
-        found.append(f"{_SIGN} says white molecules and dark ones; invert the images of one kind, or split the file")
+        found.append(
+            f"{_SIGN} says white for some and dark for others; invert the images of one kind, or split the file"
+        )
     return found
 
 
@@ -128,27 +130,27 @@ def _lone_terms(metadata: Metadata, optics: Optics | None) -> list[str]:
         columns += [column] if column in metadata and truths(metadata, column).any() else []
     if not columns:
         return []
-    return [f"{columns[0]} speaks of a CTF, but there is no rlnDefocusU; add the defocus, or take that column out"]
+    return [f"{columns[0]} belongs to a CTF, but there is no rlnDefocusU; add the defocus, or remove that column"]
 
 
 def _strange_units(optics: Optics | None, pixel_sizes: np.ndarray | None) -> list[str]:
     found = []
     if pixel_sizes is not None and float(pixel_sizes.min()) < _LEAST_PIXEL:
-        found.append(f"the pixel size is {pixel_sizes.min():g} Å, which no microscope has: nm? Give it in Å")
+        found.append(f"the pixel size is {pixel_sizes.min():g} Å, too small for a microscope (nm?); give it in Å")
     if optics is None:
         return found
     defocus = float(max(optics.defocus_u.abs().max(), optics.defocus_v.abs().max()))
     if 0 < defocus < _LEAST_DEFOCUS:
-        found.append(f"rlnDefocusU and V are at most {defocus:g} Å, next to no defocus: µm? Give them in Å")
+        found.append(f"rlnDefocusU and V are at most {defocus:g} Å, almost no defocus (µm?); give them in Å")
     if defocus > _MOST_DEFOCUS:
-        found.append(f"rlnDefocusU and V reach {defocus:g} Å, {defocus / 1e4:g} µm: pm? Give them in Å")
+        found.append(f"rlnDefocusU and V reach {defocus:g} Å, {defocus / 1e4:g} µm (pm?); give them in Å")
     low, high = float(optics.voltage.min()), float(optics.voltage.max())
     if high > _MOST_VOLTAGE:
-        found.append(f"rlnVoltage is {high:g} kV: volts? Give it in kV")
+        found.append(f"rlnVoltage is {high:g} kV (volts?); give it in kV")
     elif low < _LEAST_VOLTAGE:
-        found.append(f"rlnVoltage is {low:g} kV: MV? Give it in kV")
+        found.append(f"rlnVoltage is {low:g} kV (MV?); give it in kV")
     if (aberration := float(optics.spherical_aberration.abs().max())) > _MOST_ABERRATION:
-        found.append(f"rlnSphericalAberration is {aberration:g} mm: µm? Give it in mm")
+        found.append(f"rlnSphericalAberration is {aberration:g} mm (µm?); give it in mm")
     return found
 
 
@@ -158,8 +160,8 @@ def _missing_ctf(metadata: Metadata, optics: Optics | None) -> list[str]:
     there = [column for column in MICROSCOPE_COLUMNS.values() if column in metadata]
     if there:
         missing = ", ".join(DEFOCUS_COLUMNS)
-        return [f"half a CTF: {', '.join(there)} without {missing}; images are taken as if they had no CTF"]
-    return ["no CTF in the file: images are taken as if they had none"]
+        return [f"incomplete CTF: {', '.join(there)} without {missing}; no CTF is applied"]
+    return ["no CTF in the file: none is applied"]
 
 
 def _repeated_rows(metadata: Metadata) -> list[str]:
@@ -171,7 +173,7 @@ def _repeated_rows(metadata: Metadata) -> list[str]:
         return []
     copies = n - len(set(zip(*particles.columns.values(), strict=True)))
     if copies:
-        return [f"{copies} of {n} rows are exact copies of others: take them out, they count as if seen again"]
+        return [f"{copies} of {n} rows are exact copies of others and count twice: remove them"]
     return [f"{n} rows show {n_images} images: rows of one image share a half set"]
 
 
@@ -179,7 +181,7 @@ def _helices(metadata: Metadata) -> list[str]:
     if TUBE_COLUMN not in metadata.particles:
         return []
     return [
-        f"helical segments ({TUBE_COLUMN}): no helical symmetry is applied, and segments of one tube overlap; half "
+        f"helical segments ({TUBE_COLUMN}): helical symmetry is not applied, and segments of one tube overlap; half "
         "maps are independent only if rlnRandomSubset keeps each tube in one half"
     ]
 
@@ -188,7 +190,7 @@ def _coarse_pixels(pixel_sizes: np.ndarray | None) -> list[str]:
     if pixel_sizes is None or float(pixel_sizes.max()) <= _COARSE_PIXEL:
         return []
     coarsest = float(pixel_sizes.max())
-    return [f"pixels of {coarsest:g} Å show nothing finer than {2 * coarsest:g} Å: is that the pixel size?"]
+    return [f"pixels of {coarsest:g} Å show nothing finer than {2 * coarsest:g} Å: is the pixel size right?"]
 
 
 def _applied(optics: Optics | None) -> list[str]:

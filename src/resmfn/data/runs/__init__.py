@@ -1,1 +1,1 @@
-"""Run folders: who may write one, its log, its checkpoint and its curves."""
+"""Run folders: lock, log, checkpoint and curves."""

@@ -1,4 +1,4 @@
-"""Small archives of arrays, read from files that anyone may have written."""
+"""Small archives of arrays, read from files that may not be ours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from resmfn.core import InputError
 
 MOST_BYTES = 256 * 2**20
-"""Of the arrays of an archive together: what one unpacks to says nothing of the size of the file."""
+"""Most bytes of all arrays of an archive: the size of the compressed file sets no limit."""
 
 
 def read_arrays(path: str | os.PathLike[str], names: tuple[str, ...], what: str) -> dict[str, np.ndarray]:
@@ -36,13 +36,13 @@ def read_arrays(path: str | os.PathLike[str], names: tuple[str, ...], what: str)
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MOST_BYTES:
-            raise InputError(f"{path} unpacks to {size / 2**20:,.0f} MiB, no {what}; remove it")
+            raise InputError(f"{path} unpacks to {size / 2**20:,.0f} MiB, too large for {what}; remove it")
         with np.load(path, allow_pickle=False) as stored:
             found = {name: stored[name] for name in names}
     except FileNotFoundError:
         raise InputError(f"no {what} at {path}: the file does not exist") from None
     except (KeyError, ValueError, OSError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} holds no {what} ({' '.join(str(error).split())[:200]}); remove it") from None
+        raise InputError(f"{path} does not hold {what} ({' '.join(str(error).split())[:200]}); remove it") from None
     for name, array in found.items():
         if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
             raise InputError(f"{path}: {name} must hold numbers, got {array.dtype}; remove it")

@@ -1,8 +1,8 @@
-"""Names of the files of a run folder, for those who write them and those who read them."""
+"""Names of the files of a run folder, for writers and readers."""
 
 CONFIG, CHECKPOINT, METRICS, LOG, LOCK = "config.yaml", "checkpoint.pt", "metrics.jsonl", "run.log", ".lock"
 PREVIOUS = "checkpoint_previous.pt"
-"""The checkpoint before the last one: what is left if the last was cut off on its way to the disk."""
+"""The checkpoint before the last one, in case the last was not written completely."""
 PROGRESS, SUMMARY = "progress.json", "summary.json"
 MAP, MASK, HALF_MAPS = "map.mrc", "mask.mrc", ("half1.mrc", "half2.mrc")
 PARTICLES = "particles.star"

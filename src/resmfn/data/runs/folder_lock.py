@@ -12,12 +12,12 @@ from resmfn.data.runs.file_names import LOCK
 
 
 class FolderLock:
-    """A lock on a folder that dies with the process; taking it changes nothing but that the file ``.lock`` is there.
+    """A lock on a folder that ends with the process; taking it creates only the file ``.lock``.
 
     Parameters
     ----------
     folder
-        The folder; made if it is not there.
+        The folder; created if it does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,13 +62,13 @@ class FolderLock:
             raise
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def undo(self) -> None:
-        """Take away what was made for the lock, as far as nothing else is in it, and let go of it."""
+        """Remove what was created for the lock, if it holds nothing else, and release it."""
         for path in reversed(self._made):
             try:
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Fourier shell correlations in the XML that EMDB asks for with a map, as RELION's postprocessing writes it too."""
+"""Fourier shell correlations in the XML format of EMDB depositions, as RELION's postprocessing writes them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from resmfn.core import atomic_write
 def write_fsc_xml(
     path: str | os.PathLike[str], frequency: Sequence[float], correlation: Sequence[float], title: str
 ) -> None:
-    """Write a curve, whole or not at all.
+    """Write a curve, atomically.
 
     Parameters
     ----------
     path
-        The .xml file; one that exists is replaced.
+        The .xml file; an existing one is replaced.
     frequency
         (n,) in 1/Å.
     correlation

@@ -1,4 +1,4 @@
-"""Which files of a run folder a run has made: what --overwrite takes away. All others are the user's, and stay."""
+"""Which files of a run folder a run makes, and --overwrite removes. All others are the user's and are kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _REMOVED = ".removed."
 
 
 def is_own(folder: Path, path: Path) -> bool:
-    """Say whether a path in a run folder is one that a run makes."""
+    """Return whether a path in a run folder is one that a run makes."""
     relative = path.relative_to(folder)
     return any(len(relative.parts) == len(parts) and _matches(relative, parts) for parts in _PARTS)
 
@@ -51,7 +51,7 @@ def own_files(folder: Path) -> list[Path]:
 
 
 def remove_own_files(folder: Path) -> None:
-    """Remove what a run has made, all of it or nothing; files of other names stay, and the folders that hold them.
+    """Remove all that a run has made, or nothing; other files are kept, and the folders that hold them.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def remove_own_files(folder: Path) -> None:
         if trash.is_dir():
             trash.rmdir()
         raise InputError(
-            f"{error.filename}: cannot be removed ({error.strerror}); nothing was changed: make it removable, or "
+            f"{error.filename}: cannot be removed ({error.strerror}); nothing was changed: fix its permissions, or "
             "choose another --out"
         ) from None
     shutil.rmtree(trash, ignore_errors=True)
@@ -80,7 +80,7 @@ def remove_own_files(folder: Path) -> None:
 
 
 def remove_cut_off_files(folder: Path) -> None:
-    """Remove what a run that was killed has left half written or half removed."""
+    """Remove what a killed run left half written or half removed."""
     for path in folder.iterdir():
         if path.name.startswith(_REMOVED) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

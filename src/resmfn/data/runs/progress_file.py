@@ -1,4 +1,4 @@
-"""How far a run is, for those who watch it."""
+"""The progress of a run, for `resmfn watch` and the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resmfn.data.runs.file_names import PROGRESS
 from resmfn.data.runs.run_folder import RunFolder
 
 LEAST_INTERVAL = 1.0
-"""Seconds between two writings inside a piece of work."""
+"""Least seconds between updates within one step of work; no comparison recorded."""
 
 
 class ProgressFile:
@@ -33,7 +33,7 @@ class ProgressFile:
         """What earlier parts of a resumed run took."""
 
     def __call__(self, event: ProgressEvent) -> None:
-        """Write, unless the event is a detail and the last writing is fresh."""
+        """Write, unless the event is a detail and the last update is recent."""
         now = time.monotonic()
         self._done = max(self._done, event.done or 0.0)
         if not self._folder.has_begun:

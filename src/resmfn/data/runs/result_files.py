@@ -1,4 +1,4 @@
-"""Which files are the results of a run: what is said of them must not be said of others that took their place."""
+"""The result files of a run, recorded by digest, so that its figures are not attributed to other files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POSTPROCESS = "postprocess"
 
 @contextmanager
 def recorded_results(folder: RunFolder) -> Iterator[None]:
-    """Let a run write its results, and keep their digests; take away what spoke of others that stood there before."""
+    """Let a run write its results, and record their digests; remove evaluations and reports of earlier results."""
     record = folder.path / RECORD
     before = _read(record)
     record.unlink(missing_ok=True)  # until all of them are there, none can be compared
@@ -37,7 +37,7 @@ def recorded_results(folder: RunFolder) -> Iterator[None]:
 
 
 def require_own_results(folder: Path, *names: str) -> None:
-    """Refuse a run folder in which another file stands where the run wrote a result.
+    """Refuse a run folder in which a result was replaced by another file.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def require_own_results(folder: Path, *names: str) -> None:
         path = folder / name
         if (not names or name in names) and path.is_file() and digest_of_file(path) != digest:
             raise InputError(
-                f"{path} is not the file that this run wrote, so the run's figures are not of it; put the run's own "
-                f"back, or give the files by themselves instead of the folder"
+                f"{path} is not the file that this run wrote, so the figures do not describe it; restore the run's "
+                f"file, or pass the files themselves instead of the folder"
             )
 
 

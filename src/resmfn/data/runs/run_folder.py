@@ -1,4 +1,4 @@
-"""The folder of a run: who may write it, its log, its metrics, its checkpoint."""
+"""The folder of a run: its lock, log, metrics and checkpoint."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class RunSettings(Protocol):
 class RunFolder:
     """An open run folder; one process at a time. Use as a context manager.
 
-    It is locked when it is entered and as it was until :meth:`begin`: input that is refused before costs no run that
-    stood there, and leaves nothing behind.
+    It is locked on entry and left unchanged until :meth:`begin`: input that is refused before then costs no earlier
+    run, and leaves nothing behind.
 
     Raises
     ------
@@ -72,7 +72,9 @@ class RunFolder:
         if self.path.exists() and not self._is_ours():
             raise InputError(f"--out {self.path} exists and is not a run folder; choose another name")
         if self._has_run() and not (self.config.resume or self.config.overwrite):
-            raise InputError(f"--out {self.path} holds a run; give --resume to go on, --overwrite, or another name")
+            raise InputError(
+                f"--out {self.path} holds a run; give --resume to continue it, --overwrite, or another name"
+            )
         self._lock.take()
         try:
             self._refuse_links()
@@ -86,7 +88,7 @@ class RunFolder:
         return self
 
     def begin(self) -> None:
-        """Make it this run's folder: write the settings; drop what another run left, or metrics without checkpoint."""
+        """Claim the folder: write the settings; remove an earlier run, or metrics without a checkpoint."""
         remove_cut_off_files(self.path)
         if self.config.overwrite:
             remove_own_files(self.path)
@@ -131,7 +133,7 @@ class RunFolder:
         self._lock.release()
         if self._begun and self.has_checkpoint and _is_full_disk(value):
             raise InputError(
-                f"{value}: the disk is full. What was computed before is whole: make room, and go on with --resume"
+                f"{value}: the disk is full. The last checkpoint is intact: free some space, and continue with --resume"
             ) from value
 
     @property
@@ -145,7 +147,7 @@ class RunFolder:
         return any((self.path / name).exists() for name in (CHECKPOINT, PREVIOUS))
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint, whole or not at all; the one before it is kept beside it."""
+        """Replace the checkpoint, atomically; the one before it is kept beside it."""
         content = io.BytesIO()
         torch.save({**state, _SETTINGS: self._settings()}, content)  # to memory: a full disk is then an OSError
         last = self.path / CHECKPOINT
@@ -157,7 +159,7 @@ class RunFolder:
     def load(self) -> dict[str, Any] | None:
         """Return the last checkpoint if the run is to be resumed and there is one.
 
-        If it is broken (the power failed, the disk lost its end), the one before it is taken and the log says so.
+        If it is damaged (power failure, full disk), the one before it is used, and the log says so.
 
         Raises
         ------
@@ -185,7 +187,7 @@ class RunFolder:
                 broken.append(f"{self.path / name} cannot be read: it is damaged, or holds code")
                 continue
             if broken:
-                self.log(f"resume: {broken[0]}; going on from the checkpoint before it")
+                self.log(f"resume: {broken[0]}; continuing from the checkpoint before it")
             return state
         raise InputError(f"{'; '.join(broken)}; start again with --overwrite")
 
@@ -272,7 +274,7 @@ class RunFolder:
         self._loaded = self._read_checkpoint()
         if _SETTINGS not in self._loaded:
             raise InputError(f"{self.path / CONFIG} holds no settings; start again with --overwrite")
-        self.log(f"resume: {self.path / CONFIG} was broken; its settings were in the checkpoint")
+        self.log(f"resume: {self.path / CONFIG} was damaged; its settings were restored from the checkpoint")
         found: dict[str, Any] = self._loaded[_SETTINGS]
         return found
 
@@ -286,8 +288,8 @@ class RunFolder:
             if name not in _MAY_DIFFER and before.get(name) != value:
                 flag = "--" + name.replace("_", "-")
                 raise InputError(
-                    f"{self.path} was begun with {flag} {before.get(name)}, not {value}; resume with the settings "
-                    "it was begun with, or start again with --overwrite"
+                    f"{self.path} was begun with {flag} {before.get(name)}, not {value}; resume with the original "
+                    "settings, or start again with --overwrite"
                 )
 
 

@@ -1,4 +1,4 @@
-"""Spectra of the scales of a fit, on disk: what figures are drawn from."""
+"""Spectra of the scales of a fit, on disk, for figures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_spectra(path: str | os.PathLike[str]) -> ScaleSpectra:
     found = read_arrays(path, names, "spectra of a fit")
     shape = found["truth"].shape
     if len(shape) != 2 or found["scales"].shape[1:] != shape or found["half_widths"].shape != found["scales"].shape[:1]:
-        raise InputError(f"{path}: the shapes of its arrays are not those of spectra of a fit; remove it")
+        raise InputError(f"{path}: the shapes of its arrays do not match spectra of a fit; remove it")
     if found["extents"].shape != (2,):
         raise InputError(f"{path}: extents must be two numbers, got the shape {found['extents'].shape}; remove it")
     return ScaleSpectra(*(torch.from_numpy(found[name].astype(np.float32)) for name in names))

@@ -1,4 +1,4 @@
-"""What a STAR file is that holds no particle images, told by its labels: for messages that help."""
+"""What a STAR file without particle images is, recognized by its labels, for helpful messages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def describe_tables(tables: Mapping[str, Table]) -> str:
 def require_single_particles(path: Path, tables: Mapping[str, Table], block: str) -> None:
     """Raise InputError if the particles are volumes or tilt series, each row more than one image."""
     particles = tables[block]
-    advice = "single-particle images are needed, one for each row"
+    advice = "single-particle images are needed, one per row"
     label = next((name for name in _SUBTOMOGRAM_LABELS if any(name in table for table in tables.values())), None)
     if label is not None:
         raise InputError(f"{path}: the particles are subtomograms or tilt series ({label}); {advice}")

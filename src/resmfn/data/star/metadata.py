@@ -139,7 +139,7 @@ def join_tables(path: Path, tables: Mapping[str, Table], *, needs_images: bool) 
     block = _find_particle_block(path, tables, needs_images=needs_images)
     particles = tables[block]
     if not len(particles):
-        raise InputError(f"{path}: the table data_{block} has no rows; nothing can be done without particles")
+        raise InputError(f"{path}: the table data_{block} has no rows, so there are no particles")
     if not len(tables.get(OPTICS_BLOCK, ())) or block == OPTICS_BLOCK:
         return Metadata(path, tables, block, None)
     return Metadata(path, tables, block, _optics_rows(path, tables[OPTICS_BLOCK], particles))
@@ -170,7 +170,7 @@ def _optics_rows(path: Path, optics: Table, particles: Table) -> np.ndarray:
     names = [_group_name(cell) for cell in optics[column]]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"{path}: data_{OPTICS_BLOCK} has several rows of optics group {twice}; number them anew")
+        raise InputError(f"{path}: data_{OPTICS_BLOCK} has several rows of optics group {twice}; renumber them")
     row_of = {name: row for row, name in enumerate(names)}
     cells = [_group_name(cell) for cell in particles[column]]
     for row, name in enumerate(cells):
@@ -254,7 +254,7 @@ def require_one_pixel_size(metadata: Metadata, pixel_size: float) -> None:
     if stated is not None and np.ptp(stated) > _SAME * stated.max():
         found = ", ".join(f"{value:g}" for value in np.unique(stated)[:5])
         raise InputError(
-            f"{metadata.path}: --pixel-size {pixel_size:g} cannot stand for pixel sizes of {found} Å; correct "
+            f"{metadata.path}: --pixel-size {pixel_size:g} cannot replace pixel sizes of {found} Å; correct "
             "rlnImagePixelSize of each optics group in the file"
         )
 
@@ -304,7 +304,7 @@ def find_shifts(metadata: Metadata, pixel_sizes: np.ndarray | None, dtype: torch
     elif any(column in metadata for column in ORIGIN_PIXEL_COLUMNS):
         if pixel_sizes is None:
             raise InputError(
-                f"{metadata.path}: rlnOriginX/Y are in pixels, but the pixel size is missing; --pixel-size gives it"
+                f"{metadata.path}: rlnOriginX/Y are in pixels, but the pixel size is missing; give --pixel-size"
             )
         columns, unit = ORIGIN_PIXEL_COLUMNS, pixel_sizes
     else:

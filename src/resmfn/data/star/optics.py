@@ -1,4 +1,4 @@
-"""The columns of a RELION particle file that say how images came about: CTF, aberrations, magnification, treatment."""
+"""The columns of a RELION particle file that describe image formation: CTF, aberrations, magnification, processing."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _COLUMNS: dict[str, tuple[str, float | None]] = {
     **{field: (column, None) for field, column in MICROSCOPE_COLUMNS.items()},
 }
 _LARGEST_STRETCH = 0.2  # of a magnification matrix: lenses distort by some percent
-_MOST_COEFFICIENTS = 64
+_MOST_COEFFICIENTS = 64  # keeps broken lists out of memory
 
 
 def find_optics(metadata: Metadata, dtype: torch.dtype) -> Optics | None:
-    """Return the optics of each particle, or None where no column speaks of defocus: images without CTF."""
+    """Return the optics of each particle, or None if the file has no defocus: images without CTF."""
     if not any(column in metadata for column in DEFOCUS_COLUMNS):
         return None
     columns = {}
@@ -54,7 +54,7 @@ def find_optics(metadata: Metadata, dtype: torch.dtype) -> Optics | None:
         raise InputError(f"{metadata.path}: rlnVoltage must be positive; give it in kV")
     contrast = columns["amplitude_contrast"]
     if ((contrast < 0) | (contrast > 1)).any():
-        cause = ": percent? RELION's is a fraction" if contrast.max() > 1 else ""
+        cause = " (percent? RELION's is a fraction)" if contrast.max() > 1 else ""
         got = float(contrast.max() if contrast.max() > 1 else contrast.min())
         raise InputError(
             f"{metadata.path}: rlnAmplitudeContrast must lie between 0 and 1, got {got:g}{cause}; correct it"

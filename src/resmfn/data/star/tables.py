@@ -75,7 +75,9 @@ def quote(text: str) -> str:
         return text
     mark = "'" if '"' in text else '"'
     if mark in text or len(text.splitlines()) > 1:
-        raise InputError(f"the text {text!r} cannot stand in a STAR file: it has both kinds of quotes, or a line break")
+        raise InputError(
+            f"the text {text!r} cannot be written to a STAR file: it has both kinds of quotes, or a line break"
+        )
     return f"{mark}{text}{mark}"
 
 
@@ -118,7 +120,7 @@ def read_star(path: str | os.PathLike[str]) -> dict[str, Table]:
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         name = lines[start].split()[0][len("data_") :]
         if name in tables:
-            raise InputError(f"{path}: line {start + 1}: the block data_{name} stands there twice; rename one")
+            raise InputError(f"{path}: line {start + 1}: the block data_{name} appears twice; rename one")
         tables[name] = _read_block(_Block(path, lines, start + 1, end), _version_above(lines, start))
     return tables
 
@@ -237,7 +239,7 @@ def _read_loop(block: _Block) -> dict[str, list[str]]:
 
 def _add_column(block: _Block, columns: dict[str, list[str]], name: str, cells: list[str]) -> None:
     if name[1:] in columns:
-        raise block.error(f"the column {name} stands there twice; remove one")
+        raise block.error(f"the column {name} appears twice; remove one")
     columns[name[1:]] = cells
 
 
@@ -252,7 +254,7 @@ def write_star(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> Non
     Parameters
     ----------
     path
-        The file; one that exists is replaced.
+        The file; an existing one is replaced.
     tables
         Block name without ``data_`` -> its table.
     """

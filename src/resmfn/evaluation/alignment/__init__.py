@@ -1,1 +1,1 @@
-"""Maps and poses brought onto one another, and what remains between them."""
+"""Alignment of maps and poses, and the errors that remain."""

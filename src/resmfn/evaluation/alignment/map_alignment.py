@@ -1,4 +1,4 @@
-"""Rotation, shift and hand that bring one map onto another.
+"""Alignment of two maps: rotation, shift and hand.
 
 An exhaustive search at low resolution is followed by gradient ascent at rising resolution, for both hands: projections
 cannot tell a structure from its mirror image, so a map from particle images has either hand.
@@ -22,17 +22,17 @@ from resmfn.fourier.resize import resize_map
 from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 
 SEARCH_BOX = 128
-"""Larger boxes are searched at this size: their finer detail does not make the angles better."""
-SMALLEST_BOX = 8
+"""Larger boxes are searched at this size: finer detail does not improve the angles."""
+SMALLEST_BOX = 8  # fewer voxels hold no three shells
 MASK_RADIUS, MASK_EDGE = 0.42, 0.06
 """Sphere that the search looks inside, as fractions of the box."""
 STARTS, STARTS_SECOND = 12, 3
 """Candidates of each hand refined at the low and at the doubled resolution."""
-REFINE_STEPS = 10
+REFINE_STEPS = 10  # Levenberg-Marquardt steps; no comparison recorded
 SMALLEST_CORRELATION, LARGEST_CORRELATION = 0.1, 0.95
 """Shells that agree less are left out of a refinement; those that agree more weigh no more (f / (1 - f^2) explodes)."""
 MOST_POINTS = 20_000
-"""A refinement looks at no more coefficients than this, evenly thinned: angles do not get better."""
+"""Most coefficients that a refinement uses, evenly thinned. Other values were not compared."""
 SHELLS_ALWAYS = 4
 """The lowest shells are never left out."""
 
@@ -74,12 +74,12 @@ def _single_thread() -> Iterator[None]:
 
 @_single_thread()
 def align_maps(moving: Tensor, reference: Tensor, pixel_size: float) -> MapAlignment:
-    """Find the rotation, shift and hand that turn ``moving`` into ``reference``.
+    """Find the rotation, shift and hand that align ``moving`` to ``reference``.
 
     Parameters
     ----------
     moving, reference
-        Maps, (N, N, N), of one voxel size; grey scales and filters may differ. The molecule must lie mostly inside
+        Maps, (N, N, N), of one voxel size; gray scales and filters may differ. The molecule must lie mostly inside
         the sphere that the box holds; shifts up to a third of the box are searched.
     pixel_size
         Å per voxel.

@@ -1,4 +1,4 @@
-"""Errors of poses and shifts that count nothing which no image can tell: the map's frame, its origin and its hand."""
+"""Errors of poses and shifts, up to what no image determines: the map's frame, origin and hand."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ N_CANDIDATES, N_VOTERS = 400, 1000
 """Images that propose, and images that judge, the first global rotation; evenly spread over the set."""
 VOTE_WIDTH, FIT_WIDTH = 15.0, 12.0
 """Degrees beyond which an image hardly counts, in the vote and in the fit: outliers do not move the alignment."""
-FIT_STEPS = 30
-ORTHOGONAL = 1e-3
+FIT_STEPS = 30  # reweighted means; no comparison recorded
+ORTHOGONAL = 1e-3  # as for poses in files
 
 
 @dataclass(frozen=True)

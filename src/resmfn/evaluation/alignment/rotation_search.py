@@ -18,9 +18,9 @@ from resmfn.fourier.transforms import fftn_centered
 from resmfn.physics.projection import padded_transform
 from resmfn.rotations import exp_so3, super_fibonacci
 
-PADDING = 2
-N_ROTATIONS = 4608
-CHUNK = 512
+PADDING = 2  # of trilinear interpolation, as in the projectors
+N_ROTATIONS = 4608  # 7 degrees apart, enough for about eight shells
+CHUNK = 512  # rotations at a time: memory only
 SMALLEST_STEP = 3e-4
 """Radians plus voxels: a refinement ends when every candidate moves less."""
 

@@ -1,4 +1,4 @@
-"""Molecules made white: what the settings say of their contrast or, if they leave it open, what the images vote."""
+"""Molecules made white: by the contrast of the settings or, by default, as measured from the images."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _BATCH = 10_000
 
 @dataclass(frozen=True)
 class ContrastVote:
-    """What was decided, and on what ground."""
+    """The contrast that was chosen, and why."""
 
     contrast: Contrast
     """White or black, never auto."""
     share_white: float
-    """Of the images, those that look white."""
+    """Share of the images that look white."""
     forced: bool
-    """Whether the settings say it."""
+    """Whether the settings state it."""
     is_clear: bool
-    """Whether the images' vote could not be chance."""
+    """Whether the images' majority is significant."""
 
     @property
     def message(self) -> str:
         """One line for the log."""
         share = f"{100 * self.share_white:.0f} % of the images look white, {100 - 100 * self.share_white:.0f} % black"
         if self.forced:
-            return f"molecules are {self.contrast}, as --contrast says ({share})"
+            return f"molecules are {self.contrast}, as set by --contrast ({share})"
         if not self.is_clear:
-            return f"contrast is not clear ({share}): {self.contrast} is assumed; --contrast black forces the other"
+            return f"contrast is not clear ({share}): {self.contrast} is assumed; give --contrast if that is wrong"
         return f"molecules are {self.contrast} ({share})"
 
 
@@ -47,7 +47,7 @@ def settle_contrast(observations: Observations, wanted: Contrast) -> ContrastVot
     observations
         The images; inverted if they are black.
     wanted
-        What the settings say; auto asks the images, and is white where they do not tell.
+        The setting; auto measures it on the images, and assumes white if they are inconclusive.
     """
     everyone = torch.arange(len(observations), device=observations.device)
     white = torch.zeros(len(observations), device=observations.device)

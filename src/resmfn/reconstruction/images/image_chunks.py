@@ -1,4 +1,4 @@
-"""Images read from disk in the order in which they lie there, each once, the next ones while these are worked on."""
+"""Images read from disk in storage order, each once; the next chunk is read while one is processed."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _SMALLEST, _LARGEST = 0.3, 3.0
 
 @dataclass(frozen=True)
 class Quality:
-    """What was learned of some images."""
+    """Estimated quality of some images."""
 
     of_map: Tensor
     """(n, maps): probability that the image shows each map."""

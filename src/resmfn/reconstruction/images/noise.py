@@ -17,7 +17,7 @@ neighbor or carbon. Of pure noise, where a shell has 8 or more numbers, less tha
 COMMON_IMAGES = 20.0
 """A group's spectrum is averaged with so many images' worth of the whole set's: what tens of images say of a shell is
 off by several per cent."""
-_SMALLEST = 1e-3
+_SMALLEST = 1e-3  # of the white level: keeps whitening finite
 
 
 def sampled_images(group: Tensor) -> Tensor:

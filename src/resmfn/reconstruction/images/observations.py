@@ -37,7 +37,7 @@ class Observations:
     box_size, pixel_size
         Pixels; Å per pixel.
     noise_level
-        ``(n,)``: standard deviation of each image's noise in grey values, divided out of ``values``.
+        ``(n,)``: standard deviation of each image's noise in gray values, divided out of ``values``.
     noise_group
         int64 ``(n,)``: the optics group of each image, from 0; by default one group.
     team
@@ -83,7 +83,7 @@ class Observations:
 
     @property
     def grey(self) -> float:
-        """Factor from maps in the scale of these pixels to the images' grey values."""
+        """Factor from maps in the scale of these pixels to the images' gray values."""
         return float(self.noise_level.median())
 
     @property
@@ -118,11 +118,11 @@ class Observations:
         self.noise_power = power.to(self.noise_power).expand_as(self.noise_power).clone()
 
     def set_gain(self, gain: Tensor) -> None:
-        """Set how strong the signal of each image is (n,), 1 in the mean; it multiplies the CTF."""
+        """Set the gain of each image (n,), 1 in the mean; it multiplies the CTF."""
         self.gain = gain.to(self.gain)
 
     def invert(self) -> None:
-        """Turn black into white, in all images."""
+        """Invert the contrast of all images."""
         self._values.neg_()
 
     def batch(self, index: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
@@ -232,8 +232,8 @@ def _require_noise(particles: ParticleSet, rows: Tensor, deviation: Tensor) -> N
     if not bool((deviation > 0).all()):
         row = int(rows[deviation <= 0].min()) + 1
         raise InputError(
-            f"{particles.path}: row {row}: the image has no noise outside the mask, so its noise cannot be measured; "
-            "images must not be masked: give them as they were extracted, or a smaller --mask-diameter"
+            f"{particles.path}: row {row}: the image is constant outside the mask, so its noise cannot be measured; "
+            "give unmasked images, as extracted, or a smaller --mask-diameter"
         )
 
 

@@ -1,4 +1,4 @@
-"""The box that a reconstruction works in: that of the images, or a smaller one of the same field of view."""
+"""The working box of a reconstruction: that of the images, or a smaller one of the same field of view."""
 
 from __future__ import annotations
 

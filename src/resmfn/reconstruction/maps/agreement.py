@@ -36,7 +36,7 @@ def half_map_fsc(first: Tensor, second: Tensor, mask: Tensor, radius: float, *, 
 
 
 def next_radius(fsc: Tensor, radius: float, radius_max: float) -> float:
-    """Return how far the next round may use the images: a little beyond where the half maps agree, be it less than now.
+    """Return the radius of the next round: a little beyond where the half maps agree, even if that is less than now.
 
     It grows by a quarter at most, so that no pose is more than a fraction of a wavelength off.
     """

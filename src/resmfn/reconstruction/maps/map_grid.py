@@ -13,14 +13,14 @@ from resmfn.physics.projection import (
 )
 from resmfn.rotations import point_group
 
-PADDING = 2
+PADDING = 2  # as in RELION; 3 halves the interpolation error (physics/projection.py)
 
 
 @dataclass(frozen=True)
 class MapGrid:
     """A map of a box of ``box_size`` voxels, sampled on the coarser grid that its band needs.
 
-    Grey values do not depend on ``size``. Slices are in the scale of :class:`Observations`: ``fft2`` of a projection
+    Gray values do not depend on ``size``. Slices are in the scale of :class:`Observations`: ``fft2`` of a projection
     on the full grid, over ``box_size``.
     """
 
@@ -38,7 +38,7 @@ class MapGrid:
 
     @property
     def group(self) -> Tensor:
-        """The turns (m, 3, 3) that leave the map as it is."""
+        """The symmetry operators (m, 3, 3) of the map."""
         return point_group(self.symmetry)
 
     @property

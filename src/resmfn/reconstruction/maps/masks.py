@@ -1,4 +1,4 @@
-"""Where the particle is: a sphere at first, then the shape of the map itself."""
+"""Masks of the particle: a sphere at first, then the shape of the map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from resmfn.reconstruction.maps.map_grid import MapGrid
 SHAPE_RESOLUTION = 10.0
 """Å: the shape is that of the map at this resolution, so that it says nothing about finer shells."""
 THRESHOLD = 0.15
-"""Of the map's highest density, at that resolution."""
+"""Share of the map's highest density at that resolution, above which a voxel belongs to the shape.
+No comparison recorded."""
 DILATION, EDGE = 4.5, 6.0
 """Å around the shape, and the width of the soft edge beyond."""
 

@@ -30,7 +30,7 @@ class NetworkMap:
     network
         3-D, quantized: its scales are exact finite Fourier series.
     amplitude
-        Grey value of an output of 1; None until the first fit has seen the data.
+        Gray value of an output of 1; None until the first fit has seen the data.
     """
 
     def __init__(self, network: MultiplicativeFilterNetwork, amplitude: float | None = None) -> None:
@@ -109,7 +109,7 @@ class NetworkMap:
 
     @classmethod
     def from_state(cls, state: dict, *, device: torch.device) -> NetworkMap:
-        """Rebuild from :meth:`state`."""
+        """Restore from :meth:`state`."""
         return cls(network_from_state(state["network"], device=device), state["amplitude"])
 
 

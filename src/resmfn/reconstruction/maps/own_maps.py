@@ -1,4 +1,4 @@
-"""Maps that the user gives, a mask or a reference: in the frame of the images, or of the maps that come out."""
+"""Maps that the user gives, a mask or a reference, in the frame of the images or of the output maps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_own_map(flag: str, path: Path, frames: Mapping[int, float], box_size: i
     if expected is None or abs(found.pixel_size - expected) > 0.01 * expected:
         wanted = " or ".join(f"{size} pixels of {pixel:g} Å" for size, pixel in frames.items())
         raise InputError(
-            f"{flag} {path} must have the images' box of {wanted}, got {found.box_size} of {found.pixel_size:g} Å; "
+            f"{flag} {path} must match the images' box of {wanted}, got {found.box_size} of {found.pixel_size:g} Å; "
             "resample it"
         )
     return resized(found.data, box_size)

@@ -1,4 +1,4 @@
-"""What a map is expected to be before the images are asked: a penalty for each shell."""
+"""Priors of a map: a penalty for each shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What images inserted at their poses say of a map: sums in Fourier space, and the normal equations that they make."""
+"""Images inserted into Fourier space at their poses: their sums, and the normal equations that follow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from resmfn.reconstruction.maps.map_grid import PADDING, MapGrid
 class SliceSums:
     """Weighted sums of images inserted into Fourier space at their poses; sums of parts may be added.
 
-    Where the map has a symmetry, every image is inserted at all the poses that it may as well have. Hermitian mates are
+    Where the map has a symmetry, every image is inserted at all the poses that it may as well have. Friedel mates are
     left out: only the real parts of the sums' inverse transforms are ever used, which mates do not change.
 
     Parameters

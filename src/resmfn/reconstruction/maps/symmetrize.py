@@ -1,4 +1,4 @@
-"""Maps made as symmetric as their point group says."""
+"""Symmetrization of maps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resmfn.fourier import centered_indices, fftn_centered, ifftn_centered, radi
 
 
 def symmetrized(volume: Tensor, group: Tensor) -> Tensor:
-    """Return the mean of a map (N, N, N) over the turns of a point group (m, 3, 3); dtype and device are kept.
+    """Return the mean of a map (N, N, N) over the operators of a point group (m, 3, 3); dtype and device are kept.
 
     The map is sampled twice as finely by Fourier padding and interpolated by cubic splines, so that shells keep their
     power to Nyquist; beyond that sphere there is nothing, as turned corners would fall outside the Fourier cube.

@@ -1,8 +1,8 @@
 """A coarse map from images of unknown pose: annealed expectation maximization on grids over SO(3).
 
 Each step turns the grid of rotations as a whole by a random rotation, scores every image against every slice, and
-solves the map for the softly assigned images. High temperatures keep the first steps from settling in the nearest
-minimum; what settles all the same is told by its likelihood.
+solves the map for the softly assigned images. High temperatures keep the first steps from converging to the nearest
+minimum; starts that still do are recognized by their likelihood.
 """
 
 from __future__ import annotations
@@ -55,24 +55,26 @@ class SearchStage:
         return replace(self, temperature=1.0, coolest=1.0, n_steps=(1, 1))
 
 
+# Radii, grids and temperatures of the starts: no comparison with others is recorded.
 START_STAGES = (
     SearchStage(3.4, 2304, 8.0, 0.82, 2.0, (8, 14)),
     SearchStage(5.1, 4608, 4.0, 0.76, 1.0, (8, 16)),
 )
 
 
-FOCUS_STAGE = SearchStage(7.6, 9216, 1.0, 1.0, 1.0, (2, 5))
+FOCUS_STAGE = SearchStage(7.6, 9216, 1.0, 1.0, 1.0, (2, 5))  # no comparison recorded
 
 
 MOST_PENALTY = 1e3
 """Of a shell over the least of all shells, where a map that a search starts from has next to no power."""
 SETTLED = 0.15
-"""A stage has settled when a step raises the mean log-likelihood of an image by less than this."""
+"""A stage has converged when a step raises the mean log-likelihood of an image by less than this.
+No comparison recorded."""
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A coarse map and what the images say of it."""
+    """A coarse map with the poses and likelihood of the images."""
 
     volume: Tensor
     """(M, M, M): on the grid that its radius needs."""
@@ -206,7 +208,7 @@ def run_stage(
     progress: Progress,
     n_top: int = 1,
 ) -> SearchResult:
-    """Iterate at one radius until the likelihood settles.
+    """Iterate at one radius until the likelihood converges.
 
     Parameters
     ----------
@@ -217,7 +219,7 @@ def run_stage(
     start
         Map and shifts to start from; the map on any grid.
     generator
-        Draws the turn of the grid at each step.
+        Draws the rotation of the grid at each step.
     progress
         Told the stage and the likelihood at each step.
     n_top
@@ -304,7 +306,7 @@ def _first_prior(start: SearchResult, grid: MapGrid, mask: Tensor, n_shells: int
 
 
 def turned_grid(n: int, grid: MapGrid, *, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Return n rotations spread evenly over SO(3), turned as a whole by chance; of symmetric poses, one each."""
+    """Return n rotations spread evenly over SO(3), rotated together at random; one of each set of symmetric copies."""
     rotations = super_fibonacci(n, device=device) @ random_rotations(1, generator=generator)[0].to(device)
     return rotations[asymmetric_unit(rotations, grid.group)]
 

@@ -1,4 +1,4 @@
-"""Is there anything in these images? A map is put before images that had no part in it.
+"""Do the images show a structure at all? A map is tested on images that were not used for it.
 
 Aligned to one reference, pure noise averages to that reference ("Einstein from noise"), and what shares images or a
 start may agree for no other reason. But a map that was made without an image says nothing of that image's noise: the
@@ -34,12 +34,13 @@ from resmfn.reconstruction.run.context import RunContext, required
 from resmfn.rotations import random_rotations, super_fibonacci
 
 N_HELD_OUT = 500
-"""Images that are asked at most; the evidence of more would only be surer."""
+"""Most held-out images that are used; more would only reduce the standard error. No comparison recorded."""
 LEAST_HELD_OUT = 100
-"""With fewer left over by the search, a start of its own leaves half of the images out."""
-N_DECOYS = 4
+"""If the search leaves fewer than this, the control runs a start of its own without half of the images.
+No comparison recorded."""
+N_DECOYS = 4  # no comparison recorded
 FRESH_STARTS = 2
-"""Starts of the control's own that may fail before it is said that nothing is there."""
+"""Starts of the control's own that may fail before a run reports no structure. No comparison recorded."""
 LEAST_GAIN_ERRORS, LEAST_LEAD_ERRORS = 5.0, 3.0
 """Standard errors by which images must prefer the map to noise, and to its decoys. Pure noise, white or colored, stays
 within 2.5; particles at SNR 0.03 reach 20 and more (docs/validation.md)."""
@@ -47,7 +48,7 @@ within 2.5; particles at SNR 0.03 reach 20 and more (docs/validation.md)."""
 
 @dataclass(frozen=True)
 class NoiseControl:
-    """What held-out images say of a map."""
+    """Evidence of held-out images for a map."""
 
     n_images: int
     gain: float
@@ -60,12 +61,12 @@ class NoiseControl:
 
     @property
     def is_structure(self) -> bool:
-        """Whether the images hold something that noise does not."""
+        """Whether the images show a structure."""
         return self.gain > LEAST_GAIN_ERRORS * self.gain_error and self.lead > LEAST_LEAD_ERRORS * self.lead_error
 
 
 def control_step(run: RunContext) -> bool:
-    """Ask images that had no part in the coarse map for it; note whether there is any structure, and go on."""
+    """Test the coarse map on images that were not used for it, and record whether there is a structure."""
     state = run.state
     control = _first_control(run)
     for number in range(FRESH_STARTS):
@@ -76,9 +77,9 @@ def control_step(run: RunContext) -> bool:
     found = required(control)
     state.control = {**asdict(found), "is_structure": found.is_structure}
     state.start_agreement = start_agreement(run)
-    message = f"images left out prefer the map to noise by {found.gain:.2f} ± {found.gain_error:.2f} nat"
+    message = f"held-out images fit the map better than noise by {found.gain:.2f} ± {found.gain_error:.2f} nat"
     if not found.is_structure:
-        message += ": no structure found so far; what follows may be made of noise"
+        message += ": no structure found so far; the maps that follow may be noise"
     run.tell("control", message, 0.2, {"gain": found.gain, "gain_error": found.gain_error})
     return True
 
@@ -154,7 +155,7 @@ def _agreement(volume: Tensor, reference: Tensor, pixel_size: float, _: Team) ->
 
 
 def _first_control(run: RunContext) -> NoiseControl | None:
-    """Ask for the map that the run begins with, if it leaves images out; None if it does not."""
+    """Test the map that the run begins with, if it leaves images out; None if it does not."""
     state, config = run.state, run.config
     if config.poses != "unknown":
         first, second = run.half_index
@@ -168,7 +169,7 @@ def _first_control(run: RunContext) -> NoiseControl | None:
 
 
 def _fresh_control(run: RunContext, number: int) -> NoiseControl:
-    """Run a start on half of the images and ask the other half."""
+    """Run a start on half of the images and test it on the other half."""
     order = torch.randperm(len(run.first_row), generator=spawn(run.config.seed, "control", number)).to(run.device)
     order = run.first_row[order]
     n_used = min(len(order) // 2, N_SEARCH)
@@ -176,7 +177,7 @@ def _fresh_control(run: RunContext, number: int) -> NoiseControl:
         SearchTask(run.observations, order[:n_used].sort().values, run.space),
         seed=run.config.seed,
         start=-1 - number,
-        progress=lambda what, value: run.tell("control", f"a start without half of the images, {what}: {value:.2f}"),
+        progress=lambda what, value: run.tell("control", f"start on half of the images, {what}: {value:.2f}"),
     )
     return held_out_control(run, result.volume, _thinned(run, order[n_used:]))
 

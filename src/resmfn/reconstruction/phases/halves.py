@@ -1,4 +1,4 @@
-"""Rounds of both halves, each for itself, until they settle; then their last maps."""
+"""Independent rounds of both half sets until they converge; then their final maps."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from resmfn.reconstruction.phases.soft import SOFT_ENTROPY, soft_pass, soft_radi
 from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
 from resmfn.reconstruction.run.context import HALVES, RunContext, required
 
-MOST_ROUNDS, JOINT_ROUNDS = 12, 4
+MOST_ROUNDS, JOINT_ROUNDS = 12, 4  # no comparison recorded
 
 
-FIXED_ROUNDS, FIXED_JOINT_ROUNDS = 3, 2
+FIXED_ROUNDS, FIXED_JOINT_ROUNDS = 3, 2  # of given poses; no comparison recorded
 
 
 SETTLED_TURN = 0.3
-"""Degrees: a round is at rest if poses move less and the resolution does not grow."""
+"""Degrees: a round has converged if poses change less and the resolution does not improve. No comparison recorded."""
 
 
 UNMASKED_STEPS = 6
@@ -46,7 +46,8 @@ UNMASKED_STEPS = 6
 
 
 ROUNDS_AT_REST = 2
-"""Rounds at rest, one after the other, that end the halves: a new shell is learned in the round after it came."""
+"""Consecutive converged rounds that end this phase: a new shell takes effect in the round after.
+No comparison recorded."""
 
 
 @dataclass
@@ -181,7 +182,7 @@ def _round_radius(run: RunContext) -> float:
 
 
 def _halves_are_done(run: RunContext, turn: float) -> bool:
-    """Say whether more rounds would change nothing: poses rest and the resolution does not grow, again and again."""
+    """Return whether the rounds have converged: poses and resolution did not change in consecutive rounds."""
     state = run.state
     if not run.moves_poses:
         return state.step == FIXED_ROUNDS

@@ -1,4 +1,4 @@
-"""The last rounds: one network, and the poses, of all images."""
+"""The last rounds: one map and the poses of all images, and the network fitted to the map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A map to start from, in place of the annealed starts."""
+"""An initial map, instead of the annealed starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resmfn.rotations import super_fibonacci
 
 
 def read_reference(run: RunContext) -> tuple[Tensor, float]:
-    """Return the reference, low-passed and in the images' grey scale, and the radius it is believed to."""
+    """Return the reference, low-passed and in the images' gray scale, and the radius of the low-pass."""
     volume = run.read_own_map("--reference", required(run.config.reference))
     radius = min(run.box_size * run.pixel_size / run.config.ini_high, run.observations.radius_max)
     grid = run.grid(radius + 2)

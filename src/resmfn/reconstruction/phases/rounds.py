@@ -31,11 +31,12 @@ from resmfn.reconstruction.run.context import RunContext, required
 from resmfn.rotations import geodesic_degrees
 
 MAP_STEPS = 8
-"""Conjugate gradient steps of a round's maps; more change nothing that the images determine."""
+"""Conjugate gradient steps of a round's maps; the shells that the images determine have converged by then."""
 COARSE_STEPS = 100
-"""Optimizer steps of each scale of a network below the finest one, on the coarse grid that it needs."""
+"""Optimizer steps of each scale of a network below the finest, on the coarse grid that it needs.
+No comparison recorded."""
 POSE_STEPS = 3
-"""Gauss-Newton steps of the poses in a round."""
+"""Gauss-Newton steps of the poses in a round. No comparison recorded."""
 RECHECK_ROUND = 2
 """In this round every image is once more compared with views from everywhere; from it on the maps are good enough to
 tell noise from what they do not explain yet."""
@@ -58,7 +59,7 @@ class RoundReport:
     """What a round found."""
 
     pose_change: float
-    """Median turn, degrees."""
+    """Median rotation, degrees."""
     shift_change: float
     """Median, Å."""
     log_likelihood: float
@@ -173,7 +174,7 @@ def fit_network(
 def tell_round(
     run: RunContext, stage: str, done: float, reports: list[RoundReport], fits: list[float] | None = None
 ) -> None:
-    """Report a round: its radius, how far poses moved, and how well the half maps agree."""
+    """Report a round: its radius, the change of poses, and the agreement of the half maps."""
     state = run.state
     turn = max(report.pose_change for report in reports)
     values = {

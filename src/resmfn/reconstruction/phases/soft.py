@@ -1,4 +1,4 @@
-"""Rounds for images too weak to say which pose they have: each is summed over all its poses, by their posterior.
+"""Rounds for images too weak to determine their pose: each is summed over all poses, by their posterior.
 
 An image that fits many poses about equally well, and is inserted at the best of them alone, adds to the map the noise
 that made that pose the best; the map then draws the image to that pose. Summed over its posterior it adds no more than

@@ -1,4 +1,4 @@
-"""The first phase: annealed starts from random poses, told apart by their likelihood, shared out among processes."""
+"""The first phase: annealed starts from random poses, ranked by likelihood, divided among processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resmfn.reconstruction.poses.search_space import SearchSpace
 from resmfn.reconstruction.run.context import RunContext
 
 N_SEARCH = 1000
-"""Images that the annealed starts use; more do not make a coarse map better."""
+"""Images that the annealed starts use; other numbers were not compared."""
 
 
 def search_step(run: RunContext) -> bool:

@@ -1,1 +1,1 @@
-"""Poses: scored on grids, refined by Gauss-Newton steps, and what images at their poses say of a map."""
+"""Poses: scored on grids, refined by Gauss-Newton steps, and images inserted at their poses."""

@@ -13,10 +13,10 @@ from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import Poses
 
 N_LISTED = 16
-"""Grid points listed for each image; neighbors of one peak are among them."""
+"""Grid points listed for each image, which include neighbors of one peak. No comparison recorded."""
 N_KEPT = 3
-"""Peaks kept of those."""
-_LEAST_APART = math.radians(20.0)
+"""Distinct peaks kept of those. No comparison recorded."""
+_LEAST_APART = math.radians(20.0)  # no comparison recorded
 
 
 def distinct_candidates(posterior: GridPosterior, rotations: Tensor) -> tuple[Tensor, Tensor]:

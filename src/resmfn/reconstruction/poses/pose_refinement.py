@@ -1,4 +1,4 @@
-"""Poses moved to the peak of their likelihood, by Gauss-Newton steps through the central slices."""
+"""Pose refinement: Gauss-Newton steps on the likelihood of central slices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEAST_CHUNK = 500_000
 
 
 _LARGEST_TURN = 0.12
-"""Radians a step."""
+"""Largest rotation in one step, radians. No comparison recorded."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PoseFit:
     """(groups, shells): mean of |Y - C S|^2 over a group's images, at the poses found, by the images' weights; 0 where
     there are none."""
     images: ImageFits
-    """What the fits say of the images, for the gains that they have."""
+    """Fit of each image, at its present gain."""
 
 
 def refine_poses(

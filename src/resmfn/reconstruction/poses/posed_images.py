@@ -1,4 +1,4 @@
-"""Some images with their poses, and what they say of a map together."""
+"""A set of images with their poses, and its insertion into Fourier space."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PosedImages:
 
 
 def insert_images(observations: Observations, posed: PosedImages, grid: MapGrid, radius: float) -> SliceSums:
-    """Insert the images of a posed at their poses; with several processes, all of its images, everywhere."""
+    """Insert a set of images at their poses; with several processes, all of its images, everywhere."""
     sums = SliceSums(grid, observations.device)
     n_pixels = observations.n_pixels(radius)
     pixels = observations.pixels[:n_pixels]

@@ -30,7 +30,7 @@ RANGES = {
     "pose_searches": _STEPS,
     "save_every": COUNT,
 }
-"""Of every number in the published settings."""
+"""Range of every number in the published settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,46 +38,46 @@ class PublishedSettings:
     """What the published script lets one set, with its defaults, and what it hard-codes."""
 
     init_from_truth: str | None = None
-    """Start from the TRUE poses turned by an angle between these, degrees (published: 45,90). None: random poses."""
+    """Start from the TRUE poses, perturbed by an angle between these, degrees (published: 45,90). None: random."""
     volume: Path | None = None
     """True map: pixel size, and what poses are judged in [default: volume.mrc in the folder's parent]."""
     epochs: int = 100
     """Passes over all images."""
     stages: str = "25,50"
-    """Epochs at which the next scale joins: 25,50 for 4AKE, 15,30 for 1OL5 as published."""
+    """Epochs at which the next scale is added: 25,50 for 4AKE, 15,30 for 1OL5 as published."""
     batch_size: int = 600
-    """Images whose poses move at a time; the network takes its steps on each batch."""
+    """Images per batch."""
     variant: VariantName = "residual-mfn"
     """Network and loss, by the paper's names."""
     heads: Literal["relu", "linear"] = "relu"
-    """Density of each scale: the positive part of the head's output as published, or all of it."""
+    """Density of each scale: ReLU of the head's output, as published, or the output itself."""
     bacon_lr: float = 1e-3
-    """Adam's rate for the network."""
+    """Learning rate of the network (Adam)."""
     bacon_iter: int = 5
-    """Steps of the network for each batch."""
+    """Network steps per batch."""
     bacon_hidden_dim: int = 128
     """Width of the network."""
     bacon_hidden_layers: int = 3
-    """Scales of the network."""
+    """Number of scales of the network."""
     pose_lr: float = 1e-2
-    """Adam's rate for poses, radians."""
+    """Learning rate of the poses (Adam), radians."""
     pose_beta1: float = 0.9
-    """Adam's first moment of poses."""
+    """Adam's beta1 for the poses."""
     pose_beta2: float = 0.9
-    """Adam's second moment of poses."""
+    """Adam's beta2 for the poses."""
     pose_lr_decay: float = 1.0
-    """Factor on --pose-lr after each epoch."""
+    """Factor applied to --pose-lr after each epoch."""
     pose_iter: int = 20
-    """Steps of the poses for each batch."""
+    """Pose steps per batch."""
     warm_up: int = 200
-    """Steps of the network before the first poses move; 0 as published."""
+    """Network steps before the first pose step; 0 as published."""
     pose_searches: int = 20
-    """How often, at most, each image is compared with the whole sphere of poses: each second epoch while scale 2 is the
+    """Most global pose searches, one every second epoch while scale 2 is the
     finest, from the third on; 0 as published."""
     transpose_ctf: bool = False
-    """Exchange x and y in the CTF: for stacks made with the published simulator's other grid."""
+    """Swap x and y in the CTF, for stacks made with the published simulator's transposed grid."""
     save_every: int = 1
-    """Epochs between maps of all scales."""
+    """Epochs between saved maps of all scales."""
 
     def __post_init__(self) -> None:
         require_numbers(self, RANGES)
@@ -86,7 +86,7 @@ class PublishedSettings:
 
     @property
     def is_staged(self) -> bool:
-        """Whether scales join one after the other."""
+        """Whether scales are added one after the other."""
         return self.variant != "vanilla"
 
     @property
@@ -145,15 +145,15 @@ class PublishedConfig(PublishedSettings):
     folder: Path
     """Data in the published layout: particle_stack.npy, poses.npy and, with a CTF, ctf.npy."""
     out: Path
-    """Run folder to make."""
+    """Run folder to create."""
     pixel_size: float | None = None
-    """Å per pixel, in place of what the map says."""
+    """Pixel size in Å; overrides the map."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Device; auto takes a GPU if there is one."""
     seed: int = 0
-    """Of everything random."""
+    """Random seed of the run."""
     resume: bool = False
-    """Go on from the last epoch of the run folder; start afresh if there is none."""
+    """Continue from the last epoch of the run folder; start from the beginning if there is none."""
     overwrite: bool = False
     """Replace an existing run folder."""
 
@@ -164,7 +164,7 @@ class PublishedConfig(PublishedSettings):
                 object.__setattr__(self, name, Path(getattr(self, name)))  # text will do
         require_numbers(self, {"pixel_size": PIXEL_SIZE, "seed": SEED})
         if self.resume and self.overwrite:
-            raise InputError("--resume and --overwrite contradict each other; give one of them")
+            raise InputError("--resume and --overwrite contradict each other; give only one")
 
 
 def _numbers(text: str, name: str) -> tuple[float, ...]:
@@ -173,7 +173,7 @@ def _numbers(text: str, name: str) -> tuple[float, ...]:
     except ValueError:
         numbers = (math.nan,)
     if not all(math.isfinite(number) for number in numbers):
-        raise InputError(f"--{name.replace('_', '-')} must be numbers with commas between, got {text!r}")
+        raise InputError(f"--{name.replace('_', '-')} must be numbers separated by commas, got {text!r}")
     return numbers
 
 

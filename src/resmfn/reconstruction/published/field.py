@@ -102,7 +102,7 @@ class PublishedField:
 
     @classmethod
     def from_state(cls, state: dict[str, Any], settings: PublishedSettings, *, device: torch.device) -> PublishedField:
-        """Rebuild from :meth:`state`."""
+        """Restore from :meth:`state`."""
         network = network_from_state(state["network"], device=device)
         kind = variant(settings.variant)
         return cls(network, kind, rectified=settings.heads == "relu", amplitude=state["amplitude"])

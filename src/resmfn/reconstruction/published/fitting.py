@@ -93,7 +93,7 @@ class PublishedFit:
         }
 
     def density(self, scale: int | None = None) -> Tensor:
-        """Return a scale (default: the finest that is active) on the full grid, in the images' grey values."""
+        """Return a scale (default: the finest that is active) on the full grid, in the images' gray values."""
         grid = MapGrid(self.images.box_size, self.images.box_size)
         with torch.no_grad():
             return self.field.decode(grid, scale or self.stage.scale) * self.images.grey

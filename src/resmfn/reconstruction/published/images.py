@@ -38,7 +38,7 @@ class PublishedImages:
     pixel_size: float
     """Å per pixel."""
     grey: float
-    """Grey value of the images that stands for 1."""
+    """Gray value of the images that stands for 1."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -101,7 +101,7 @@ def read_images(config: PublishedConfig, device: torch.device) -> PublishedImage
     if not config.folder.is_dir():
         raise InputError(
             f"{config.folder}: --preset published takes a folder in the published layout (particle_stack.npy, "
-            "poses.npy, ctf.npy), and this is none; make one by resmfn simulate --layout published"
+            "poses.npy, ctf.npy), which this is not; make one with resmfn simulate --layout published"
         )
     data = read_published(config.folder)
     n, box_size = data.images.shape[:2]
@@ -110,7 +110,7 @@ def read_images(config: PublishedConfig, device: torch.device) -> PublishedImage
             f"{config.folder / STACK_FILE}: needs images of 8 pixels a side or more, got {data.images.shape}"
         )
     if bool((torch.linalg.det(data.rotations) < 0).any()):
-        raise InputError(f"{config.folder}: poses.npy must hold rotations, but some matrices reflect")
+        raise InputError(f"{config.folder}: poses.npy must hold rotations, but some matrices are reflections")
     pixel_size = _pixel_size(config, box_size)
     pixels = half_plane_pixels((box_size - 1) // 2, radius_min=0.5)
     optics = _transposed(data.optics) if config.transpose_ctf and data.optics is not None else data.optics
@@ -153,12 +153,12 @@ def _pixel_size(config: PublishedConfig, box_size: int) -> float:
     if not path.is_file():
         if config.volume is None and config.pixel_size is not None:
             return config.pixel_size
-        raise InputError(f"{path}: there is no such map to take the pixel size from; give --volume or --pixel-size")
+        raise InputError(f"{path}: no such file to take the pixel size from; give --volume or --pixel-size")
     volume = read_map(path, config.pixel_size)
     if volume.box_size != box_size:
         raise InputError(
-            f"{path}: has {volume.box_size} voxels a side, but the images of {config.folder} {box_size} pixels; "
-            "give the map that they were made of by --volume"
+            f"{path}: has {volume.box_size} voxels a side, but the images of {config.folder} have {box_size} pixels; "
+            "give the map that they were simulated from as --volume"
         )
     return volume.pixel_size
 

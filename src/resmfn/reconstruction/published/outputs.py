@@ -25,6 +25,14 @@ LOST = 20.0
 """Degrees from the true pose, after alignment, beyond which an image is counted as lost."""
 
 
+MOST_LOST = 0.5
+"""Share of lost images above which the verdict says that the poses were not found. No comparison recorded."""
+FAILED = (
+    "poses not found: the defaults are for tens of thousands of images; fewer need smaller batches and larger steps "
+    "(docs/reproduction.md), or no --preset"
+)
+
+
 def write_epoch_maps(folder: Path, fit: PublishedFit) -> None:
     """Write the map of every active scale, as ``epochNNN_scaleS.mrc``."""
     folder.mkdir(exist_ok=True)
@@ -56,10 +64,11 @@ def _summary(fit: PublishedFit, state: PublishedState) -> dict[str, object]:
     origin = (
         "started from random poses"
         if start is None
-        else f"NOT ab initio: it started from the true poses turned by {start}°"
+        else f"NOT ab initio: started from the true poses, perturbed by {start}°"
     )
+    failed = f"; {FAILED}" if lost > MOST_LOST else ""
     return {
-        "verdict": f"poses {median:.1f}° from the truth (median), {100 * lost:.0f} % beyond 20°; {origin}",
+        "verdict": f"poses {median:.1f}° from the truth (median), {100 * lost:.0f} % beyond 20°; {origin}{failed}",
         "init_from_truth": start,
         "variant": fit.config.variant,
         "heads": fit.config.heads,

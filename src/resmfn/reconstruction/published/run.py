@@ -31,11 +31,11 @@ from resmfn.reconstruction.run.progress_files import write_provenance
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """Where a run is, and its figures."""
+    """A finished run: its folder and its figures."""
 
     run: Path
     summary: dict[str, object]
-    """What summary.json holds."""
+    """Content of summary.json."""
 
 
 def reconstruct_published(config: PublishedConfig, listener: Listener | None = None) -> PublishedResult:
@@ -48,7 +48,7 @@ def reconstruct_published(config: PublishedConfig, listener: Listener | None = N
     Parameters
     ----------
     config
-        What, from what, and how.
+        Settings.
     listener
         Called after each epoch.
 
@@ -125,5 +125,5 @@ def _digest(config: PublishedConfig, n_images: int) -> dict[str, object]:
 
 def _describe(config: PublishedConfig, images: PublishedImages, device: torch.device) -> str:
     box = images.box_size
-    start = "random poses" if config.start_turn is None else f"TRUE poses turned by {config.init_from_truth} degrees"
+    start = "random poses" if config.start_turn is None else f"TRUE poses perturbed by {config.init_from_truth} degrees"
     return f"{len(images)} images of {box} x {box} pixels of {images.pixel_size:g} Å, {start}, on {device}"

@@ -1,4 +1,4 @@
-"""Poses looked for over the whole of SO(3): what gradient steps alone never find from far away."""
+"""Global pose search over SO(3), for poses that gradient steps alone do not reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of the published preset knows after an epoch: all that a checkpoint must hold."""
+"""State of a run of the published preset after an epoch: the content of a checkpoint."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class PublishedState:
     peak_gpu_memory: int = 0
     """Bytes; 0 without a GPU."""
     n_metrics: int = 0
-    """Lines of metrics that belong to this state."""
+    """Number of lines of metrics.jsonl that belong to this state."""
     input: dict[str, Any] = field(default_factory=dict)
     """What the run was begun with: a digest of each file."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint stores."""
+        """Return the content of a checkpoint."""
         return {f.name: _to_cpu(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PublishedState:
-        """Rebuild from :meth:`to_dict`; tensors stay on the CPU."""
+        """Restore from :meth:`to_dict`; tensors stay on the CPU."""
         return cls(**values)
 
 

@@ -1,4 +1,4 @@
-"""A few particle images beside the same views of the map: the plainest check of poses, shifts, CTF and contrast."""
+"""A few particle images beside reprojections of the map: a direct check of poses, shifts, CTF and contrast."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from resmfn.reconstruction.run.context import RunContext
 
 N_EXAMPLES = 8
 DETAILS = 8
-"""Resolution elements across the particle that are kept: finer ones drown in the noise of a single image."""
+"""Resolution elements across the particle that are kept; finer detail is lost in the noise of one image.
+No comparison recorded."""
 MARGIN = 4
 """Pixels by which an image's half side exceeds the band that is kept: no interpolation at its edge."""
 
@@ -26,7 +27,7 @@ MARGIN = 4
 def write_examples(folder: RunFolder, run: RunContext, volume: Tensor, halves: HalfMapResult) -> None:
     """Write examples.npz: low-passed particles and the map at their poses, with CTF and shift.
 
-    The particles stand at even distances in the file: none is chosen for its looks. Arrays ``particle`` and
+    The particles are evenly spaced in the file, not selected. Arrays ``particle`` and
     ``reprojection`` (k, m, m) float32, ``row`` (k,) from 0, and the scalars ``pixel_size`` (Å of the small images)
     and ``resolution`` (Å, of the low-pass).
 

@@ -1,4 +1,4 @@
-"""The other hand: projections cannot tell a molecule from its mirror image, so a person chooses."""
+"""The other hand: projections cannot distinguish a molecule from its mirror image, so the user chooses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from resmfn.reconstruction.run.context import RunContext, required
 def flip_hand(run: RunContext) -> None:
     """Replace the solution by its mirror image, in place: maps, mask and poses.
 
-    The map is inverted through its origin and every image turned by half a turn in its plane, after which the images
-    fit as they did. Point groups stay as they are: inversion commutes with turns.
+    The map is inverted through its origin and every image rotated by 180 degrees in its plane, after which the images
+    fit as they did. Point groups stay as they are: inversion commutes with rotations.
     """
     state = run.state
     state.references = {name: inverted(volume) for name, volume in state.references.items()}
@@ -28,6 +28,6 @@ def flipped_rotation(rotation: Tensor) -> Tensor:
 
 
 def inverted(volume: Tensor) -> Tensor:
-    """Return a map (N, N, N) with V(-r) in place of V(r); the plane of an even box that has no mate stays."""
+    """Return a map (N, N, N) with V(-r) in place of V(r); the plane of an even box that has no Friedel mate is kept."""
     flipped = volume.flip((0, 1, 2))
     return flipped if volume.shape[0] % 2 else flipped.roll((1, 1, 1), (0, 1, 2))

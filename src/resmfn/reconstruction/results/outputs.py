@@ -93,7 +93,7 @@ def good_images(run: RunContext) -> Tensor:
 
 
 def _write_bad_images(folder: RunFolder, run: RunContext) -> None:
-    """List the images that look like noise: row in the STAR file, counted from 1, name, probability to be good."""
+    """List the images that look like noise: row in the STAR file from 1, name, probability to show the particle."""
     good, names = good_images(run), run.particles.table.text("rlnImageName")
     lines = [f"{row + 1} {names[row]} {float(good[row]):.6f}\n" for row in (good < 0.5).nonzero()[:, 0].tolist()]
     folder.write_text("bad_particles.txt", "".join(lines))
@@ -139,31 +139,31 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
 
 
 def _warnings(run: RunContext) -> list[str]:
-    """Say in plain words what a referee would ask about."""
+    """Return warnings about the run in plain words."""
     found = list(run.particles.remarks.notes)
     others = sorted(run.state.start_agreement)[:-1]
     apart = starts_with_another_map(others)
     if apart:
         found.append(
-            f"{apart} of {len(others)} other starts ended in another coarse map than the likeliest one (correlation "
+            f"{apart} of {len(others)} other starts ended in another coarse map than the best one (correlation "
             f"below {SAME_MAP:g}, the lowest {others[0]:.2f}): run again with another --seed and compare the maps"
         )
     return found
 
 
 def _verdict(run: RunContext, resolution: float, split: float) -> str:
-    """Say in a line what the figures say, and what to do if they say little."""
+    """Return the verdict of the run in one line, with advice if it is poor."""
     starts, control = run.state.log_likelihoods, run.state.control
     if not control["is_structure"]:
         return (
-            f"no structure found: {control['n_images']} images that the coarse map was made without prefer it to pure "
-            f"noise by {control['gain']:.2g} ± {control['gain_error']:.2g} nat, no more than noise would; the maps are "
-            "noise fitted to itself. Check that these are particles, their contrast and their CTF, or give more images"
+            f"no structure found: {control['n_images']} images not used for the coarse map fit it better than "
+            f"pure noise by {control['gain']:.2g} ± {control['gain_error']:.2g} nat, within error; the maps show "
+            "aligned noise. Check that these are particles, their contrast and their CTF, or use more images"
         )
     text = f"half maps agree to {resolution:.2f} Å"
     if not resolution < split:
         return (
-            f"not resolved: half maps agree to {resolution:.1f} Å, no finer than the {split:.1f} Å that they share; "
+            f"not resolved: half maps agree to {resolution:.1f} Å, but they are independent only beyond {split:.1f} Å; "
             "try more starts, more images, or another mask diameter"
         )
     if len(starts) > 1:
@@ -175,5 +175,5 @@ def _verdict(run: RunContext, resolution: float, split: float) -> str:
     if n_bad:
         text += f"; {n_bad} of {len(run.particles)} images look like noise (bad_particles.txt)"
     if resolution <= 2.02 * run.pixel_size:
-        text += "; that is Nyquist: finer pixels may show more"
+        text += "; that is Nyquist: smaller pixels may show more"
     return text

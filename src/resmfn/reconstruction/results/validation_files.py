@@ -1,4 +1,4 @@
-"""What a run says of its own map: the mask, unmasked half maps, and all that its half maps support."""
+"""Validation files of a run: mask, unmasked half maps, and figures and maps derived from them."""
 
 from __future__ import annotations
 

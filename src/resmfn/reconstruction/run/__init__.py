@@ -1,1 +1,1 @@
-"""One run: its settings and state, its accounts, and what it writes while it goes on."""
+"""One run: its settings and state, its costs, and its progress files."""

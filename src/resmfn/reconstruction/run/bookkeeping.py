@@ -1,4 +1,4 @@
-"""What every run keeps account of: progress in its files, and the time and memory that it took."""
+"""Bookkeeping of a run: progress in its files, and the time and memory that it used."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class CostedState(Protocol):
     n_metrics: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint stores."""
+        """Return the content of a checkpoint."""
 
 
 class Clock:
-    """Wall clock and CPU time since the last look."""
+    """Wall and CPU time since the last lap."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.monotonic(), time.process_time()
@@ -40,14 +40,14 @@ class Clock:
 
 
 class Teller:
-    """Passes progress on to the run's files and to whoever listens.
+    """Passes progress events to the run's files and to listeners.
 
     Parameters
     ----------
     folder
         The run's.
     *listeners
-        Told in their order, after the log; None is nobody.
+        Called in order, after the log; None is skipped.
     """
 
     def __init__(self, folder: RunFolder, *listeners: Listener | None) -> None:

@@ -49,9 +49,9 @@ class RunContext:
     particles, observations
         The images as files, and as whitened Fourier pixels.
     state
-        Where to go on from; the phases change it.
+        State of the run; the phases change it.
     listener
-        Told of progress.
+        Called with progress events.
     vote
         How the images' contrast was settled; None where they were taken as they are.
     """
@@ -135,7 +135,7 @@ class RunContext:
         return PosedImages(index, self.poses().select(index), None if good is None else good[index])
 
     def judge(self, posed: PosedImages, fits: ImageFits) -> None:
-        """Learn the gain of a posed's images, and which of them are good, from how they fit."""
+        """Estimate the gain of some images, and the probability that they show the particle, from their fits."""
         state, index = self.state, posed.index
         before = self.observations.gain[index]
         quality = judge_images([fits.at_gain(before)])
@@ -212,7 +212,7 @@ class RunContext:
         return map_frames(self.particles, WorkingBox(self.box_size, self.pixel_size))
 
     def _split(self) -> tuple[Tensor, Tensor]:
-        """Split the images: as rlnRandomSubset says where it is there, otherwise by chance."""
+        """Split the images by rlnRandomSubset if the file has it, otherwise at random."""
         subset = half_sets(self.particles)
         if subset is None:
             order = torch.randperm(len(self.first_row), generator=spawn(self.config.seed, "halves"))
@@ -230,5 +230,5 @@ def _of_class(event: ProgressEvent, number: int) -> dict[str, float] | None:
 def required(value: Value | None) -> Value:
     """Return a thing that an earlier phase has set."""
     if value is None:
-        raise RuntimeError("a phase ran before the one it builds on")
+        raise RuntimeError("a phase ran before the one that it depends on")
     return value

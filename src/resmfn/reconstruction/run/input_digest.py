@@ -1,4 +1,4 @@
-"""What a run was begun with, in short: a run that is resumed must go on with the same images."""
+"""Digest of a run's input: a resumed run must continue with the same images."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def require_same_noise(run: Path, particles: ParticleSet, before: Tensor | None,
         raise InputError(
             f"{particles.path} has changed since {run} was begun (the pixels of the image in row {row + 1}, "
             f"{particles.table.text(PARTICLE_COLUMN)[row]}, and of {int(other.sum()) - 1} others): resume with the "
-            "images that it was begun with, or start again with --overwrite"
+            "original images, or start again with --overwrite"
         )
 
 
@@ -102,6 +102,6 @@ def _plain(values: Tensor) -> np.ndarray:
 def _digest_pixels(particles: ParticleSet) -> str:
     images = particles.images
     if images is None:
-        raise InputError(f"{particles.path}: its images were not opened; read the file with them")
+        raise InputError(f"{particles.path}: its images were not opened; read the file with images")
     rows = np.unique(np.linspace(0, len(particles) - 1, min(len(particles), SAMPLED_IMAGES)).round().astype(np.int64))
     return digest_of(images.read(rows[i : i + 1]) for i in range(len(rows)))

@@ -1,4 +1,4 @@
-"""What can be refused before the first image is read."""
+"""Checks that need no image: what can be refused before any is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resmfn.reconstruction.maps.network_map import default_width
 from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
 
 LEAST_PARTICLES = 50
-"""Fewer cannot be split into halves that say anything."""
+"""Fewer are too few for two half maps. No comparison recorded."""
 # 16 maps, and 8 more with the networks in each of the two checkpoints and in the third that is written before the first
 # is dropped; of each image its poses and its row of text. Runs of 500 images of box 48 and of 2,442 of box 64 took 15
 # and 48 MB at most; this says 22 and 56.
@@ -29,7 +29,7 @@ _BYTES_OF_PIXEL, _HALF_PLANE = (
 
 
 def refuse_early(config: ReconstructionConfig, particles: ParticleSet, box: WorkingBox) -> None:
-    """Refuse what the images' pixels cannot change: too few of them, no poses, a shift range, a mask, a reference.
+    """Refuse too few images, missing poses, and an unusable shift range, mask or reference.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def refuse_early(config: ReconstructionConfig, particles: ParticleSet, box: Work
     if config.reference is not None:
         reference = read_own_map("--reference", config.reference, frames, box.box_size)
         if not bool((reference != reference.flatten()[0]).any()):
-            raise InputError(f"--reference {config.reference} is the same everywhere; give another map")
+            raise InputError(f"--reference {config.reference} is constant; give another map")
 
 
 def map_frames(particles: ParticleSet, box: WorkingBox) -> Mapping[int, float]:
@@ -77,7 +77,7 @@ def require_memory_for_images(n_images: int, box_size: int) -> None:
     Raises
     ------
     InputError
-        Says how much there is and how much they take.
+        States how much is free and how much they take.
     """
     needed = int(n_images * _BYTES_OF_PIXEL * _HALF_PLANE * box_size**2)
     require_memory(needed, f"the Fourier pixels of {n_images} images of box {box_size}")
@@ -89,12 +89,12 @@ def require_space(folder: Path, needed: int) -> None:
     Raises
     ------
     InputError
-        Says how much there is and how much is needed.
+        States how much is free and how much is needed.
     """
     own = sum(entry.lstat().st_size for entry in folder.iterdir() if entry.is_file())
     free = shutil.disk_usage(folder).free + own
     if free < needed:
         raise InputError(
             f"--out {folder}: the disk has {free / 2**20:.0f} MiB free, and the run needs about "
-            f"{needed / 2**20:.0f} MiB; make room, or choose another disk"
+            f"{needed / 2**20:.0f} MiB; free some space, or choose another disk"
         )

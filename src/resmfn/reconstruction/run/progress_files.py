@@ -1,4 +1,4 @@
-"""What a run writes for those who watch it: how far it is, the map so far, and what program it is."""
+"""Files for `resmfn watch` and the report of a running run: progress, the map so far, provenance."""
 
 from __future__ import annotations
 

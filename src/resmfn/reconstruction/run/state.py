@@ -1,4 +1,4 @@
-"""What a reconstruction knows so far: all that a checkpoint must hold."""
+"""State of a reconstruction: the content of a checkpoint."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RunState:
     good: Tensor | None = None
     """(n,): probability of each image to show the molecule; None before it is estimated."""
     soft: bool = False
-    """Whether rounds sum images over all their poses, rather than at the best one."""
+    """Whether rounds sum images over all poses rather than insert them at the best one."""
     soft_priors: dict[str, Tensor] = field(default_factory=dict)
     """(shells,): penalty of each map in soft rounds, on the grid of ``radius``."""
     fsc: Tensor | None = None

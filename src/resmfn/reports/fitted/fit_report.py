@@ -25,16 +25,16 @@ from resmfn.reports.values import as_number, numbers
 
 FIELDS = "fields"
 MOST_BYTES = 5_000_000
-"""Of pictures on a page; further fields stay in the run folder."""
+"""Total size of pictures on a page; further fields stay in the run folder."""
 MOST_MAPS = 8
 SPECTRUM_PIXELS = 256
 DECADES = 5.0
-"""Of amplitude below the largest that a spectrum's colors span."""
+"""Decades of amplitude that a spectrum's colors span."""
 
 
 @dataclass(frozen=True)
 class FittedScales:
-    """One field of a fit, as its last snapshot shows it."""
+    """One field of a fit, at its last snapshot."""
 
     name: str
     epoch: int
@@ -52,7 +52,7 @@ class FittedScales:
 
 
 def is_fit(folder: Path) -> bool:
-    """Say whether a run folder is that of a fit."""
+    """Return whether a run folder holds a fit."""
     return (folder / FIELDS).is_dir()
 
 
@@ -78,9 +78,9 @@ def build_fit_page(record: RunRecord, *, refresh: int = 0) -> str:
     sections.append(("scales", "Scales", _scales(shown, len(fields))))
     measured = read_metrics(record.folder / METRICS, {"name", "epoch"})
     if measured:
-        sections.append(("progress", "How it went", _progress(measured, [f.name for f in shown])))
+        sections.append(("progress", "Progress", _progress(measured, [f.name for f in shown])))
     body = card(table(record.config), "Settings")
-    sections.append(("settings", "Settings", section("settings", "Settings", "As they are in config.yaml.", body)))
+    sections.append(("settings", "Settings", section("settings", "Settings", "From config.yaml.", body)))
     state = "Done" if record.is_done else "Still running"
     names = ", ".join(f.name for f in fields[:5]) + (", ..." if len(fields) > 5 else "")
     title = f"Fit {record.folder.resolve().name}"
@@ -144,11 +144,12 @@ def _quality(record: RunRecord) -> Markup:
         if values:
             rows.append((name, [f"{value:.{digits}f}" for value in values]))
     how = (
-        "How close each scale comes to the truth, coarse to fine; the finest counts. Training is on the pixels that "
-        "were fitted, the test on all pixels of the original."
+        "How close each scale is to the original, coarse to fine; the finest is the result. Training uses the pixels "
+        "that were fitted, the test all pixels of the original. This holds for every picture, whether its name is "
+        "train_NN or test_NN after the two parts of an .npz set."
     )
     if not rows:
-        waiting = element("p", "Figures come when the fit is done.")
+        waiting = element("p", "The figures appear when the fit is done.")
         return section("quality", "Quality of each scale", how, card(waiting))
     heads = [element("th", f"scale {i}", scope="col") for i in range(1, len(rows[0][1]) + 1)]
     lines = [
@@ -162,9 +163,9 @@ def _quality(record: RunRecord) -> Markup:
 
 def _scales(fields: Sequence[FittedScales], n_fields: int) -> Markup:
     how = (
-        "Move the slider from the coarsest scale to the finest. Right, the spectrum of what is shown (center: no "
-        "frequency; bright: strong); the frame is the band that this scale may use. What lies just outside comes "
-        "from the edges of the picture."
+        "Move the slider from the coarsest scale to the finest. On the right is its spectrum (center: zero "
+        "frequency; bright: strong); the frame is the band of this scale. Amplitude just outside it comes "
+        "from the edges of the image."
     )
     note = element("p", f"{n_fields - len(fields)} more are in the run folder.") if n_fields > len(fields) else None
     body = [element("div", _field(field), style="margin-bottom:1rem") for field in fields]
@@ -172,7 +173,7 @@ def _scales(fields: Sequence[FittedScales], n_fields: int) -> Markup:
 
 
 def _field(field: FittedScales) -> Markup:
-    """Return one field: pictures and spectra of all scales, of which the slider shows one; the truth beside."""
+    """Return one field: images and spectra of all scales with a slider, and the original beside them."""
     name, n = field.name, min(len(field.pictures), len(field.spectra["scales"]))
     views = [
         element(
@@ -240,8 +241,8 @@ def _progress(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Markup:
         if lines:
             alt = f"Test PSNR of {n_scales} scales of {name} over the epochs."
             cards.append(card(line_chart(lines, Axes("epoch", "test PSNR (dB)"), alt), name))
-    how = "Each scale joins when the one before has settled; none that is finished should lose what it had."
-    return section("progress", "How the fit went", how, columns(cards))
+    how = "Each scale is added after the one before has converged; a finished scale should not get worse."
+    return section("progress", "Progress of the fit", how, columns(cards))
 
 
 def _file_uri(path: Path) -> str:

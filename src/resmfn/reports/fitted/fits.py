@@ -21,7 +21,7 @@ PANEL = 2.5
 """Inches along a panel's longer side."""
 BAND_COLOR = "#ff7f2a"
 FLOOR_SHARE = 0.02
-"""Share of the true spectrum's points that may lie below the grey scale."""
+"""Share of the true spectrum's points that may lie below the gray scale."""
 
 
 def draw_fits(run: str | os.PathLike[str]) -> int:
@@ -67,7 +67,7 @@ def _show_image(axes: Axes, image: Tensor, title: str) -> None:
 
 
 def _show_spectrum(axes: Axes, spectra: ScaleSpectra, scale: int | None) -> None:
-    """Logarithmic amplitudes, frequency 0 in the middle; one grey scale for all, from the truth."""
+    """Logarithmic amplitudes, frequency 0 in the middle; one gray scale for all, from the original."""
     values = spectra.truth if scale is None else spectra.scales[scale]
     low, high = (float(v) for v in torch.quantile(_thinned(spectra.truth), torch.tensor([FLOOR_SHARE, 1.0])))
     axes.imshow(values.numpy(), cmap="gray", vmin=low - 1, vmax=high, interpolation="nearest")

@@ -1,4 +1,4 @@
-"""Charts as SVG that takes its colors from the page: light and dark, sharp at any size, no drawing library."""
+"""Charts as SVG whose colors follow the page's light or dark theme, without a drawing library."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Axes:
-    """What a chart says around its curves."""
+    """Labels, ranges and ticks of a chart."""
 
     x_label: str
     y_label: str
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
     levels: Sequence[tuple[float, str]] = ()
-    """Horizontal lines: height and what stands beside it."""
+    """Horizontal lines: height and label."""
     top_ticks: Sequence[tuple[float, str]] = ()
-    """Second x axis: place and text."""
+    """Second x axis: position and text."""
     top_label: str = ""
     x_ticks: Sequence[tuple[float, str]] = field(default_factory=list)
     log_y: bool = False

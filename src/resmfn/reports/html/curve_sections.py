@@ -1,4 +1,4 @@
-"""The sections of curves and figures: agreement of the half maps, their validation, and the truth where it is known."""
+"""The sections of curves and figures: agreement of the half maps, validation, and comparison with a known truth."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from resmfn.reports.html.charts import Axes, Line, line_chart
 from resmfn.reports.html.elements import Markup
 from resmfn.reports.html.text import card, columns, section, table
 from resmfn.reports.run_record import RunRecord
-from resmfn.reports.tables import HANDS, angstrom, resolution_words
+from resmfn.reports.tables import HANDS, angstrom, resolution_ticks, resolution_words
 from resmfn.reports.values import entry, number, numbers
 
-RESOLUTION_TICKS = (100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.4, 1.2, 1)
 THRESHOLDS = ((0.143, "0.143"), (0.5, "0.5"))
 CURVES = (
     ("corrected", "corrected for the mask", 1, False),
@@ -55,8 +54,8 @@ def fsc_section(record: RunRecord) -> Markup:
     ]
     how = (
         "How well two maps agree, each made from half of the particles, from coarse detail (left) to fine (right). "
-        "The resolution is where the corrected curve falls below 0.143; a curve that never does has Nyquist, the "
-        "finest that the pixels can hold. The curve of randomized phases shows what the mask alone would fake: it "
+        "The resolution is where the corrected curve falls below 0.143; if it never does, it is Nyquist, the "
+        "limit of the pixel size. The curve with random phases shows the correlation that the mask alone creates: it "
         "should be near zero there."
     )
     return section("fsc", "Agreement of the half maps", how, columns(cards))
@@ -70,9 +69,9 @@ def validation_section(record: RunRecord) -> Markup:
     lead = [number(record.summary, "noise_control", name) for name in ("lead", "lead_error")]
     if None not in control:
         said["noise control"] = (
-            f"{control[0]:,.0f} images without part in the map prefer it to noise by {control[1]:.4g} ± "
+            f"{control[0]:,.0f} images not used for the map fit it better than noise by {control[1]:.4g} ± "
             f"{control[2]:.2g} nat"
-            + (f", and to random maps by {lead[0]:.4g} ± {lead[1]:.2g}" if None not in lead else "")
+            + (f", and better than random maps by {lead[0]:.4g} ± {lead[1]:.2g}" if None not in lead else "")
         )
     bad = number(record.summary, "n_bad")
     if bad is not None:
@@ -91,13 +90,13 @@ def validation_section(record: RunRecord) -> Markup:
         said["local resolution"] = f"median {middle}; 90 % of the voxels {finest} to {coarsest}"
     b_factor = number(found, "b_factor")
     if b_factor is not None:
-        said["B-factor"] = f"{b_factor:.0f} Å², fitted from 10 Å on; undone in the sharpened map"
+        said["B-factor"] = f"{b_factor:.0f} Å², fitted beyond 10 Å; the sharpened map is corrected for it"
     correlation = numbers(found, "starts", "correlation")
     if len(correlation) > 1:
         said["maps of the starts"] = "correlation with the likeliest " + ", ".join(f"{v:.2f}" for v in correlation)
     how = (
-        "All figures are of half maps that were solved without mask and without a network, each from its own half of "
-        "the images. What the mask adds to their correlation is measured with random phases and taken out."
+        "All figures are from half maps that were solved without mask and without a network, each from its own half of "
+        "the images. The correlation that the mask creates is measured by phase randomization and subtracted."
     )
     return section("validation", "Validation", how, columns([card(table(said)), *_guinier(record)]))
 
@@ -137,8 +136,8 @@ def truth_section(record: RunRecord) -> Markup:
         alt = f"Fourier shell correlation of the map with the true one: {resolution_words(first, 0.5)} at 0.5."
         cards.insert(0, card(line_chart(lines, _fsc_axes(first), alt), "Map against the truth"))
     how = (
-        "What resmfn evaluate found in evaluation.json, after the best rotation, shift and hand. Against a known "
-        "truth the resolution is where the curve falls below 0.5. It is of the map and poses that were there when it "
+        "The result of resmfn evaluate (evaluation.json), after alignment by rotation, shift and hand. Against a known "
+        "truth the resolution is where the curve falls below 0.5. It describes the map and poses at the time when it "
         "was run."
     )
     return section("truth", "Against the truth", how, columns(cards))
@@ -149,7 +148,7 @@ def _best(curves: dict[str, FscCurve]) -> FscCurve:
 
 
 def _guinier(record: RunRecord) -> list[Markup]:
-    """One card with the fall of the amplitudes of the mean of the half maps, and the line that the B-factor is of."""
+    """One card with the Guinier plot of the mean half map and the line fitted for the B-factor."""
     mean, curve = _mean_of_halves(record), record.fsc.get("corrected")
     if mean is None or curve is None or len(curve.frequency) != mean.shape[0] // 2 + 1:
         return []
@@ -202,12 +201,7 @@ def _with_resolution(label: str, curve: FscCurve, threshold: float = 0.143) -> s
 
 def _fsc_axes(curve: FscCurve) -> Axes:
     nyquist = float(curve.frequency[-1])
-    ticks: list[tuple[float, str]] = []
-    for resolution in RESOLUTION_TICKS:
-        place = 1 / resolution
-        fits = not ticks or place - ticks[-1][0] > 0.07 * nyquist
-        if 0.05 * nyquist < place <= nyquist * 1.0001 and fits:
-            ticks.append((place, f"{resolution:g}"))
+    ticks = [(1 / t, f"{t:g}") for t in resolution_ticks(nyquist)]
     low = min(-0.05, min(float(curve.correlation.min()), 0.0) - 0.02)
     return Axes("spatial frequency (1/Å)", "correlation", (0.0, nyquist), (low, 1.02), THRESHOLDS, ticks, "Å")
 

@@ -1,4 +1,4 @@
-"""HTML and SVG elements: what is put into one is escaped, and only what an element gave is markup.
+"""HTML and SVG elements: their content is escaped, and only they produce markup.
 
 No other module of the reports writes a tag (``tests/reports/test_escaping.py``), so no text from a file can become one.
 """

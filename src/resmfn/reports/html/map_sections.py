@@ -10,7 +10,7 @@ from resmfn.reports.html.pictures import VIRIDIS
 from resmfn.reports.html.text import section
 
 FIRST_LEVEL = 450
-"""Of the level slider's 1000 steps: about 2 % of the box lies inside the surface."""
+"""First of the level slider's 1000 steps: about 2 % of the box lies inside the surface."""
 SECTION_NAMES = ("xy (seen along z)", "xz (seen along y)", "yz (seen along x)")
 SECTION_PIXELS, GALLERY_PIXELS = 320, 112
 VIEWS = (("front", "z points at you"), ("side", "x points at you"), ("top", "y points at you"))
@@ -34,7 +34,7 @@ def viewer_section(maps: Sequence[dict[str, Any]], local: dict[str, Any] | None 
     views = [(element("button", name, type="button", data_view=name, title=title), " ") for name, title in VIEWS]
     viewer = element(
         "div", id="viewer", role="application", tabindex=0,
-        aria_label="Surface of the chosen map in 3-D. Arrow keys turn it, plus and minus zoom.",
+        aria_label="Surface of the chosen map in 3-D. Arrow keys rotate it, plus and minus zoom.",
     )  # fmt: skip
     level = element(
         "div",
@@ -57,9 +57,9 @@ def viewer_section(maps: Sequence[dict[str, Any]], local: dict[str, Any] | None 
         None if local is None else _local_control(local),
     )
     how = (
-        "Drag to turn, scroll to zoom; move the level to the right for the dense core only. A level is a choice: the "
-        "mass that is given is of protein that would fill what the surface encloses at that level, and says nothing "
-        "about the molecule until it is set to enclose the molecule's. The half maps should show the same shape, and "
+        "Drag to rotate, scroll to zoom; move the level to the right to show only the densest parts. The level is a "
+        "choice: the stated mass is that of protein filling the volume that the surface encloses, and says nothing "
+        "about the molecule until the level is set to enclose it. The half maps should show the same shape, and "
         "each scale adds detail to the one before. Axes are those of the file, x to the right, y up and z towards "
         "you in the front view, as ChimeraX shows it. Projections cannot tell a molecule from its mirror image: the "
         "hand may be either."
@@ -103,8 +103,8 @@ def slices_section(maps: Sequence[dict[str, Any]]) -> Markup:
         "div", element("h3", "Central sections of all maps"), table, class_="card gallery", style="margin-top:1rem"
     )
     how = (
-        "White is dense. A good map has a clear particle on a flat, empty surround; streaks across it, or structure "
-        "outside, are signs of trouble. Surfaces hide both, so look here before believing the picture above."
+        "White is dense. A good map shows a clear particle on a flat background; streaks across it, or structure "
+        "outside, are artifacts. Surfaces hide both, so look here before trusting the surface above."
     )
     return section("sections", "Sections", how, chosen, gallery)
 

@@ -1,4 +1,4 @@
-"""Put a page together: one file, its scripts named by their hashes, nothing else allowed to run or to load."""
+"""Assemble a page: one file, whose content security policy allows only its own scripts, by hash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VIEWER_SCRIPT, VIEWER_LICENSE, VIEWER_NAME = "3Dmol-min.js", "3Dmol-LICENSE.txt"
 
 @dataclass(frozen=True)
 class Page:
-    """What is on a page."""
+    """The content of a page."""
 
     title: str
     subtitle: str
@@ -93,7 +93,7 @@ def _footer(with_viewer: bool) -> Markup:
     if not with_viewer:
         return element("footer", element("p", text))
     license_ = element(
-        "details", element("summary", f"Licence of {VIEWER_NAME}"), element("pre", asset(VIEWER_LICENSE))
+        "details", element("summary", f"License of {VIEWER_NAME}"), element("pre", asset(VIEWER_LICENSE))
     )
     return element(
         "footer", element("p", text, f" Its 3-D graphics are drawn by {VIEWER_NAME} (BSD-3-Clause)."), license_

@@ -1,4 +1,4 @@
-"""Pictures as PNG data URIs, without a drawing library: grey images and the sphere of views."""
+"""Pictures as PNG data URIs, without a drawing library: gray images and the sphere of views."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VIRIDIS = (
 )  # fmt: skip
 """The color map viridis (Smith and van der Walt 2015, CC0) at even distances."""
 MOST_VIEWS = 5000
-"""Views that the picture is drawn from; a density needs no more."""
+"""Most views that the picture is drawn from; a density needs no more."""
 
 
 def png_uri(pixels: np.ndarray) -> str:
@@ -36,7 +36,7 @@ def png_uri(pixels: np.ndarray) -> str:
 
 
 def grey_uri(image: np.ndarray) -> str:
-    """Return an image (y upwards, as in a stack) as a picture whose grey values span mean +- 3 deviations."""
+    """Return an image (y upwards, as in a stack) as a picture whose gray values span mean +- 3 deviations."""
     spread = float(image.std()) or 1.0
     grey = (image - image.mean()) / (6 * spread) + 0.5
     return png_uri((255 * grey.clip(0, 1)[::-1]).round())
@@ -52,7 +52,15 @@ def colored(values: np.ndarray) -> np.ndarray:
 
 
 def mollweide_uri(rotation: Tensor, width: int = 480) -> tuple[str, float]:
-    """Draw the density of views over the sphere, equal areas equal; return the picture and its highest density.
+    """Return :func:`view_sphere` as a picture, transparent outside, and the density of its brightest color."""
+    density = view_sphere(rotation, width)
+    top = max(2.0, float(np.nanmax(density)))
+    alpha = np.where(np.isnan(density), 0.0, 255.0)[..., None]
+    return png_uri(np.concatenate((colored(np.nan_to_num(density) / top), alpha), axis=-1).round()), top
+
+
+def view_sphere(rotation: Tensor, width: int = 480) -> np.ndarray:
+    """Return the density of views over the sphere in Mollweide's equal-area projection; 1 is uniform, NaN outside.
 
     Parameters
     ----------
@@ -60,6 +68,11 @@ def mollweide_uri(rotation: Tensor, width: int = 480) -> tuple[str, float]:
         A, (n, 3, 3).
     width
         Pixels; the height is half of it.
+
+    Returns
+    -------
+    ndarray
+        (width // 2, width), row 0 on top.
 
     Notes
     -----
@@ -75,10 +88,26 @@ def mollweide_uri(rotation: Tensor, width: int = 480) -> tuple[str, float]:
     density = _density_table(rotation[::step].double())
     rows = (math.pi / 2 - latitude) / math.pi * (density.shape[0] - 1)
     columns = (longitude + math.pi) / (2 * math.pi) * (density.shape[1] - 1)
-    values = density[rows.round().astype(int), columns.round().astype(int)]
-    top = max(2.0, float(values[inside].max()))
-    alpha = np.where(inside, 255.0, 0.0)[..., None]
-    return png_uri(np.concatenate((colored(values / top), alpha), axis=-1).round()), top
+    return np.where(inside, density[rows.round().astype(int), columns.round().astype(int)], math.nan)
+
+
+def graticule() -> tuple[list[np.ndarray], list[tuple[float, str]]]:
+    """Return what is drawn over :func:`view_sphere`, which spans -1 to 1 along x and along y (up).
+
+    Returns
+    -------
+    tuple
+        Lines (k, 2) of rot every 60 degrees and of tilt every 30; for each meridian, x on the equator and its label.
+    """
+    thetas = np.linspace(-math.pi / 2, math.pi / 2, 37)
+    lines, labels = [], []
+    for rot in range(-120, 121, 60):
+        lines.append(np.stack((rot / 180 * np.cos(thetas), np.sin(thetas)), axis=1))
+        labels.append((rot / 180, f"{rot}°"))
+    for tilt in (30, 60, 90, 120, 150):
+        theta = _mollweide_angle(math.radians(90 - tilt))
+        lines.append(np.array([[-math.cos(theta), math.sin(theta)], [math.cos(theta), math.sin(theta)]]))
+    return lines, labels
 
 
 def _density_table(rotation: Tensor) -> np.ndarray:
@@ -89,3 +118,11 @@ def _density_table(rotation: Tensor) -> np.ndarray:
     table = view_density(rotation, directions).reshape(1, 1, 61, 121)
     fine = torch.nn.functional.interpolate(table, (181, 361), mode="bilinear", align_corners=True)
     return np.asarray(fine[0, 0].numpy())
+
+
+def _mollweide_angle(latitude: float) -> float:
+    """Solve 2 t + sin 2t = pi sin(latitude) by Newton's method."""
+    angle = latitude
+    for _ in range(20):
+        angle -= (2 * angle + math.sin(2 * angle) - math.pi * math.sin(latitude)) / (2 + 2 * math.cos(2 * angle))
+    return angle

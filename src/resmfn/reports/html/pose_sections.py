@@ -1,4 +1,4 @@
-"""The sections of the particles: where they were seen from, what they look like, their microscope."""
+"""The sections of the particles: their views, what they look like, and their optics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resmfn.reports.findings import all_views, median, symmetry_of
 from resmfn.reports.html.charts import Axes, histogram
 from resmfn.reports.html.elements import Markup, element
 from resmfn.reports.html.map_sections import ramp
-from resmfn.reports.html.pictures import MOST_VIEWS, grey_uri, mollweide_uri
+from resmfn.reports.html.pictures import MOST_VIEWS, graticule, grey_uri, mollweide_uri
 from resmfn.reports.html.text import card, columns, section, table
 from resmfn.reports.run_record import RunRecord
 
@@ -28,18 +28,18 @@ def views_section(record: RunRecord, coverage: ViewCoverage) -> Markup | None:
     counted = f", each {copies} times by its symmetry" if copies > 1 else ""
     alt = (
         f"Map of the sphere of viewing directions of {len(particles)} particles{counted}; density from "
-        f"{coverage.smallest:.2g} to {coverage.largest:.2g} times an even one."
+        f"{coverage.smallest:.2g} to {coverage.largest:.2g} times the uniform density."
     )
     sphere = (
         element("div", element("img", src=picture, alt=alt), _graticule(), class_="sphere"),
         ramp(),
         element(
             "div",
-            [element("span", text) for text in ("0", f"{top / 2:.2g} times an even density", f"{top:.2g}")],
+            [element("span", text) for text in ("0", f"{top / 2:.2g} times uniform density", f"{top:.2g}")],
             class_="ends",
         ),
     )
-    note = f"{coverage.sparse_share:.0%} of the sphere is seen less than half as often as if views were even{counted}."
+    note = f"{coverage.sparse_share:.0%} of the sphere has less than half of the uniform density of views{counted}."
     cards = [card(sphere, "Viewing directions", note)]
     values = _numbers(particles.table, "rlnMaxValueProbDistribution")
     if values:
@@ -48,12 +48,14 @@ def views_section(record: RunRecord, coverage: ViewCoverage) -> Markup | None:
             values, Axes("largest probability of one pose", "particles (%)", (0.0, 1.0)),
             f"Histogram of the largest posterior probability of a pose; the median is {middle:.2f}.",
         )  # fmt: skip
-        note = "Of the last search over all poses: at 1 one pose explains the image, near 0 many do equally well."
+        note = (
+            "From the last search over all poses: at 1 a single pose explains the image, near 0 many fit equally well."
+        )
         cards.append(card(chart, "Confidence of poses", note))
     cards += _entropy(record) + _shifts(record)
     how = (
-        "The map of the sphere shows from where the particle was seen (rot across, tilt from pole to pole, equal "
-        "areas). It need not be even, but dark regions without views leave the map smeared along them."
+        "The projected sphere shows the viewing directions (rot from left to right, tilt from pole to pole, equal "
+        "area). It need not be uniform, but where views are missing the map is smeared."
     )
     return section("poses", "Views, poses and shifts", how, columns(cards))
 
@@ -71,14 +73,14 @@ def examples_section(record: RunRecord) -> Markup:
             element(
                 "figure",
                 element("img", src=grey_uri(particle), alt=f"Particle {name}, low-passed"),
-                element("img", src=grey_uri(view), alt=f"The map seen from the pose of particle {name}"),
+                element("img", src=grey_uri(view), alt=f"Projection of the map at the pose of particle {name}"),
                 element("figcaption", f"particle {name}", element("br"), f"correlation {agreement:.2f}"),
             )
         )
     how = (
-        f"Above, particles low-passed to {float(stored['resolution']):.0f} Å; below each, the map as it should look "
-        "from its pose, with the microscope's contrast (CTF) and the shift. Shape, place and contrast should match "
-        "beneath the noise. The particles stand at even distances in the file; none was chosen for its looks."
+        f"Above, particles low-passed to {float(stored['resolution']):.0f} Å; below each, the projection of the map "
+        "at its pose, with CTF and shift. Shape, position and contrast should match "
+        "beneath the noise. The particles are evenly spaced in the file, not selected."
     )
     return section("pairs", "Particles and reprojections", how, element("div", pairs, class_="card pairs"))
 
@@ -86,14 +88,14 @@ def examples_section(record: RunRecord) -> Markup:
 def optics_section(record: RunRecord) -> Markup:
     """Return a summary of the contrast transfer of the images."""
     optics = None if record.particles is None else record.particles.optics
-    how = "Taken from the particle file. A wide spread of defocus fills the gaps that each single one leaves."
+    how = "From the particle file. A wide range of defocus fills the zeros of each single CTF."
     if optics is None:
         missing = element("p", "The particle file gives no defocus: no CTF was applied.")
         return section("optics", "Microscope and CTF", how, card(missing))
     defocus = (optics.defocus_u + optics.defocus_v) / 20_000
     astigmatism = (optics.defocus_u - optics.defocus_v).abs()
     alt = f"Histogram of defocus: {float(defocus.min()):.2f} to {float(defocus.max()):.2f} micrometers."
-    chart = histogram(defocus.tolist(), Axes("defocus (µm, positive is under)", "particles (%)"), alt, n_bins=30)
+    chart = histogram(defocus.tolist(), Axes("defocus (µm, underfocus positive)", "particles (%)"), alt, n_bins=30)
     rows = {
         "defocus": f"{float(defocus.min()):.2f} to {float(defocus.max()):.2f} µm, median {median(defocus):.2f}",
         "astigmatism": f"median {median(astigmatism):.0f} Å, largest {float(astigmatism.max()):.0f}",
@@ -124,7 +126,11 @@ def _entropy(record: RunRecord) -> list[Markup]:
     alt = f"Histogram of the entropy of the pose posterior; the median is {float(np.median(values)):.2f} nat."
     chart = histogram(values, Axes("entropy (nat)", "particles (%)"), alt, color=4)
     return [
-        card(chart, "Entropy of poses", "0 where a single pose is left; each doubling of the possible poses adds 0.7.")
+        card(
+            chart,
+            "Entropy of poses",
+            "0 where a single pose is left; each doubling of the number of likely poses adds 0.7.",
+        )
     ]
 
 
@@ -142,7 +148,7 @@ def _shifts(record: RunRecord) -> list[Markup]:
         card(
             histogram(length.tolist(), axes, alt, color=2),
             "Shifts",
-            f"Root mean square {rms:.1f} Å; settings allow what --shift-range says.",
+            f"Root mean square {rms:.1f} Å; --shift-range sets the limit.",
         )
     ]
 
@@ -154,23 +160,11 @@ def _values(values: torch.Tensor, unit: str) -> str:
 
 
 def _graticule() -> Markup:
-    """Meridians and parallels every 60 and 30 degrees, over a picture of width 200 and height 100."""
-    paths, labels = [], []
-    thetas = np.linspace(-math.pi / 2, math.pi / 2, 37)
-    for rot in range(-120, 121, 60):
-        points = " ".join(f"{100 + 100 * rot / 180 * math.cos(t):.1f},{50 - 50 * math.sin(t):.1f}" for t in thetas)
-        paths.append(element("path", d=f"M{points}"))
-        labels.append(element("text", f"{rot}°", x=f"{100 + 100 * rot / 180 + 1:.0f}", y=49, style="font-size:4.5px"))
-    for tilt in (30, 60, 90, 120, 150):
-        theta = _mollweide_angle(math.radians(90 - tilt))
-        half, y = 100 * math.cos(theta), 50 - 50 * math.sin(theta)
-        paths.append(element("path", d=f"M{100 - half:.1f},{y:.1f} {100 + half:.1f},{y:.1f}"))
-    return element("svg", paths, labels, viewBox="0 0 200 100", aria_hidden="true", style="stroke-width:.4")
-
-
-def _mollweide_angle(latitude: float) -> float:
-    """Solve 2 t + sin 2t = pi sin(latitude) by Newton's method."""
-    angle = latitude
-    for _ in range(20):
-        angle -= (2 * angle + math.sin(2 * angle) - math.pi * math.sin(latitude)) / (2 + 2 * math.cos(2 * angle))
-    return angle
+    """Draw the graticule over a picture of width 200 and height 100."""
+    lines, labels = graticule()
+    paths = [
+        element("path", d="M" + " ".join(f"{100 + 100 * x:.1f},{50 - 50 * y:.1f}" for x, y in line.tolist()))
+        for line in lines
+    ]
+    texts = [element("text", text, x=f"{101 + 100 * x:.0f}", y=49, style="font-size:4.5px") for x, text in labels]
+    return element("svg", paths, texts, viewBox="0 0 200 100", aria_hidden="true", style="stroke-width:.4")

@@ -1,4 +1,4 @@
-"""The section of how a run went: round by round, epoch by epoch."""
+"""The section on the progress of a run: round by round, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -13,33 +13,31 @@ from resmfn.reports.run_record import RunRecord
 from resmfn.reports.values import as_number
 
 EPOCH_CHARTS = (
-    ("loss", "loss of an epoch", "Loss", "It may rise where a finer scale joins: more frequencies are compared.", 3),
+    ("loss", "loss of an epoch", "Loss", "It may rise when a finer scale is added: more frequencies are compared.", 3),
     (
         "pose_error_median",
         "median error (degrees)",
         "Pose error",
-        "Against the true poses, which this preset must know.",
+        "Against the true poses, which this preset needs.",
         2,
     ),
-    ("pose_change", "turn in an epoch (degrees)", "Change of poses", "It should fall and stay low.", 4),
+    ("pose_change", "rotation per epoch (degrees)", "Change of poses", "It should fall and stay low.", 4),
 )
 """Name in metrics.jsonl, label, title, caption and color."""
 
 
 def progress_section(record: RunRecord) -> Markup:
-    """Return how resolution, likelihood and poses went, round by round or epoch by epoch."""
+    """Return how resolution, likelihood and poses developed, round by round or epoch by epoch."""
     rounds, starts = record.rounds(), _starts(record)
     cards = _rounds(record) + _epochs(record)
     if starts:
         alt = "Log-likelihood of each start: " + ", ".join(f"{y:.2f}" for _, y in starts)
         chart = line_chart([Line(starts, "start", 1, dots=True, joined=False)], _start_axes(starts), alt)
-        note = "Each begins at random. Those within 1 of the best found the same solution."
+        note = "Each begins at random. Starts within 1 of the best found the same solution."
         cards.append(card(chart, "Starts", note))
     order = ", then ".join(dict.fromkeys(str(row["stage"]) for row in rounds or record.metrics))
-    how = (
-        f"What was measured after each start, round or epoch ({order}). A healthy run improves quickly and then rests."
-    )
-    return section("progress", "How the run went", how, columns(cards))
+    how = f"Measured after each start, round or epoch ({order}). A good run improves quickly and then levels off."
+    return section("progress", "Progress of the run", how, columns(cards))
 
 
 def _starts(record: RunRecord) -> list[tuple[float, float]]:
@@ -56,14 +54,16 @@ def _rounds(record: RunRecord) -> list[Markup]:
     turns = [(x, max(y, 1e-3)) for x, y in record.series("pose_change") if y > 0]
     fits = [(x, 100 * y) for x, y in record.series("network_fit")]
     of_rounds = (
-        "Lower is finer. Corrected for the mask, as the resolution of the result; up to the frequencies of the round."
+        "Lower is finer. Corrected for the mask, like the final resolution; limited by the frequencies of the round."
     )
-    of_images = "Mean of an image at its pose, over pure noise. It grows with the detail that is compared."
-    of_fits = "Share of an explicit map's gain that the network reaches; 100 is all."
+    of_images = "Mean per image at its pose, relative to pure noise. It grows with the number of frequencies compared."
+    of_fits = "Share of an explicit map's log-likelihood gain that the network reaches."
     return [
         *_over_rounds(resolution, "half maps of the round at 0.143 (Å)", "Agreement in each round", of_rounds, 1),
         *_over_rounds(record.series("log_likelihood"), "log-likelihood (nat)", "Log-likelihood", of_images, 3),
-        *_over_rounds(turns, "median turn (degrees)", "Change of poses", "It should fall and stay low.", 2, log=True),
+        *_over_rounds(
+            turns, "median rotation (degrees)", "Change of poses", "It should fall and stay low.", 2, log=True
+        ),
         *_over_rounds(fits, "reached (%)", "Fit of the network", of_fits, 4),
     ]
 

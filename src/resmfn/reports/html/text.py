@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from resmfn.reports.html.elements import Content, Markup, element
 
 MOST_ITEMS = 50
-"""Of a list that are shown."""
+"""Most items of a list that are shown."""
 MOST_LETTERS = 2000
-"""Of a setting that are shown."""
+"""Most letters of a setting that are shown."""
 MOST_DEPTH = 4
 
 
@@ -44,7 +44,7 @@ def table(rows: Mapping[str, object]) -> Markup:
 
 
 def plain(value: object, depth: int = 0) -> str:
-    """Return a setting as one would say it; of what is long or deep, the beginning."""
+    """Return a setting in plain words; long or deeply nested ones are cut."""
     if value is None:
         return "not set"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Maps small enough to travel in a page: fewer voxels, 8 bits each, compressed."""
+"""Maps small enough to embed in a page: fewer voxels, 8 bits each, compressed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAST_SIZE = 64
 MOST_SIZE, MOST_SIZE_FIRST = 64, 96
 """Voxels a side that are kept; of the map that is shown first, more."""
 TAIL = 1e-4
-"""Share of voxels at either end whose grey values are cut off, so that one bright voxel costs no depth."""
+"""Share of voxels whose values are clipped at either end, so that one bright voxel does not use up the 8 bits."""
 _LEVEL = 9
 
 
@@ -33,14 +33,14 @@ def pack_map(path: Path, title: str, resolution: float | None = None, *, is_firs
     title
         Its name on the page.
     resolution
-        Å, to which there is something to see; a third of it is as fine as voxels need to be.
+        Å; voxels need not be smaller than a third of it.
     is_first
-        Whether it is the map that is shown first, and may be large.
+        Whether it is the map that is shown first, which may be larger.
 
     Returns
     -------
     dict
-        ``size`` n, ``pixel`` Å, ``low`` and ``high`` (grey values of 0 and 255), ``mean`` and ``deviation`` of all
+        ``size`` n, ``pixel`` Å, ``low`` and ``high`` (values of bytes 0 and 255), ``mean`` and ``deviation`` of all
         voxels, ``voxels``: n^3 bytes, x fastest, then y, then z, as zlib and base64. The origin is voxel n // 2.
     """
     density = read_map(path)
@@ -101,7 +101,7 @@ def _viewer_size(box_size: int, side: float, resolution: float | None, most: int
 
 
 def _range(data: Tensor) -> tuple[float, float]:
-    """Grey values at the tails; a constant map gets a range that is not empty."""
+    """Return the values at the tails; a constant map gets a range that is not empty."""
     ordered = data.flatten().sort().values
     cut = int(TAIL * len(ordered))
     low, high = float(ordered[cut]), float(ordered[len(ordered) - 1 - cut])
