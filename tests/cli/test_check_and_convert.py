@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from resmfn.cli.main import main
-from resmfn.data import ImageStackWriter, read_map, write_map
+from resmfn.data import ImageStackWriter, Table, read_map, read_star, write_map, write_star
 
 STAR = """
 data_optics
@@ -149,3 +149,26 @@ def test_a_map_without_voxel_size_is_read_when_it_is_given(tmp_path, capsys):
     assert not (tmp_path / "y.mrc").exists()
     assert main(["convert", str(tmp_path / "x.map"), str(tmp_path / "y.mrc"), "--pixel-size", "2"]) == 0
     assert read_map(tmp_path / "y.mrc").pixel_size == 2
+
+
+def test_select_says_what_it_wrote_and_refuses_what_it_cannot_mean(tmp_path, capsys) -> None:
+    rows = {"rlnImageName": [f"{i + 1}@stack.mrcs" for i in range(6)], "rlnAngleRot": ["1.0"] * 6}
+    rows["rlnClassNumber"] = ["1", "1", "2", "2", "3", "3"]
+    rows["rlnClassProbability"] = ["1.0", "0.4", "1.0", "0.9", "0.9", "0.5"]
+    rows["rlnParticleFigureOfMerit"] = ["1.0", "1.0", "0.5", "1.0", "1.0", "0.2"]
+    run = tmp_path / "run"
+    run.mkdir()
+    write_star(run / "particles.star", {"particles": Table(rows)})
+    out = tmp_path / "good.star"
+    assert main(["select", str(run), "--classes", "1,2", "--min-probability", "0.8", "--out", str(out)]) == 0
+    assert "2 of 6 particles" in capsys.readouterr().out
+    assert read_star(out)["particles"]["rlnImageName"] == ["1@stack.mrcs", "4@stack.mrcs"]
+    for words, said in (
+        (["--classes", "1,x", "--out", "a.star"], "--classes"),
+        (["--classes", "7", "--out", str(tmp_path / "a.star")], "classes 1, 2, 3"),
+        (["--out", str(tmp_path / "a.txt")], "--out"),
+        (["--out", str(out)], "--overwrite"),
+    ):
+        assert main(["select", str(run), *words]) == 2
+        assert said in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good.star", "run"]

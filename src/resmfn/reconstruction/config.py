@@ -36,6 +36,7 @@ RANGES = {
     "mask_diameter": DIAMETER,
     "shift_range": SHIFT,
     "n_starts": NumberRange(1, 1_000, whole=True),
+    "n_classes": NumberRange(1, 64, whole=True),
     "ini_high": RESOLUTION,
     "hidden_dim": NumberRange(8, 8_192, whole=True),
     "gpu_memory": NumberRange(0, 10_000, "GiB", open_below=True),
@@ -47,8 +48,6 @@ RANGES = {
     "amplitude_contrast": AMPLITUDE_CONTRAST,
 }
 """Range of every number in the settings."""
-
-CLASSES = NumberRange(1, 64, whole=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +126,8 @@ class ReconstructionConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value))  # text will do
-        ranges = RANGES if self.n_classes == "auto" else RANGES | {"n_classes": CLASSES}
-        require_numbers(self, ranges)
+        asked = {name: range_ for name, range_ in RANGES.items() if getattr(self, name) != "auto"}
+        require_numbers(self, asked)
         if self.poses not in ("unknown", "from-input", "fixed"):
             raise InputError(f"--poses must be unknown, from-input or fixed, got {self.poses!r}")
         if self.score_precision not in ("auto", "full", "tf32"):
