@@ -1,0 +1,121 @@
+"""Mixtures and junk: who is in which class, the map of each class, images that show no particle, and the cost.
+
+Sets and scores are those of other programs: ``--simulator`` makes mixtures (flags of make_hard_particles.py),
+``--scorer`` compares classes with the truth (flags of score_classes.py). One JSON object a case goes to ``--results``
+(appended).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench_accuracy import run
+from records import append, stamp
+
+PLAIN = ("--n", "4000", "--box", "64", "--pixel-size", "1.5", "--snr", "0.1", "--shift-std", "2")
+HARD = (
+    "--n", "5000", "--box", "72", "--pixel-size", "2.0", "--snr", "0.1", "--junk", "0.2", "--structural", "0.5",
+    "--color", "0.3", "--envelope", "40", "--neighbors", "0.1", "--shift-std", "3",
+)  # fmt: skip
+JUNK = (
+    "--n", "3000", "--box", "64", "--pixel-size", "1.5", "--snr", "0.1", "--structural", "0.6", "--color", "0.5",
+    "--envelope", "60", "--neighbors", "0.2",
+)  # fmt: skip
+FIVE = ("adk_open.pdb", "adk_closed.pdb", "1ol5.pdb", "1u19.pdb", "8zpm.cif")
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A set, and how it is run."""
+
+    models: tuple[str, ...]
+    simulated: tuple[str, ...]
+    mask_diameter: float
+    pixel_size: float
+    classes: str
+
+
+CASES = {
+    "open-closed": Mixture(("adk_open.pdb:0.5", "adk_closed.pdb:0.5"), PLAIN, 84.0, 1.5, "2"),
+    "open-aurora": Mixture(("adk_open.pdb:0.6", "1ol5.pdb:0.4"), PLAIN, 84.0, 1.5, "2"),
+    "five-junk": Mixture(FIVE, HARD, 130.0, 2.0, "5"),
+    "five-junk-3": Mixture(FIVE, HARD, 130.0, 2.0, "3"),
+    "five-junk-8": Mixture(FIVE, HARD, 130.0, 2.0, "8"),
+    "junk-0.3": Mixture(("adk_open.pdb",), (*JUNK, "--junk", "0.3"), 84.0, 1.5, "1"),
+    "junk-0.6": Mixture(("adk_open.pdb",), (*JUNK, "--junk", "0.6"), 84.0, 1.5, "1"),
+    "homogeneous-3": Mixture(("adk_open.pdb",), PLAIN, 84.0, 1.5, "3"),
+    "homogeneous-auto": Mixture(("adk_open.pdb",), PLAIN, 84.0, 1.5, "auto"),
+}
+
+
+def measure(name: str, seed: int, tools: argparse.Namespace) -> dict[str, object]:
+    """Make a set, reconstruct it, score it."""
+    case = CASES[name]
+    data, folder = tools.out / f"data-{name}-{seed}", tools.out / f"run-{name}-{seed}"
+    if not (data / "particles.star").exists():
+        models = [os.fspath(Path(tools.models) / model) for model in case.models]
+        run([sys.executable, tools.simulator, os.fspath(data), *models, *case.simulated, "--seed", str(seed)])
+    blind = tools.out / f"input-{name}-{seed}"
+    blind.mkdir(exist_ok=True)
+    for file in ("particles.star", "particles.mrcs"):
+        shutil.copy(data / file, blind)
+    command = [
+        sys.executable, "-m", "resmfn", "reconstruct", os.fspath(blind / "particles.star"), "--out", os.fspath(folder),
+        "--mask-diameter", f"{case.mask_diameter:g}", "--n-classes", case.classes, "--seed", str(seed), "--overwrite",
+    ]  # fmt: skip
+    usage = run(command)
+    shutil.rmtree(blind)
+    scores = folder.with_suffix(".json")
+    maps = [os.fspath(path) for path in sorted(folder.glob("class*/map.mrc"))] or [os.fspath(folder / "map.mrc")]
+    run(
+        [
+            sys.executable, tools.scorer, os.fspath(folder / "particles.star"), os.fspath(data), "--maps", *maps,
+            "--junk-below", "0.5", "--mask-radius", f"{case.mask_diameter / 2 / case.pixel_size:g}",
+            "--json", os.fspath(scores),
+        ]
+    )  # fmt: skip
+    found = json.loads(scores.read_text())
+    summary = json.loads((folder / "summary.json").read_text())
+    return {
+        "benchmark": "classes",
+        "case": name,
+        "seed": seed,
+        "n_classes": summary.get("n_classes", 1),
+        "accuracy": round(found["accuracy"], 4),
+        "junk": {key: round(value, 4) for key, value in found["junk"].items()},
+        "fsc05_masked_A": [round(model["fsc"]["masked"]["fsc05"], 3) for model in found["models"] if "fsc" in model],
+        "pose_median_deg": [round(model["pose"]["median"], 3) for model in found["models"] if "pose" in model],
+        "half_maps_A": [of_class["resolution_half_0143"] for of_class in summary.get("classes", [summary])],
+        "cpu_s": round(usage.cpu_s, 1),
+        "peak_memory_mib": round(usage.peak_memory_mib),
+        "made_with": stamp(),
+    }
+
+
+def main() -> None:
+    """Measure the cases that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--simulator", required=True, help="makes mixtures; flags of make_hard_particles.py")
+    parser.add_argument("--scorer", required=True, help="scores classes; flags of score_classes.py")
+    parser.add_argument("--models", required=True, help="folder of the molecular models")
+    parser.add_argument("--out", type=Path, required=True, help="folder for sets and runs")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "classes.jsonl")
+    tools = parser.parse_args()
+    tools.out.mkdir(parents=True, exist_ok=True)
+    for name in tools.cases:
+        for seed in tools.seeds:
+            record = measure(name, seed, tools)
+            append(tools.results, record)
+            print(json.dumps(record), flush=True)
+
+
+if __name__ == "__main__":
+    main()
