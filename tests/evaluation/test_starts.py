@@ -1,16 +1,6 @@
-"""Independent starts, counted by likelihood and by map."""
+"""Independent starts, counted by their maps."""
 
-from resmfn.evaluation.starts import (
-    SAME_LIKELIHOOD,
-    SAME_MAP,
-    starts_as_likely_as_the_best,
-    starts_with_another_map,
-)
-
-
-def test_the_best_start_counts_and_one_beyond_the_margin_does_not() -> None:
-    assert starts_as_likely_as_the_best([7.0]) == 1
-    assert starts_as_likely_as_the_best([7.0, 7.0 - 0.9 * SAME_LIKELIHOOD, 7.0 - 1.1 * SAME_LIKELIHOOD]) == 2
+from resmfn.evaluation.starts import SAME_MAP, starts_with_another_map
 
 
 def test_a_map_that_correlates_less_is_another_one() -> None:

@@ -119,7 +119,7 @@ def test_both_starts_found_the_molecule(finished) -> None:
     starts = finished.result.summary["log_likelihood"]
     assert len(starts) == 2
     assert min(starts) > max(starts) - 2.0
-    assert "2 of 2 starts found the best likelihood" in finished.result.summary["verdict"]
+    assert "2 of 2 starts found the same coarse map" in finished.result.summary["verdict"]
 
 
 # --- what it leaves ----------------------------------------------------------------------------------

@@ -167,7 +167,6 @@ def test_a_good_run_is_called_good(run) -> None:
     [
         ({"resolution_half_0143": 14.0}, "Not resolved"),
         ({"structure_found": False, "verdict": "no structure found: noise"}, "No structure found"),
-        ({"log_likelihood": [9.0, 12.0, 8.0]}, "The starts differ"),
         ({"start_agreement": [1.0, 0.95, 0.4]}, "The starts differ"),
         ({"n_particles": 300}, "Few particles: 300"),
     ],

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from resmfn.core import ResmfnError
 from resmfn.evaluation import ViewCoverage, symmetric_copies, view_coverage
-from resmfn.evaluation.starts import starts_as_likely_as_the_best, starts_with_another_map
+from resmfn.evaluation.starts import starts_with_another_map
 from resmfn.reports.run_record import RunRecord
 from resmfn.reports.tables import angstrom, is_nyquist
 from resmfn.reports.values import number, numbers, words
@@ -163,19 +163,20 @@ def _starts(record: RunRecord) -> list[Finding]:
     if len(starts) == 1:
         text = "The map comes from a single start, so it is not known whether another would agree. Use --n-starts 4."
         return [Finding("note", "Only one start", text)]
-    agree = starts_as_likely_as_the_best(starts)
     maps = sorted(numbers(record.summary, "start_agreement"))[:-1]
+    if not maps:
+        return []
     apart = starts_with_another_map(maps)
-    advice = "Run again with another --seed, and compare the maps with `resmfn align` and `resmfn fsc`."
-    if apart or agree == 1:
-        text = f"{agree - 1} of the other {len(starts) - 1} starts reached the likelihood of the best"
-        if maps:
-            text += f"; {apart} ended in a different map (lowest correlation {maps[0]:.2f})"
-        return [Finding("warning", "The starts differ", f"{text}. {advice}")]
-    text = f"{agree} of {len(starts)} independent starts reached the best likelihood"
-    if maps:
-        text += f", and their maps agree (lowest correlation with the best {maps[0]:.2f})"
-    return [Finding("good" if agree > len(starts) / 2 else "note", "Starts agree", f"{text}.")]
+    if apart:
+        text = (
+            f"{apart} of the other {len(maps)} starts ended in a different map (lowest correlation {maps[0]:.2f}). "
+            "Run again with another --seed, and compare the maps with `resmfn align` and `resmfn fsc`."
+        )
+        return [Finding("warning", "The starts differ", text)]
+    text = (
+        f"All {len(starts)} independent starts ended in the same map (lowest correlation with the best {maps[0]:.2f})."
+    )
+    return [Finding("good", "Starts agree", text)]
 
 
 def _size(record: RunRecord) -> list[Finding]:

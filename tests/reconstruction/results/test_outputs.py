@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from resmfn.data.remarks.particles import Remarks
-from resmfn.evaluation.starts import SAME_LIKELIHOOD
 from resmfn.reconstruction.results.outputs import _verdict, _warnings, _write_bad_images
 
 FOUND = {"is_structure": True}
@@ -23,14 +22,14 @@ def verdict(
     control: dict[str, float | bool] = FOUND,
     good: torch.Tensor | None = None,
 ) -> str:
-    state = SimpleNamespace(log_likelihoods=list(starts), control=control, good=good)
+    state = SimpleNamespace(start_agreement=list(starts), control=control, good=good)
     run = SimpleNamespace(state=state, pixel_size=pixel_size, particles=range(5))
     return _verdict(run, resolution, split)
 
 
 @pytest.mark.parametrize("resolution", [12.0, 20.0, math.inf])
 def test_halves_that_agree_no_finer_than_what_they_share_resolve_nothing(resolution: float) -> None:
-    text = verdict(resolution, starts=(5.0, 5.0))
+    text = verdict(resolution, starts=(1.0, 1.0))
     assert text.startswith("not resolved: half maps agree to ")
     assert "independent only beyond 12.0 Å; try more starts" in text
 
@@ -40,16 +39,15 @@ def test_a_resolved_map_has_its_resolution() -> None:
 
 
 def test_starts_that_agree_are_counted() -> None:
-    near, far = 50.0 - 0.9 * SAME_LIKELIHOOD, 50.0 - 1.1 * SAME_LIKELIHOOD
-    assert "; 3 of 4 starts found the best likelihood" in verdict(4.0, starts=(near, 50.0, far, near))
-    assert "starts" not in verdict(4.0, starts=(50.0,))
+    assert "; 3 of 4 starts found the same coarse map" in verdict(4.0, starts=(0.95, 1.0, 0.3, 0.9))
+    assert "starts" not in verdict(4.0, starts=(1.0,))
 
 
 def test_a_start_that_stands_alone_is_a_reason_to_run_again() -> None:
-    assert "1 of 2 starts found the best likelihood, so run again with another --seed to be sure" in verdict(
-        4.0, starts=(50.0, 40.0)
+    assert "1 of 2 starts found the same coarse map, so run again with another --seed to be sure" in verdict(
+        4.0, starts=(1.0, 0.2)
     )
-    assert "run again" not in verdict(4.0, starts=(50.0, 49.9))
+    assert "run again" not in verdict(4.0, starts=(1.0, 0.9))
 
 
 def test_nyquist_is_named() -> None:
@@ -58,7 +56,7 @@ def test_nyquist_is_named() -> None:
 
 
 def test_what_held_out_images_do_not_prefer_to_noise_is_no_structure_however_well_halves_agree() -> None:
-    text = verdict(4.0, starts=(50.0, 49.9), control=NOTHING)
+    text = verdict(4.0, starts=(1.0, 0.9), control=NOTHING)
     assert text.startswith("no structure found: 500 images ")
     assert "0.0002 ± 0.0001 nat" in text
     assert "half maps agree" not in text

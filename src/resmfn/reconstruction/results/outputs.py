@@ -12,7 +12,7 @@ from resmfn.data import write_fsc_xml, write_map, write_particles
 from resmfn.data.runs.file_names import FSC_XML, MAP, PARTICLES, SUMMARY
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.evaluation import HalfMapResult, half_map_resolution
-from resmfn.evaluation.starts import SAME_MAP, starts_as_likely_as_the_best, starts_with_another_map
+from resmfn.evaluation.starts import SAME_MAP, starts_with_another_map
 from resmfn.fourier import low_pass
 from resmfn.reconstruction.results.examples import write_examples
 from resmfn.reconstruction.results.hand import flip_hand, inverted
@@ -153,7 +153,7 @@ def _warnings(run: RunContext) -> list[str]:
 
 def _verdict(run: RunContext, resolution: float, split: float) -> str:
     """Return the verdict of the run in one line, with advice if it is poor."""
-    starts, control = run.state.log_likelihoods, run.state.control
+    starts, control = run.state.start_agreement, run.state.control
     if not control["is_structure"]:
         return (
             f"no structure found: {control['n_images']} images not used for the coarse map fit it better than "
@@ -167,8 +167,8 @@ def _verdict(run: RunContext, resolution: float, split: float) -> str:
             "try more starts, more images, or another mask diameter"
         )
     if len(starts) > 1:
-        agree = starts_as_likely_as_the_best(starts)
-        text += f"; {agree} of {len(starts)} starts found the best likelihood"
+        agree = len(starts) - starts_with_another_map(starts)
+        text += f"; {agree} of {len(starts)} starts found the same coarse map"
         if agree == 1:
             text += ", so run again with another --seed to be sure"
     n_bad = int((good_images(run) < 0.5).sum())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from resmfn.evaluation.starts import SAME_LIKELIHOOD
 from resmfn.reports.html.charts import Axes, Line, line_chart
 from resmfn.reports.html.elements import Markup
 from resmfn.reports.html.text import card, columns, section
@@ -85,8 +84,7 @@ def _start_axes(points: Sequence[tuple[float, float]]) -> Axes:
     best, worst = max(y for _, y in points), min(y for _, y in points)
     ticks = [(x, f"{x:.0f}") for x, _ in points]
     heights = (min(best - 2, worst - 0.2), best + 0.5)
-    level = (best - SAME_LIKELIHOOD, "above: the same solution")
-    return Axes("start", "log-likelihood (nat)", (0.5, len(points) + 0.5), heights, [level], x_ticks=ticks)
+    return Axes("start", "log-likelihood (nat)", (0.5, len(points) + 0.5), heights, x_ticks=ticks)
 
 
 def _over_rounds(
