@@ -64,7 +64,8 @@ def make_run(folder: Path, *, done: bool = True, **summary: object) -> Path:
     )  # fmt: skip
     found = {
         "resolution_half_0143": 6.9, "resolution_split": 12.0, "n_particles": 5000, "seconds": 61.0, "device": "cpu",
-        "log_likelihood": [9.1, 9.2, 9.3], "start_agreement": [0.97, 0.95, 1.0], "box_size": BOX, "pixel_size": PIXEL, "peak_memory": 2**29,
+        "log_likelihood": [9.1, 9.2, 9.3], "start_agreement": [0.97, 0.95, 1.0],
+        "box_size": BOX, "pixel_size": PIXEL, "peak_memory": 2**29,
         "verdict": "half maps agree to 6.90 Å",
     }  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(found | summary))

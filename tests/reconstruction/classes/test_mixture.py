@@ -73,8 +73,10 @@ def test_two_structures_come_apart_and_neither_is_divided(quick: None) -> None:
     two, comparison = found
     assert comparison.is_better
     both = with_branch(tasks, one, 0, two, generator=generator, progress=quiet)
-    kept, given_up = without_needless(tasks, both, generator=generator, progress=quiet)
+    kept, given_up = without_needless(tasks, both, 9, generator=generator, progress=quiet)
     assert (kept.n_classes, given_up) == (2, [])
+    fewer, given_up = without_needless(tasks, both, 1, generator=generator, progress=quiet)
+    assert (fewer.n_classes, len(given_up)) == (1, 1)  # no more than are allowed, needed or not
     true = of_image[tasks.made_from.index]
     agreed = (kept.maps.posterior.argmax(dim=1) == true).float().mean()
     assert max(float(agreed), 1 - float(agreed)) > 0.97
@@ -90,7 +92,7 @@ def test_a_class_that_is_there_twice_is_given_up(quick: None) -> None:
     same = one.maps.only([0, 0])
     twice = with_branch(tasks, one, 0, same, generator=generator, progress=quiet)
     assert twice.n_classes == 2
-    kept, given_up = without_needless(tasks, twice, generator=generator, progress=quiet)
+    kept, given_up = without_needless(tasks, twice, 9, generator=generator, progress=quiet)
     assert kept.n_classes == 1
     assert len(given_up) == 1
 

@@ -47,7 +47,7 @@ def branch_step(run: RunContext) -> bool:
         branches, untried, table = _stored(state.branching, run.device)
         number = _largest(branches, untried)
         untried.remove(number)
-        n_maps = min(BRANCHES, most_classes(run) - branches.n_classes + 1)
+        n_maps = min(BRANCHES[branches.n_classes > 1], most_classes(run) + 1)
         found = branched(tasks, branches, number, n_maps, generator=generator, progress=told)
         message = f"class {number + 1} of {branches.n_classes} has too few images to be divided"
         if found is not None:
@@ -56,7 +56,7 @@ def branch_step(run: RunContext) -> bool:
             message = f"class {number + 1} of {branches.n_classes} as {n_maps}: {_words(comparison)}"
             if comparison.is_better:
                 more = with_branch(tasks, branches, number, several, generator=generator, progress=told)
-                more, given_up = without_needless(tasks, more, generator=generator, progress=told)
+                more, given_up = without_needless(tasks, more, most_classes(run), generator=generator, progress=told)
                 untried = [k - (k > number) for k in untried]
                 untried += range(branches.n_classes - 1, branches.n_classes - 1 + n_maps)
                 for gone in given_up:

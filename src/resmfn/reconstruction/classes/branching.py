@@ -25,8 +25,8 @@ LEAST_GAIN = 0.5
 """Nat an image of the class: less is what a better fit of the same structure gives."""
 LEAST_MEMBERS = 60
 """Images of a class below which no more maps are made of it."""
-BRANCHES = 4
-"""Maps that a class is tried as. Of five species with junk (3,000 images) two maps found no division in one of three
+BRANCHES = 4, 3
+"""Maps that a class is tried as: at first, and later. Of five species with junk (3,000 images) two maps found no division in one of three
 tries; with more maps than species few tries end in a poor one, and those that are needless are given up again."""
 SURELY_NEEDED = 2.0
 """Nat: what images of a class lose at least, in the mean, where no other class shows the same. Of a class that is there
@@ -131,9 +131,9 @@ def with_branch(
 
 
 def without_needless(
-    tasks: LeftOut, branches: Branches, *, generator: torch.Generator, progress: Progress
+    tasks: LeftOut, branches: Branches, most: int, *, generator: torch.Generator, progress: Progress
 ) -> tuple[Branches, list[int]]:
-    """Give up classes, one after the other, without which the images left out are as likely.
+    """Give up classes, one after the other, without which the images left out are as likely; and those beyond ``most``.
 
     Returns
     -------
@@ -144,11 +144,12 @@ def without_needless(
     while branches.n_classes > 1:
         need = [_need(branches, k) for k in range(branches.n_classes)]
         number = min(range(branches.n_classes), key=need.__getitem__)
-        if need[number] > SURELY_NEEDED:
+        too_many = branches.n_classes > most
+        if need[number] > SURELY_NEEDED and not too_many:
             break
         rest = branches.maps.only(_all_but(branches, number))
         fewer = _polished(tasks, rest, generator=generator, progress=progress)
-        if Comparison.of(branches.log_evidence, fewer.log_evidence).is_better:
+        if not too_many and Comparison.of(branches.log_evidence, fewer.log_evidence).is_better:
             break
         branches = fewer
         given_up.append(number)
