@@ -31,7 +31,7 @@ class SearchFlags:
     ] = "unknown"
     reference: Annotated[Path | None, Parameter(help="Map to start from, in place of the annealed starts.")] = None
     ini_high: Annotated[float, Parameter(help="Å, to which the reference is believed.")] = 30.0
-    hidden_dim: Annotated[int | None, Parameter(help="Width of the networks [default: twice the box, 96 to 384].")] = (
+    hidden_dim: Annotated[int | None, Parameter(help="Width of the network [default: 4 x the box, 96 to 1,024].")] = (
         None
     )
     score_precision: Annotated[
@@ -42,7 +42,7 @@ class SearchFlags:
         float | None,
         Parameter(help="GiB that the run may take of a GPU, working on fewer images at a time [default: all]."),
     ] = None
-    network_steps: Annotated[int, Parameter(help="Optimizer steps of the network's finest scale.")] = 400
+    network_steps: Annotated[int, Parameter(help="Conjugate gradient steps of each scale of the network.")] = 30
     datadir: DataDir = None
     strip_prefix: StripPrefix = None
     allow_outside: AllowOutside = False

@@ -86,13 +86,13 @@ class ReconstructionConfig:
     ini_high: float = 30.0
     """Resolution to which the reference is believed, in Å."""
     hidden_dim: int | None = None
-    """Width of the networks; by default twice the box in pixels, 96 to 384."""
+    """Width of the network; by default four times the box in pixels, 96 to 1,024."""
     score_precision: Literal["auto", "full", "tf32"] = "auto"
     """Of the scores that rank poses; in tf32 each image's best are scored again in full. auto is tf32 on a GPU."""
     gpu_memory: float | None = None
     """GiB of a GPU's memory that the run may take; by default all. Work is done on fewer images at a time to fit."""
-    network_steps: int = 400
-    """Optimizer steps of the network's finest scale, on the map of all images."""
+    network_steps: int = 30
+    """Conjugate gradient steps of each scale of the network, on the map of all images."""
     datadir: Path | None = None
     """Folder that image names start from; by default that of the particle file, or one above it."""
     strip_prefix: str | None = None
