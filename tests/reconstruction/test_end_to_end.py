@@ -73,8 +73,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         mask_diameter=84.0,
         shift_range=0.0,
         n_starts=2,
-        hidden_dim=48,
-        network_steps=160,
+        hidden_dim=96,
+        network_steps=30,
     )
     result = resmfn.reconstruct(config, events.append)
     scores = resmfn.evaluate(run, reference=data / "volume.mrc", true_poses=data / "particles_true.star", figure=False)
@@ -288,7 +288,7 @@ def test_settings_are_written_as_they_were_resolved(finished) -> None:
     assert set(settings) == set(ReconstructionConfig.__dataclass_fields__)
     assert settings["device"] == "cpu"
     assert settings["pixel_size"] == pytest.approx(3.0)
-    assert settings["hidden_dim"] == 48
+    assert settings["hidden_dim"] == 96
     assert settings["n_starts"] == 2
 
 

@@ -195,7 +195,9 @@ def _check(network: MultiplicativeFilterNetwork, operator: NormalOperator, mask:
             f"{tuple(mask.shape)} and {tuple(operator.rhs.shape)}"
         )
     if operator.rhs.dtype != network.dtype:
-        raise InputError(f"network and data must have the same real dtype, got {network.dtype} and {operator.rhs.dtype}")
+        raise InputError(
+            f"network and data must have the same real dtype, got {network.dtype} and {operator.rhs.dtype}"
+        )
 
 
 def _write(network: MultiplicativeFilterNetwork, scale: int, products: Tensor) -> None:

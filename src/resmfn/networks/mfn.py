@@ -206,7 +206,7 @@ class MultiplicativeFilterNetwork(nn.Module):
         return self._drop_single_channel(series_from_packed(packed))
 
     def spectra_below(self, scale: int) -> tuple[Tensor, Tensor]:
-        """Compute what a scale of a quantized residual network is made from, as packed Fourier series (networks.series).
+        """Compute what a scale of a quantized residual network is made from, as packed Fourier series.
 
         Returns
         -------

@@ -56,9 +56,9 @@ def test_a_fit_reaches_nearly_all_that_an_explicit_map_can() -> None:
 
 
 def test_more_steps_reach_more() -> None:
-    reached = [draw().fit(*problem(), steps=steps) for steps in (5, 20, 60)]
+    reached = [draw().fit(*problem(), steps=steps) for steps in (1, 4, 20)]
     assert reached == sorted(reached)
-    assert reached[0] < 0.8 * reached[-1]
+    assert reached[0] < 0.95 * reached[-1]
 
 
 def test_a_fit_goes_on_from_where_the_network_is(fitted) -> None:
@@ -168,7 +168,9 @@ def test_the_coarsest_scale_has_a_band_worth_having(box_size: int) -> None:
     assert len(cutoffs_for(box_size + 1)) >= len(cutoffs)
 
 
-@pytest.mark.parametrize(("box_size", "reach"), [(32, [4, 15]), (64, [2, 6, 31]), (128, [3, 8, 63]), (256, [4, 12, 127])])
+@pytest.mark.parametrize(
+    ("box_size", "reach"), [(32, [4, 15]), (64, [2, 6, 31]), (128, [3, 8, 63]), (256, [4, 12, 127])]
+)
 def test_boxes_that_are_common_have_the_bands_that_are_expected(box_size: int, reach: list[int]) -> None:
     network = draw(8, box_size=box_size).network
     assert [network.half_width(s) for s in range(1, network.n_scales + 1)] == reach
