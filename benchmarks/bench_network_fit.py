@@ -116,7 +116,9 @@ def both_ways(
         "reached": round(reached, 4),
         "width": options.hidden_dim or default_width(options.box),
     }
-    for name, volume in (("explicit", explicit), ("network", fitted)) if truth is not None else ():
+    if truth is None:
+        return explicit, fitted, figures
+    for name, volume in (("explicit", explicit), ("network", fitted)):
         curve = fourier_shell_correlation(volume, truth, options.pixel_size)
         figures[f"{name}_fsc05_A"] = round(curve.resolution_at(0.5), 3)
         figures[f"{name}_mean_fsc"] = round(float(curve.correlation[1 : radius + 1].mean()), 4)
