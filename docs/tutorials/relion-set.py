@@ -53,8 +53,8 @@ result = resmfn.reconstruct(
         out="check",
         poses="fixed",
         mask_diameter=84,
-        hidden_dim=48,
-        network_steps=80,
+        hidden_dim=96,
+        network_steps=30,
     )
 )
 print(result.summary["verdict"])

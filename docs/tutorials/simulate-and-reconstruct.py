@@ -50,8 +50,8 @@ result = resmfn.reconstruct(
         mask_diameter=84,
         shift_range=0,
         n_starts=1,
-        hidden_dim=32,
-        network_steps=40,
+        hidden_dim=96,
+        network_steps=30,
     )
 )
 summary = json.loads(Path("run/summary.json").read_text())

@@ -79,6 +79,16 @@ def run_script(name: str, *flags: str) -> None:
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
+def test_network_benchmark_finds_the_network_near_the_explicit_map(tmp_path):
+    results = tmp_path / "fits.jsonl"
+    flags = ["--n", "200", "--box", "24", "--pixel-size", "4", "--no-halves", "--results", str(results)]
+    run_script("bench_network_fit.py", *flags)
+    record = json.loads(results.read_text())
+    assert (record["benchmark"], record["case"]) == ("network_fit", "n200-box24")
+    assert record["reached"] > 0.9
+    assert abs(record["network_mean_fsc"] - record["explicit_mean_fsc"]) < 0.05
+
+
 def test_kernel_benchmark_stays_below_what_the_device_can_do(tmp_path):
     results = tmp_path / "kernels.jsonl"
     run_script(

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from resmfn.core.errors import InputError
-from resmfn.networks import load_network, network_from_state, network_state, save_network
+from resmfn.networks import (
+    MultiplicativeFilterNetwork,
+    NetworkConfig,
+    load_network,
+    network_from_state,
+    network_state,
+    save_network,
+)
 
 KINDS = [{}, {"residual": False, "init": "old", "out_dim": 3}, {"filter": "gabor", "quantized": False, "n_scales": 1}]
 
@@ -103,3 +110,15 @@ def test_checkpoints_that_contradict_themselves_are_refused(make, tmp_path, spoi
 def test_other_objects_are_no_state():
     with pytest.raises(InputError, match=r"must have format .* got 'list'"):
         network_from_state([1, 2])
+
+
+def test_stated_cutoffs_are_kept_and_must_be_one_a_scale(tmp_path):
+    config = NetworkConfig(dim=2, hidden_dim=4, n_scales=2, box_size=32, init="ball", cutoffs=(0.25, 1.0))
+    network = MultiplicativeFilterNetwork(config, generator=torch.Generator().manual_seed(0))
+    assert [network.half_width(scale) for scale in (1, 2)] == [4, 15]
+    save_network(tmp_path / "network.pt", network)
+    again = load_network(tmp_path / "network.pt")
+    assert again.config == config
+    assert torch.equal(again.fourier_coefficients(), network.fourier_coefficients())
+    with pytest.raises(InputError, match=r"cutoffs must name 3 scales \(n_scales\), got \(0.25, 1.0\)"):
+        NetworkConfig(dim=2, hidden_dim=4, n_scales=3, cutoffs=(0.25, 1.0))

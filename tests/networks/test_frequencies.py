@@ -45,7 +45,7 @@ def test_quantized_boxes_at_64_reach_1_3_10_and_31_cycles():
     n_scales=st.integers(1, 6),
     pair=st.tuples(st.floats(0.01, 3), st.floats(0, 5)),
     box_size=st.integers(3, 300),
-    init=st.sampled_from(["old", "new"]),
+    init=st.sampled_from(["old", "new", "ball"]),
 )
 def test_quantized_bands_are_whole_and_end_strictly_below_nyquist(n_scales, pair, box_size, init):
     bands = BandSchedule.paper(n_scales, pair)
@@ -107,3 +107,18 @@ def test_draws_follow_the_generator_alone():
 def test_unknown_initialization_is_refused():
     with pytest.raises(InputError, match=r"init must be 'old'.*got 'newest'"):
         filter_boxes(BandSchedule.paper(2), 16, init="newest", quantized=False)
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_ball_has_a_filter_for_every_frequency_and_none_beyond_reach(quantized, generator):
+    """Of 20 cycles with 5 below: even within 15, and what is between 15 and 20 has moved in to 15."""
+    box = FrequencyBox(15.0, ball=20.0)
+    drawn = draw_frequencies(box, N_DRAWS, 3, quantized=quantized, generator=generator)
+    assert box.half_width == 15
+    assert float(drawn.abs().max()) <= 15
+    radius = drawn.norm(dim=1)
+    assert float(radius.max()) < 15 + (0.87 if quantized else 1e-9)
+    for inner in (5, 10, 13):
+        assert float((radius < inner).double().mean()) == pytest.approx((inner / 20) ** 3, abs=0.02)
+    assert float(drawn.mean(0).abs().max()) < 0.3
+    assert not quantized or torch.equal(drawn, drawn.round())

@@ -20,7 +20,7 @@ from resmfn.data import ParticleSet, read_map, read_particles, read_star, write_
 from resmfn.evaluation import Evaluation, fourier_shell_correlation
 from resmfn.fourier import fftn_centered, radius_grid, shell_average
 from resmfn.reconstruction import ProgressEvent, ReconstructionConfig, ReconstructionResult
-from resmfn.reconstruction.maps.network_map import n_scales_for
+from resmfn.reconstruction.maps.network_map import cutoffs_for
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.run.bookkeeping import Clock
 from resmfn.reports.postprocess import postprocess
@@ -73,8 +73,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         mask_diameter=84.0,
         shift_range=0.0,
         n_starts=2,
-        hidden_dim=48,
-        network_steps=160,
+        hidden_dim=96,
+        network_steps=30,
     )
     result = resmfn.reconstruct(config, events.append)
     scores = resmfn.evaluate(run, reference=data / "volume.mrc", true_poses=data / "particles_true.star", figure=False)
@@ -133,7 +133,7 @@ def documented(section: str, column: int = 0) -> set[str]:
 
 
 def test_the_folder_holds_what_is_documented_and_nothing_else(finished) -> None:
-    scales = {f"map_scale{i}.mrc" for i in range(1, n_scales_for(BOX) + 1)}
+    scales = {f"map_scale{i}.mrc" for i in range(1, len(cutoffs_for(BOX)) + 1)}
     evaluated = {"evaluation.json", "evaluation.png"}
     expected = {name for name in documented("# What a run folder holds") if not name.startswith("map_scale")}
     found = {path.name for path in finished.run.iterdir() if not path.name.startswith(".")}
@@ -178,7 +178,7 @@ def test_image_names_lead_to_the_images_from_where_the_input_was(finished) -> No
 
 
 def test_maps_have_the_images_box_and_pixel_size(finished) -> None:
-    names = ["map", "map_filtered", "half1", "half2", *(f"map_scale{i}" for i in range(1, n_scales_for(BOX) + 1))]
+    names = ["map", "map_filtered", "half1", "half2", *(f"map_scale{i}" for i in range(1, len(cutoffs_for(BOX)) + 1))]
     for name in names:
         found = read_map(finished.run / f"{name}.mrc")
         assert found.data.shape == (BOX, BOX, BOX), name
@@ -192,7 +192,7 @@ def test_maps_are_masked_filtered_or_bare_as_documented(finished) -> None:
     scale = float(maps["map"].abs().max())
     for name in ("map", "half1", "half2"):
         assert float(maps[name][outside].abs().max()) < 0.05 * scale, name
-    finest = maps[f"map_scale{n_scales_for(BOX)}"]
+    finest = maps[f"map_scale{len(cutoffs_for(BOX))}"]
     assert float(finest[outside].abs().max()) > 0.05 * scale
     power = {name: shell_average(fftn_centered(volume).abs().square(), BOX) for name, volume in maps.items()}
     cutoff = BOX * 3.0 / finished.result.summary["resolution_half_0143"]
@@ -203,7 +203,7 @@ def test_maps_are_masked_filtered_or_bare_as_documented(finished) -> None:
 
 
 def test_coarse_scales_hold_the_low_frequencies_only(finished) -> None:
-    maps = [read_map(finished.run / f"map_scale{i}.mrc").data for i in range(1, n_scales_for(BOX) + 1)]
+    maps = [read_map(finished.run / f"map_scale{i}.mrc").data for i in range(1, len(cutoffs_for(BOX)) + 1)]
     spectrum = [shell_average(fftn_centered(volume).abs().square(), BOX) for volume in maps]
     assert float(spectrum[0][10:].max()) < 1e-6 * float(spectrum[0].max())
     assert float(spectrum[-1][10:12].min()) > 1e-6 * float(spectrum[-1].max())
@@ -288,7 +288,7 @@ def test_settings_are_written_as_they_were_resolved(finished) -> None:
     assert set(settings) == set(ReconstructionConfig.__dataclass_fields__)
     assert settings["device"] == "cpu"
     assert settings["pixel_size"] == pytest.approx(3.0)
-    assert settings["hidden_dim"] == 48
+    assert settings["hidden_dim"] == 96
     assert settings["n_starts"] == 2
 
 

@@ -9,7 +9,7 @@ from resmfn.fourier import resize_map, soft_mask_from_support
 from resmfn.reconstruction import ReconstructionConfig
 
 BOX, PIXEL_SIZE = 32, 3.0
-QUICK = {"shift_range": 0.0, "mask_diameter": 84.0, "hidden_dim": 48, "network_steps": 60, "n_starts": 1}
+QUICK = {"shift_range": 0.0, "mask_diameter": 84.0, "hidden_dim": 96, "network_steps": 30, "n_starts": 1}
 
 
 def simulated(folder: Path, **settings: object) -> Path:

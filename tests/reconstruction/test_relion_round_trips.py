@@ -56,7 +56,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     star = write_particle_files(folder / "input", images, optics=optics, poses=Poses(rotation, shift))
     give_optics_group(star)
     config = ReconstructionConfig(
-        particles=star, out=folder / "run", poses="fixed", hidden_dim=48, network_steps=200, contrast="white"
+        particles=star, out=folder / "run", poses="fixed", hidden_dim=96, network_steps=30, contrast="white"
     )
     reconstruct(config)
     for name in ("run/particles.star", "input/particles.mrcs"):

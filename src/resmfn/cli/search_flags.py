@@ -32,7 +32,7 @@ class SearchFlags:
     ] = "unknown"
     reference: Annotated[Path | None, Parameter(help="Initial map, instead of annealed starts.")] = None
     ini_high: Annotated[float, Parameter(help="Low-pass filter of the reference, Å.")] = 30.0
-    hidden_dim: Annotated[int | None, Parameter(help="Width of the networks [default: twice the box, 96 to 384].")] = (
+    hidden_dim: Annotated[int | None, Parameter(help="Width of the network [default: 4 x the box, 96 to 1,024].")] = (
         None
     )
     score_precision: Annotated[
@@ -43,7 +43,7 @@ class SearchFlags:
         float | None,
         Parameter(help="Limit of GPU memory, GiB; chunks of images become smaller [default: all]."),
     ] = None
-    network_steps: Annotated[int, Parameter(help="Optimizer steps at the finest scale of the network.")] = 400
+    network_steps: Annotated[int, Parameter(help="Conjugate gradient steps of each scale of the network.")] = 30
     datadir: DataDir = None
     strip_prefix: StripPrefix = None
     allow_outside: AllowOutside = False

@@ -13,6 +13,7 @@ from resmfn.inverse.network_fit import NetworkFit, fit_network, sample_network
 from resmfn.inverse.normal_equations import NormalEquations, convolution_side, mask_window
 from resmfn.inverse.parallel_beam import ParallelBeam
 from resmfn.inverse.quadratic import LeastSquares, NormalOperator, Penalized, Prior, ShellPenalty, quadratic
+from resmfn.inverse.scale_fit import fit_scale
 
 __all__ = [
     "Alone",
@@ -37,6 +38,7 @@ __all__ = [
     "convolution_side",
     "ctf_operator",
     "fit_network",
+    "fit_scale",
     "inner",
     "mask_window",
     "quadratic",

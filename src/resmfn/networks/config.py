@@ -29,7 +29,7 @@ class NetworkConfig:
     residual: bool = True
     """Output of a scale is the sum of the heads so far (Residual MFN), not its own head alone (BACON)."""
     init: Initialization = "new"
-    """How frequencies are drawn: BACON's "old" or the residual network's "new"."""
+    """How frequencies are drawn: BACON's "old", the residual network's "new", or "ball"."""
     quantized: bool = True
     """Whole cycles per box: the field is periodic and every scale an exact finite Fourier series."""
     filter: FilterKind = "sine"
@@ -38,6 +38,8 @@ class NetworkConfig:
     """Factor on the heads' starting width sqrt(6 / hidden_dim); small values start near zero density."""
     lambdas: tuple[float, float] = PAPER_LAMBDAS
     """(spread, offset) of the band schedule."""
+    cutoffs: tuple[float, ...] | None = None
+    """Cut-off of each scale as a fraction of Nyquist, coarse to fine; None is the paper's schedule."""
 
     def __post_init__(self) -> None:
         """Refuse impossible settings."""
@@ -46,17 +48,21 @@ class NetworkConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < minimum:
                 raise InputError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
-        if self.init not in ("old", "new"):
-            raise InputError(f"init must be 'old' (BACON) or 'new' (the residual network's), got {self.init!r}")
+        if self.init not in ("old", "new", "ball"):
+            raise InputError(f"init must be 'old' (BACON), 'new' (the residual network's) or 'ball', got {self.init!r}")
         if self.filter not in ("sine", "gabor"):
             raise InputError(f"filter must be 'sine' or 'gabor', got {self.filter!r}")
         if self.filter == "gabor" and self.quantized:
             raise InputError("Gabor filters are not finite Fourier series, got quantized=True; pass quantized=False")
         if not self.head_scale >= 0:
             raise InputError(f"head_scale must be at least 0, got {self.head_scale}")
-        _ = self.bands  # refuses bad lambdas
+        _ = self.bands  # refuses bad lambdas and cut-offs
 
     @property
     def bands(self) -> BandSchedule:
-        """The band schedule of the paper for these scales and lambdas."""
-        return BandSchedule.paper(self.n_scales, self.lambdas)
+        """The band schedule: the paper's for these scales and lambdas, or the cut-offs that are stated."""
+        if self.cutoffs is None:
+            return BandSchedule.paper(self.n_scales, self.lambdas)
+        if len(self.cutoffs) != self.n_scales:
+            raise InputError(f"cutoffs must name {self.n_scales} scales (n_scales), got {self.cutoffs}")
+        return BandSchedule(self.cutoffs, self.lambdas)

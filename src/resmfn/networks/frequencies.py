@@ -12,7 +12,7 @@ from torch import Tensor
 from resmfn.core.errors import InputError
 from resmfn.networks.bands import BandSchedule
 
-Initialization = Literal["old", "new"]
+Initialization = Literal["old", "new", "ball"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class FrequencyBox:
 
     spread: float
     offset: float = 0.0
+    ball: float | None = None
+    """Frequencies are drawn evenly from a ball of this radius, and those beyond ``spread`` are moved in to it."""
 
     @property
     def half_width(self) -> float:
@@ -50,7 +52,9 @@ def filter_boxes(
 
     ``"old"`` (BACON, arXiv 2112.04645) fills the whole band that a scale adds. ``"new"`` (Shekarforoush et al.,
     arXiv 2206.00746) draws in a narrow box around lattice offsets, so that a scale writes mostly outside
-    the band below it.
+    the band below it. ``"ball"`` is for fields whose band is a ball, such as maps: every frequency of the ball that a
+    scale reaches has a filter drawn for it, the nearest that leaves room for the band below; nothing is spent on the
+    corners of the cube, which are half of it.
 
     Parameters
     ----------
@@ -59,14 +63,14 @@ def filter_boxes(
     box_size
         Training grid, samples on each side: Nyquist is ``box_size / 2`` cycles per box.
     init
-        Which of the two.
+        Which of the three.
     quantized
         Round the half-widths to integers such that every partial sum is the integer nearest to its cut-off (each
         scale at least one cycle wider than the one below, where there is room), and the whole sum stays strictly
         below ``box_size / 2``.
     """
-    if init not in ("old", "new"):
-        raise InputError(f"init must be 'old' (BACON) or 'new' (the residual network's), got {init!r}")
+    if init not in ("old", "new", "ball"):
+        raise InputError(f"init must be 'old' (BACON), 'new' (the residual network's) or 'ball', got {init!r}")
     reach = [c * box_size / 2 for c in bands.filter_cutoffs]
     if quantized:
         limit = (box_size - 1) // 2
@@ -74,6 +78,8 @@ def filter_boxes(
     widths = [b - a for a, b in zip([0.0, *reach], reach, strict=False)]
     if init == "old":
         return tuple(FrequencyBox(w) for w in widths)
+    if init == "ball":
+        return tuple(FrequencyBox(w, ball=r) for w, r in zip(widths, reach, strict=True))
     offsets = [w * bands.offset_share for w in widths[1:]]
     if quantized:
         offsets = [float(round(v)) for v in offsets]
@@ -89,6 +95,8 @@ def draw_frequencies(box: FrequencyBox, n: int, dim: int, *, quantized: bool, ge
         (n, dim) float64, cycles per box, on the generator's device; whole numbers if ``quantized``.
     """
     device = generator.device
+    if box.ball is not None:
+        return _draw_in_ball(box.ball, box.spread, n, dim, quantized=quantized, generator=generator)
     uniform = torch.rand(n, dim, generator=generator, dtype=torch.float64, device=device)
     if quantized:
         cells = 2 * round(box.spread) + 1
@@ -100,3 +108,15 @@ def draw_frequencies(box: FrequencyBox, n: int, dim: int, *, quantized: bool, ge
     directions = offset_directions(dim).to(device)
     pick = torch.randint(len(directions), (n,), generator=generator, device=device)
     return spread + box.offset * directions[pick]
+
+
+def _draw_in_ball(
+    radius: float, most: float, n: int, dim: int, *, quantized: bool, generator: torch.Generator
+) -> Tensor:
+    """Draw evenly from a ball; what lies farther out than ``most`` is moved in to it."""
+    device = generator.device
+    direction = torch.randn(n, dim, generator=generator, dtype=torch.float64, device=device)
+    share = torch.rand(n, 1, generator=generator, dtype=torch.float64, device=device)
+    length = (radius * share.pow(1 / dim)).clamp_max(most)
+    frequencies = direction / direction.norm(dim=1, keepdim=True) * length
+    return frequencies.round() if quantized else frequencies

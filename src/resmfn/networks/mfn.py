@@ -16,7 +16,7 @@ from resmfn.networks.config import NetworkConfig
 from resmfn.networks.filters import GaborFilter, SineFilter
 from resmfn.networks.frequencies import filter_boxes
 from resmfn.networks.grids import box_coordinates
-from resmfn.networks.series import sample_series, series_from_packed, sine_network_spectrum
+from resmfn.networks.series import features_below, sample_series, series_from_packed, sine_network_spectrum
 
 #: Points evaluated at a time where a grid is sampled point by point.
 CHUNK_POINTS = 32_768
@@ -204,6 +204,19 @@ class MultiplicativeFilterNetwork(nn.Module):
             part=part,
         )
         return self._drop_single_channel(series_from_packed(packed))
+
+    def spectra_below(self, scale: int) -> tuple[Tensor, Tensor]:
+        """Compute what a scale of a quantized residual network is made from, as packed Fourier series.
+
+        Returns
+        -------
+        tuple
+            The features that its map is applied to, ``(hidden_dim, n, ..., n)``, and the output of the scale below,
+            ``(out_dim, n, ..., n)``; zeros below the coarsest.
+        """
+        scale = self._check_scale(scale)
+        filters, linears, heads = self._filters()[:scale], self._linears()[: scale - 1], self._heads()[: scale - 1]
+        return features_below(filters, linears, heads, self.config.out_dim)
 
     def evaluate_grid(self, scale: int | None = None, size: int | None = None) -> Tensor:
         """Sample a scale at ``x = (i - size // 2) / size`` on every axis.

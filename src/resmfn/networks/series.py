@@ -48,20 +48,43 @@ def sine_network_spectrum(
     Tensor
         (out_dim, size, ..., size) real, size = 2 * (sum of half-widths) + 1, frequency 0 in the middle.
     """
+    if not heads:
+        raise ShapeError("a network has at least one scale, got no heads")
+    sine, linear, head = filters[-1], linears[-1], heads[-1]
+    z, total = features_below(filters[:-1], linears[:-1], heads[:-1] if residual else [], head.out_features)
+    if part[1] > 1:
+        return _part_of_last_layer(z, total, sine, linear, head, part)
+    w = _apply_linear(linear.weight, linear.bias, z)
+    y = _add_constant(modulate_and_sum(w, sine, head.weight), head.bias)
+    return pad_centered(total, y.shape[-1], y.ndim - 1) + y
+
+
+def features_below(
+    filters: Sequence[SineFilter], linears: Sequence[nn.Linear], heads: Sequence[nn.Linear], out_dim: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Packed Fourier series of what the next scale's map is applied to, and of the output so far.
+
+    Parameters
+    ----------
+    filters, linears, heads
+        ``scale`` sine filters with whole frequencies, ``scale - 1`` linear maps, and as many heads, or none where
+        outputs do not add up.
+    out_dim
+        Channels of the output.
+
+    Returns
+    -------
+    tuple
+        (hidden_dim, n, ..., n) and (out_dim, n, ..., n) real, n = 2 * (sum of half-widths) + 1.
+    """
     hidden_dim, dim = filters[0].frequencies.shape
     z = modulate(filters[0].phases.new_ones([hidden_dim, *[1] * dim]), filters[0])
-    total = z.new_zeros(heads[0].out_features, *z.shape[1:])
-    for sine, linear, head in zip(filters[1:], linears, heads, strict=True):
-        if head is heads[-1] and part[1] > 1:
-            return _part_of_last_layer(z, total, sine, linear, head, part)
-        w = _apply_linear(linear.weight, linear.bias, z)
-        if head is heads[-1]:
-            y = _add_constant(modulate_and_sum(w, sine, head.weight), head.bias)
-            return pad_centered(total, y.shape[-1], dim) + y
-        z = modulate(w, sine)
-        if residual:
-            total = pad_centered(total, z.shape[-1], dim) + _apply_linear(head.weight, head.bias, z)
-    raise ShapeError("a network has at least one scale, got no heads")
+    total = z.new_zeros(out_dim, *z.shape[1:])
+    for i, (sine, linear) in enumerate(zip(filters[1:], linears, strict=True)):
+        z = modulate(_apply_linear(linear.weight, linear.bias, z), sine)
+        if heads:
+            total = pad_centered(total, z.shape[-1], dim) + _apply_linear(heads[i].weight, heads[i].bias, z)
+    return z, total
 
 
 def _part_of_last_layer(
@@ -236,7 +259,7 @@ class _Moved(torch.autograd.Function):
         slope = (plus - minus).flip(1).mul_(cosines[:, None]).addcmul_(plus.add_(minus), sines[:, None])
         if weight is None:
             return slope, *[None] * 6
-        of_weight = (slope * fields).sum(1)
+        of_weight = (slope * fields).sum(1) if ctx.needs_input_grad[1] else None
         return slope.mul_(weight[:, None]), of_weight, *[None] * 5
 
 

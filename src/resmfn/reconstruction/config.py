@@ -89,13 +89,13 @@ class ReconstructionConfig:
     ini_high: float = 30.0
     """Resolution to which the reference is low-passed, in Å."""
     hidden_dim: int | None = None
-    """Width of the networks; by default twice the box in pixels, 96 to 384."""
+    """Width of the network; by default four times the box in pixels, 96 to 1,024."""
     score_precision: Literal["auto", "full", "tf32"] = "auto"
     """Precision of the scores that rank poses; the best are rescored in full precision. auto is tf32 on a GPU."""
     gpu_memory: float | None = None
     """Limit of GPU memory in GiB; by default all. Fewer images are processed at a time to fit."""
-    network_steps: int = 400
-    """Optimizer steps at the finest scale of the network, which is fitted to the map of all images."""
+    network_steps: int = 30
+    """Conjugate gradient steps of each scale of the network, which is fitted to the map of all images."""
     datadir: Path | None = None
     """Folder that image paths are relative to; by default that of the particle file, or one above it."""
     strip_prefix: str | None = None

@@ -1,5 +1,7 @@
 """A map in a network: fitted to images, decoded on any grid, kept in a checkpoint."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,9 +10,8 @@ from hypothesis import strategies as st
 from reconstruction.scenes import make_scene, relative_error
 from resmfn.core import make_generator
 from resmfn.fourier import resize_map, soft_sphere
-from resmfn.networks import BandSchedule
 from resmfn.reconstruction.maps.map_grid import MapGrid
-from resmfn.reconstruction.maps.network_map import COARSEST_BAND, NetworkMap, n_scales_for
+from resmfn.reconstruction.maps.network_map import COARSEST_BAND, NetworkMap, cutoffs_for
 from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
 
@@ -55,9 +56,9 @@ def test_a_fit_reaches_nearly_all_that_an_explicit_map_can() -> None:
 
 
 def test_more_steps_reach_more() -> None:
-    reached = [draw().fit(*problem(), steps=steps) for steps in (5, 20, 60)]
+    reached = [draw().fit(*problem(), steps=steps) for steps in (1, 4, 20)]
     assert reached == sorted(reached)
-    assert reached[0] < 0.8 * reached[-1]
+    assert reached[0] < 0.95 * reached[-1]
 
 
 def test_a_fit_goes_on_from_where_the_network_is(fitted) -> None:
@@ -80,10 +81,17 @@ def test_a_coarse_scale_leaves_finer_ones_alone() -> None:
     before = {name: p.detach().clone() for name, p in network.network.named_parameters()}
     equations, mask, prior = problem(12)
     network.fit(equations, mask, prior, scale=1, steps=3)
-    active = {id(p) for p in network.network.active_parameters(1)}
     moved = {name for name, p in network.network.named_parameters() if not torch.equal(p, before[name])}
-    assert moved == {name for name, p in network.network.named_parameters() if id(p) in active}
-    assert moved != set(before)
+    assert moved == {"linears.0.weight", "heads.0.weight"}
+
+
+def test_a_fine_scale_leaves_coarser_ones_alone() -> None:
+    network = draw()
+    network.fit(*problem(12), scale=1, steps=5)
+    with torch.no_grad():
+        coarse = network.decode(MapGrid(BOX, BOX), 1).clone()
+        network.fit(*problem(), steps=5)
+        assert torch.equal(network.decode(MapGrid(BOX, BOX), 1), coarse)
 
 
 @pytest.mark.parametrize("size", [9, 13, 17])
@@ -152,18 +160,20 @@ def test_a_seed_draws_one_network() -> None:
 
 @given(st.integers(8, 1024))
 def test_the_coarsest_scale_has_a_band_worth_having(box_size: int) -> None:
-    n_scales = n_scales_for(box_size)
-    assert 1 <= n_scales <= 4
-    coarsest = box_size / 2 * BandSchedule.paper(n_scales).cutoffs[0]
-    assert n_scales == 1 or coarsest >= COARSEST_BAND - 1e-9
-    if n_scales < 4:  # one more would be too many
-        assert box_size / 2 * BandSchedule.paper(n_scales + 1).cutoffs[0] < COARSEST_BAND + 1e-9
-    assert n_scales_for(box_size + 1) >= n_scales
+    cutoffs = cutoffs_for(box_size)
+    assert 1 <= len(cutoffs) <= 4
+    assert cutoffs[-1] == 1
+    assert all(a < b for a, b in pairwise(cutoffs))
+    assert len(cutoffs) == 1 or cutoffs[0] * box_size / 2 >= COARSEST_BAND
+    assert len(cutoffs_for(box_size + 1)) >= len(cutoffs)
 
 
-def test_boxes_that_are_common_have_the_scales_that_are_expected() -> None:
-    found = [n_scales_for(n) for n in (16, 32, 64, 128, 256)]
-    assert found == [1, 2, 3, 3, 4]
+@pytest.mark.parametrize(
+    ("box_size", "reach"), [(32, [4, 15]), (64, [2, 6, 31]), (128, [3, 8, 63]), (256, [4, 12, 127])]
+)
+def test_boxes_that_are_common_have_the_bands_that_are_expected(box_size: int, reach: list[int]) -> None:
+    network = draw(8, box_size=box_size).network
+    assert [network.half_width(s) for s in range(1, network.n_scales + 1)] == reach
 
 
 @pytest.mark.parametrize("box_size", [18, 32, 64])

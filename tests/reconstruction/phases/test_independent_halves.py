@@ -12,7 +12,7 @@ from resmfn.core import make_generator
 from resmfn.data import read_particles, write_map, write_particles
 from resmfn.fourier import soft_sphere
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
-from resmfn.reconstruction.phases import halves, rounds
+from resmfn.reconstruction.phases import halves
 from resmfn.reconstruction.phases.halves import halves_step, validate_step
 from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
 from resmfn.reconstruction.poses.posed_images import Poses
@@ -21,12 +21,6 @@ from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def short_fits(monkeypatch) -> None:
-    """Fit networks in a few steps: what is asked here does not depend on how well they fit."""
-    monkeypatch.setattr(rounds, "COARSE_STEPS", 20)
 
 
 def clone(state: RunState) -> RunState:

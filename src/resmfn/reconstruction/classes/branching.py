@@ -133,7 +133,7 @@ def with_branch(
 def without_needless(
     tasks: LeftOut, branches: Branches, most: int, *, generator: torch.Generator, progress: Progress
 ) -> tuple[Branches, list[int]]:
-    """Give up classes, one after the other, without which the images left out are as likely; and those beyond ``most``.
+    """Give up classes without which the images left out are as likely, one after the other, and those beyond ``most``.
 
     Returns
     -------

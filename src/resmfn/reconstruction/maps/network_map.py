@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from resmfn.inverse.network_fit import fit_network, sample_network
+from resmfn.core.errors import InputError
+from resmfn.inverse.network_fit import sample_network
+from resmfn.inverse.scale_fit import fit_scale
 from resmfn.networks import (
     MultiplicativeFilterNetwork,
     NetworkConfig,
@@ -18,8 +21,10 @@ from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.maps.symmetrize import symmetrized
 
-COARSEST_BAND = 2.5
-"""The first scale reaches at least this far, in Fourier pixels: below, there is nothing to tell poses by."""
+COARSEST_BAND = 1.8
+"""The first scale reaches at least this far, in Fourier pixels: below, there is no shape to see."""
+BAND_BELOW = 0.75
+"""Fourier pixels that the scale below the finest reaches, over the root of the box: 6 at 64, 8 at 128, 12 at 256."""
 
 
 class NetworkMap:
@@ -40,8 +45,15 @@ class NetworkMap:
     @classmethod
     def draw(cls, box_size: int, hidden_dim: int, *, generator: torch.Generator, device: torch.device) -> NetworkMap:
         """Draw a network for a box, with as many scales as leave the coarsest a band worth having."""
+        cutoffs = cutoffs_for(box_size)
         config = NetworkConfig(
-            dim=3, hidden_dim=hidden_dim, n_scales=n_scales_for(box_size), box_size=box_size, head_scale=0.02
+            dim=3,
+            hidden_dim=hidden_dim,
+            n_scales=len(cutoffs),
+            box_size=box_size,
+            init="ball",
+            head_scale=0.02,
+            cutoffs=cutoffs,
         )
         return cls(MultiplicativeFilterNetwork(config, generator=generator).to(device))
 
@@ -65,39 +77,44 @@ class NetworkMap:
     def fit(
         self, equations: MapEquations, mask: Tensor, prior: Tensor, *, scale: int | None = None, steps: int
     ) -> float:
-        """Minimize the penalized quadratic by Adam, rate rising for a tenth of the steps and then falling.
+        """Minimize the penalized quadratic over one scale, those below it held.
 
         Parameters
         ----------
         equations
-            Of the images at their poses. The processes of their crew fit together, each step's work divided among
-            them and its gradient added up; all end with the same network.
+            Of the images at their poses. The processes of their crew fit together; all end with the same network.
         mask
             ``(M, M, M)``; the map is mask * network.
         prior
             Penalty of each shell.
         scale
-            The output that is fitted (None: the finest); finer ones are not computed and do not move.
+            The output that is fitted (None: the finest).
         steps
-            Optimizer steps, each on all data.
+            Of conjugate gradients, each on all data.
 
         Returns
         -------
         float
-            Share of the explicit solution's gain that the network reaches: 1 is all of it.
+            Share of the explicit solution's gain that the network reaches: 1 is all of it, and as that is solved in few
+            steps, a network may reach a little more.
         """
-        found = fit_network(
+        penalized, solution = equations.with_prior(prior), equations.solve(mask, prior)
+        gain = -float(penalized.objective(solution))
+        if not gain > 0:
+            raise InputError("the images say nothing: no map explains them better than none does; check masks and data")
+        if self.amplitude is None:
+            self.amplitude = float(solution.square().sum().div(mask.square().sum()).sqrt())
+        fitted = fit_scale(
             self.network,
-            equations.with_prior(prior),
-            mask=mask,
-            scale=scale,
-            steps=steps,
+            penalized,
+            mask,
+            scale=scale or self.n_scales,
             amplitude=self.amplitude,
-            solution=equations.solve(mask, prior),
+            steps=steps,
+            shell_weights=penalized.shell_weights(),
             crew=equations.crew,
         )
-        self.amplitude = found.amplitude
-        return found.reached
+        return -float(penalized.objective(fitted)) / gain
 
     def copy(self) -> NetworkMap:
         """Return an independent copy."""
@@ -113,20 +130,23 @@ class NetworkMap:
         return cls(network_from_state(state["network"], device=device), state["amplitude"])
 
 
-def n_scales_for(box_size: int) -> int:
-    """Return the number of scales whose coarsest band is at least ``COARSEST_BAND``; 1 to 4.
+def cutoffs_for(box_size: int) -> tuple[float, ...]:
+    """Return the cut-off of each scale, as a fraction of Nyquist, coarse to fine; 1 to 4 of them.
 
-    The bands are the paper's: each 3.3 times the one below, the finest at Nyquist.
+    The finest is Nyquist. The one below it is what a fit's cost hangs on, as the network's matrix products run over its
+    coefficients: it grows as the square root of the box. Those below are the paper's, each 3.3 times the one before.
     """
-    n_scales = 1
-    while n_scales < 4 and box_size / 2 * 3.3**-n_scales >= COARSEST_BAND:
-        n_scales += 1
-    return n_scales
+    half, cutoffs = box_size / 2, [1.0]
+    reach = BAND_BELOW * math.sqrt(box_size)
+    while len(cutoffs) < 4 and reach >= COARSEST_BAND and reach < half:
+        cutoffs.insert(0, reach / half)
+        reach /= 3.3
+    return tuple(cutoffs)
 
 
 def default_width(box_size: int) -> int:
-    """Return a width that holds maps of a box: twice its side, 96 to 384 (128 for 64 pixels)."""
-    return min(max(2 * box_size, 96), 384)
+    """Return a width that holds maps of a box: four times its side, 96 to 1,024 (256 for 64 pixels)."""
+    return min(max(4 * box_size, 96), 1024)
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,6 @@ from resmfn.rotations import geodesic_degrees
 
 MAP_STEPS = 8
 """Conjugate gradient steps of a round's maps; the shells that the images determine have converged by then."""
-COARSE_STEPS = 100
-"""Optimizer steps of each scale of a network below the finest, on the coarse grid that it needs.
-No comparison recorded."""
 POSE_STEPS = 3
 """Gauss-Newton steps of the poses in a round. No comparison recorded."""
 RECHECK_ROUND = 2
@@ -166,8 +163,7 @@ def fit_network(
         # Coarse scales are so small that sharing their steps among processes takes longer.
         equations = MapEquations(sums.within(grid), its_mask, team if scale == finest else None)
         prior = fsc_prior(equations, fsc, int(radius) + 1, halves_in=halves_in)
-        steps = run.config.network_steps if scale == finest else COARSE_STEPS
-        reached = network.fit(equations, its_mask, prior, scale=scale, steps=steps)
+        reached = network.fit(equations, its_mask, prior, scale=scale, steps=run.config.network_steps)
     return FittedNetwork.of(network, sums.grid, finest, mask, reached)
 
 
