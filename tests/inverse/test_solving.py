@@ -208,7 +208,7 @@ def test_a_coarse_scale_is_fitted_alone_and_the_fit_can_go_on() -> None:
         (torch.ones(4, 4, dtype=DOUBLE), {"out_dim": 2}, "got dim=2 and out_dim=2"),
         (torch.ones(4, 4), {}, "the same real dtype, got torch.float64 and torch.float32"),
         (torch.ones(4, 5, dtype=DOUBLE), {}, "equally long along all axes"),
-        (torch.zeros(4, 4, dtype=DOUBLE), {}, "the data say nothing"),
+        (torch.zeros(4, 4, dtype=DOUBLE), {}, "the data determine nothing"),
         (torch.ones(4, 4, dtype=DOUBLE), {"quantized": False}, "needs whole frequencies"),
     ],
 )
