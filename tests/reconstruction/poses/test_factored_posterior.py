@@ -1,7 +1,5 @@
 """Shifts apart from rotations: a bound that is below the exact evidence and near it, and poses that are found."""
 
-import math
-
 import pytest
 import torch
 
@@ -88,28 +86,12 @@ def test_it_finds_shifts_and_rotations_of_clear_images() -> None:
     # From where it is about right; where it is far off, images this clear hold on to the wrong rotation.
     known, index = belief(20, mean=given + torch.tensor([1.0, -0.5]), width=1.0), torch.arange(20)
     for _ in range(3):
-        found = factored_posterior(clear, index, slices, known, n_top=2)
+        found = factored_posterior(clear, index, slices, known)
         known = after(found, known)
     right = found.top_rotation[:, 0] == torch.arange(10, 30)
     assert float(right.float().mean()) > 0.9
     assert float((found.shift - given)[right].norm(dim=1).max()) < STEP
     assert bool((found.shift_width[right] < STEP).all())
-    torch.testing.assert_close(found.top_shift[right, 0], found.shift[right], rtol=0, atol=STEP)
-
-
-def test_every_listed_rotation_has_its_own_best_shift() -> None:
-    scene, rotations, slices = tiny_case()
-    known = belief(mean=torch.randn(6, 2, generator=make_generator(4)), width=1.0)
-    found = factored_posterior(scene.observations, scene.index, slices, known, n_top=4)
-    values, ctf = scene.observations.batch(scene.index, N_PIXELS)
-    for i in range(6):
-        tried = known.mean[i] + known.offsets
-        moved = values[i] * phase_shift(scene.observations.pixels[:N_PIXELS], tried, PIXEL_SIZE, BOX).conj()
-        for k, g in enumerate(found.top_rotation[i].tolist()):
-            fit = -(moved - ctf[i] * slices[g]).abs().square().sum(dim=1) - tried.square().sum(dim=1) / (2 * SPREAD**2)
-            torch.testing.assert_close(found.top_shift[i, k], tried[fit.argmax()])
-    assert len(found.top_shift[0].unique(dim=0)) > 1
-    assert len(rotations) > 4
 
 
 @pytest.mark.parametrize("temperature", [1.0, 20.0])
@@ -122,17 +104,17 @@ def test_every_image_is_shared_out_once(temperature: float) -> None:
 
 def test_noise_alone_tells_no_pose() -> None:
     scene, _, slices = tiny_case()
-    found = factored_posterior(scene.observations, scene.index, 0 * slices, belief(), n_top=2)
+    found = factored_posterior(scene.observations, scene.index, 0 * slices, belief())
     torch.testing.assert_close(found.log_evidence, torch.zeros(6), rtol=0, atol=1e-4)
     torch.testing.assert_close(found.shift, torch.zeros(6, 2), rtol=0, atol=1e-3)
     assert float(found.shift_width.max()) == pytest.approx(SPREAD, rel=0.1)
-    assert float(found.entropy.min()) > math.log(30) - 1e-3
+    torch.testing.assert_close(found.max_probability, torch.full((6,), 1 / 30), rtol=1e-3, atol=0.0)
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     scene, _, slices = tiny_case()
-    whole = factored_posterior(scene.observations, scene.index, slices, belief(), n_top=3)
+    whole = factored_posterior(scene.observations, scene.index, slices, belief())
     monkeypatch.setattr(module, "_CPU_BUDGET", 2 * len(offsets()))
-    parts = factored_posterior(scene.observations, scene.index, slices, belief(), n_top=3)
-    for name in ("values", "weights", "log_evidence", "shift", "shift_width", "max_probability", "top_shift"):
+    parts = factored_posterior(scene.observations, scene.index, slices, belief())
+    for name in ("values", "weights", "log_evidence", "shift", "shift_width", "max_probability", "top_rotation"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-4, atol=1e-4)

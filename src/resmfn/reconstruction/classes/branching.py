@@ -26,8 +26,8 @@ LEAST_GAIN = 0.5
 LEAST_MEMBERS = 60
 """Images of a class below which no more maps are made of it."""
 BRANCHES = 4, 3
-"""Maps that a class is tried as: at first, and later. Of five species with junk (3,000 images) two maps found no division
-in one of three tries; more maps than are needed end in a poor division less often, and are given up again."""
+"""Maps that a class is tried as, at first and later. Of five species with junk (3,000 images) two maps found no
+division in one of three tries; more maps than are needed end in a poor division less often, and are given up again."""
 SURELY_NEEDED = 2.0
 """Nat: what images of a class lose at least, in the mean, where no other class shows the same. Of a class that is there
 twice they lose some tenths, as the other map was made of other images; open and closed adenylate kinase lose 6."""

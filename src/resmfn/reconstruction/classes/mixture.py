@@ -25,7 +25,7 @@ from resmfn.reconstruction.phases.annealing import (
     SearchTask,
     belief_of_shifts,
     carried_prior,
-    centered_images,
+    near_shifts,
     stage_radius,
     turned_grid,
 )
@@ -244,7 +244,7 @@ def _scored(task: SearchTask, slices: Tensor, maps: Mixture, temperature: float)
             task.observations,
             task.index,
             slices,
-            centered_images(slices, task.space, maps.share.log()),
+            near_shifts(task, maps.radius, maps.shift, maps.share.log()),
             maps.shift,
             temperature=temperature,
             weight=maps.good,

@@ -67,6 +67,8 @@ FOCUS_STAGE = SearchStage(7.6, 9216, 1.0, 1.0, 1.0, (2, 5))  # no comparison rec
 
 MOST_PENALTY = 1e3
 """Of a shell over the least of all shells, where a map that a search starts from has next to no power."""
+JOINT_STEPS = 2
+"""Last steps of a start that score rotations and shifts together."""
 SETTLED = 0.15
 """A stage has converged when a step raises the mean log-likelihood of an image by less than this.
 No comparison recorded."""
@@ -151,7 +153,11 @@ def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress)
         if number > 0:
             result = centered(task, result, generator=generator)
         result = run_stage(task, stage, result, generator=generator, progress=progress)
-    return judged(task, result, generator=generator)
+    if space.shift_range == 0:
+        return result
+    # What is believed apart has a lower bound for its likelihood, and a map not quite at rest: neither picks a start.
+    last = replace(START_STAGES[-1].once(), n_steps=(JOINT_STEPS, JOINT_STEPS))
+    return run_stage(task, last, result, generator=generator, progress=progress, jointly=True)
 
 
 def centered(task: SearchTask, start: SearchResult, *, generator: torch.Generator) -> SearchResult:
@@ -160,34 +166,9 @@ def centered(task: SearchTask, start: SearchResult, *, generator: torch.Generato
     Steps believe shifts and rotations apart, from what they believed before: where that is far off they may not find
     out. The map stays what it is.
     """
-    if task.space.shift_range == 0:
+    observations, space, stage = task.observations, task.space, START_STAGES[0]
+    if space.shift_range == 0:
         return start
-    still = replace(start, shift=torch.zeros_like(start.shift))
-    found = _all_pairs(task, START_STAGES[0], still, first_offsets, generator=generator)
-    return replace(start, shift=found.shift, shift_width=found.shift_width)
-
-
-def judged(task: SearchTask, result: SearchResult, *, generator: torch.Generator) -> SearchResult:
-    """Return the result of the last stage with the evidence over rotations and near shifts together.
-
-    That over both apart is a lower bound, further off the less an image says of its shift: it picks no start.
-    """
-    if task.space.shift_range == 0:
-        return result
-    found = _all_pairs(task, START_STAGES[-1], result, neighbor_offsets, generator=generator)
-    return replace(result, log_evidence=float(found.log_evidence.mean()))
-
-
-def _all_pairs(
-    task: SearchTask,
-    stage: SearchStage,
-    start: SearchResult,
-    offsets: Callable[[Observations, float, SearchSpace], Tensor],
-    *,
-    generator: torch.Generator,
-) -> GridPosterior:
-    """Score images at all pairs of rotation and shift around those that they have, in the band of a stage."""
-    observations, space = task.observations, task.space
     radius = stage_radius(stage, observations, space)
     grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
     mask = sphere_on(grid, space.mask_radius, observations.device)
@@ -195,8 +176,9 @@ def _all_pairs(
     pixels = observations.pixels[: observations.n_pixels(radius)]
     slices = grid.slices(grid.transform(resize_map(start.volume, grid.size) * mask), rotations, pixels)
     spread = shift_spread(start.shift, space)
-    poses = PoseGrid(rotations, offsets(observations, radius, space), spread, space.precision)
-    return grid_posterior(observations, task.index, slices, poses, start.shift)
+    poses = PoseGrid(rotations, first_offsets(observations, radius, space), spread, space.precision)
+    found = grid_posterior(observations, task.index, slices, poses, torch.zeros_like(start.shift))
+    return replace(start, shift=found.shift, shift_width=found.shift_width)
 
 
 def run_stage(
@@ -207,6 +189,7 @@ def run_stage(
     generator: torch.Generator,
     progress: Progress,
     n_top: int = 1,
+    jointly: bool = False,
 ) -> SearchResult:
     """Iterate at one radius until the likelihood converges.
 
@@ -223,7 +206,9 @@ def run_stage(
     progress
         Told the stage and the likelihood at each step.
     n_top
-        How many of the best poses of each image to list at the last step.
+        How many of the best poses of each image to list at the last step; more than one where scored jointly alone.
+    jointly
+        Score each rotation with each of the near shifts, which takes five times as long, instead of both apart.
     """
     observations, space = task.observations, task.space
     radius = stage_radius(stage, observations, space)
@@ -231,13 +216,17 @@ def run_stage(
     mask = sphere_on(grid, space.mask_radius, observations.device)
     pixels = observations.pixels[: observations.n_pixels(radius)]
     volume = resize_map(start.volume, grid.size) * mask
+    jointly = jointly or space.shift_range == 0
     result, previous = replace(start, volume=volume, radius=radius), float("-inf")
     prior = _first_prior(start, grid, mask, int(radius) + 1)
     for step in range(stage.n_steps[1]):
         temperature = max(stage.coolest, stage.temperature * stage.cooling**step)
         rotations = turned_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
         slices = grid.slices(grid.transform(result.volume), rotations, pixels)
-        posterior = _scored(task, slices, result, temperature=temperature, n_top=n_top)
+        if jointly:
+            posterior = _scored_jointly(task, slices, result, temperature=temperature, n_top=n_top)
+        else:
+            posterior = _scored_apart(task, slices, result, temperature=temperature)
         log_evidence = float(posterior.log_evidence.mean())
         equations = MapEquations(sums_of(posterior, rotations, pixels, grid, observations.team))
         volume = equations.solve(mask, prior, start=result.volume, iterations=4)
@@ -253,18 +242,18 @@ def run_stage(
     return result
 
 
-def _scored(task: SearchTask, slices: Tensor, before: SearchResult, *, temperature: float, n_top: int) -> GridPosterior:
-    """Score all images of a task against slices (G, P), from the shifts that the step before left."""
-    if task.space.shift_range == 0:
-        return grid_posterior(
-            task.observations,
-            task.index,
-            slices,
-            centered_images(slices, task.space),
-            before.shift,
-            temperature=temperature,
-            n_top=n_top,
-        )
+def _scored_jointly(
+    task: SearchTask, slices: Tensor, before: SearchResult, *, temperature: float, n_top: int
+) -> GridPosterior:
+    """Score all images of a task against slices (G, P), at the shifts near those that the step before left."""
+    near = near_shifts(task, before.radius, before.shift)
+    return grid_posterior(
+        task.observations, task.index, slices, near, before.shift, temperature=temperature, n_top=n_top
+    )
+
+
+def _scored_apart(task: SearchTask, slices: Tensor, before: SearchResult, *, temperature: float) -> GridPosterior:
+    """Score all images of a task against slices (G, P) and shifts apart, from what the step before left."""
     return factored_posterior(
         task.observations,
         task.index,
@@ -272,14 +261,13 @@ def _scored(task: SearchTask, slices: Tensor, before: SearchResult, *, temperatu
         belief_of_shifts(task, before.radius, before.shift, before.shift_width),
         precision=task.space.precision,
         temperature=temperature,
-        n_top=n_top,
     )
 
 
-def centered_images(slices: Tensor, space: SearchSpace, log_share: Tensor | None = None) -> PoseGrid:
-    """Return the grid of images that are known to be centered, for slices (G, P) of rotations that play no part."""
-    still = torch.zeros(1, 2, device=slices.device)
-    return PoseGrid(slices.new_empty(0), still, precision=space.precision, log_share=log_share)
+def near_shifts(task: SearchTask, radius: float, shift: Tensor, log_share: Tensor | None = None) -> PoseGrid:
+    """Return the grid of the shifts near those of the images (n, 2); the rotations are those of the slices."""
+    offsets, spread = neighbor_offsets(task.observations, radius, task.space), shift_spread(shift, task.space)
+    return PoseGrid(shift.new_empty(0), offsets, spread, task.space.precision, log_share)
 
 
 def belief_of_shifts(

@@ -13,6 +13,7 @@ from resmfn.reconstruction.phases.annealing import (
     FOCUS_STAGE,
     START_STAGES,
     SearchResult,
+    SearchStage,
     SearchTask,
     centered,
     run_stage,
@@ -44,20 +45,23 @@ def _focus_on_search(run: RunContext) -> Focus:
     shift = torch.zeros(len(run.index), 2, device=run.device)
     start = SearchResult.from_map(required(state.coarse), state.radius, shift)
     task = SearchTask(run.observations, run.index, run.space)
-    stages = [FOCUS_STAGE]
-    if run.moves_shift:
-        start = centered(task, start, generator=generator)
-        stages = [START_STAGES[-1].once(), FOCUS_STAGE]
-    for stage in stages:
-        start = run_stage(
+
+    def steps(stage: SearchStage, before: SearchResult, *, jointly: bool = False) -> SearchResult:
+        return run_stage(
             task,
             stage,
-            start,
+            before,
             generator=generator,
             progress=lambda what, value: run.tell("focus", f"{what}, log-likelihood {value:.2f}"),
-            n_top=N_LISTED,
+            n_top=N_LISTED if jointly else 1,
+            jointly=jointly,
         )
-    result = start
+
+    if run.moves_shift:
+        start = steps(START_STAGES[-1].once(), centered(task, start, generator=generator))
+        result = steps(FOCUS_STAGE.once(), steps(FOCUS_STAGE, start), jointly=True)
+    else:
+        result = steps(FOCUS_STAGE, start, jointly=True)
     state.candidate_rotation, state.candidate_shift = distinct_candidates(result.posterior, result.rotations)
     state.rotation, state.shift = state.candidate_rotation[:, 0], state.candidate_shift[:, 0]
     state.max_probability = result.posterior.max_probability

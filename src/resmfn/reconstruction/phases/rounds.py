@@ -21,7 +21,6 @@ from resmfn.reconstruction.phases.annealing import (
     FOCUS_STAGE,
     SearchResult,
     SearchTask,
-    centered,
     run_stage,
 )
 from resmfn.reconstruction.poses.candidates import N_LISTED, best_of, distinct_candidates
@@ -106,17 +105,15 @@ def _candidates(run: RunContext, posed: PosedImages, name: str) -> tuple[Tensor,
 
 def search_again(run: RunContext, posed: PosedImages, name: str) -> tuple[Tensor, Tensor]:
     """Return the pose that each image of a half has, and the best ones elsewhere by that half's map."""
-    task = SearchTask(run.observations, posed.index, run.space)
-    generator = spawn(run.config.seed, "recheck", name)
     start = SearchResult.from_map(run.state.references[name], run.state.radius, posed.poses.shift)
-    # Where the pose is wrong the shift is, too: it is looked for anew, over the whole range.
     result = run_stage(
-        task,
+        SearchTask(run.observations, posed.index, run.space),
         FOCUS_STAGE.once(),
-        centered(task, start, generator=generator),
-        generator=generator,
+        start,
+        generator=spawn(run.config.seed, "recheck", name),
         progress=lambda *_: None,
         n_top=N_LISTED,
+        jointly=True,
     )
     rotation, shift = distinct_candidates(result.posterior, result.rotations)
     here = posed.poses

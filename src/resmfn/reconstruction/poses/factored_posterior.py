@@ -28,7 +28,6 @@ from resmfn.reconstruction.poses.grid_posterior import (
     soften,
 )
 from resmfn.reconstruction.poses.score_products import SliceProducts
-from resmfn.reconstruction.poses.search_space import FINER
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,6 @@ def factored_posterior(
     *,
     precision: ScorePrecision = "full",
     temperature: float = 1.0,
-    n_top: int = 1,
     weight: Tensor | None = None,
 ) -> GridPosterior:
     """Score images against all slices at the shifts that they are believed to have, then find their shifts.
@@ -83,15 +81,14 @@ def factored_posterior(
         Of the scores.
     temperature
         Log-posteriors are divided by it, of rotations and shifts alike.
-    n_top
-        How many of the best rotations to list for each image; if more than one, each with its own best shift.
     weight
         (n,): how much each image counts in the sums; by default 1.
 
     Returns
     -------
     GridPosterior
-        Its log evidence is a lower bound of the one over all pairs of rotation and shift.
+        Its log evidence is a lower bound of the one over all pairs of rotation and shift. The best rotation alone is
+        listed, with the mean shift.
     """
     products = SliceProducts(slices, precision)
     moved = _Shifts(observations, belief, slices.shape[1])
@@ -102,9 +99,9 @@ def factored_posterior(
         centered, power = moved.centered(values * ctf, rows), ctf.square()
         blurred, nothing = real_rows(centered * moved.blur(rows)), power.new_zeros(len(rows), 1)
         flat = maps.with_prior(products.scores(blurred, power, nothing)).flatten(1)
-        best, highest = best_points(flat, products, blurred, power, nothing, n_top, maps)
+        best, highest = best_points(flat, products, blurred, power, nothing, 1, maps)
         of_map = maps.evidence(flat, highest)
-        share, log_evidence, entropy = soften(flat, temperature, highest, with_entropy=n_top > 1)
+        share, log_evidence, entropy = soften(flat, temperature, highest, with_entropy=False)
         total = share.sum(dim=1)
 
         shift = belief.mean[rows, None] + belief.offsets
@@ -112,24 +109,16 @@ def factored_posterior(
         of_shift = torch.softmax(log_share / temperature, dim=1)
         mean, width = moments(of_shift, shift)
         width = (width.square() + belief.step**2 / 12).sqrt()  # each offset stands for the cell around it
-        if n_top > 1:
-            per_cell = math.log(2 * math.pi * math.e) + 2 * torch.log(width / (FINER * belief.step))
-            entropy = entropy + per_cell.clamp_min(0)
-            tops = [moved.scores(centered, products.slices(top)) for top in best.unbind(dim=1)]
-            at_best = (torch.stack(tops, dim=1) + belief.log_prior(shift)[:, None]).argmax(dim=2)
-            top_shift = torch.take_along_dim(shift, at_best[:, :, None], dim=1)
-        else:
-            top_shift = mean[:, None]
         counts = (1 / total if weight is None else weight[rows] / total)[:, None]
         images = real_rows(centered * moved.mean_phase(of_shift).conj()) * counts
         log_evidence = log_evidence - divergence[rows]
         of_map = log_evidence[:, None] if of_map is None else of_map - divergence[rows, None]
-        of_images = (log_evidence, 1 / total, mean, width, best, top_shift, entropy, of_map)
+        of_images = (log_evidence, 1 / total, mean, width, best, mean[:, None], entropy, of_map)
         return ChunkPosterior(images, power * counts, share, share, of_images)
 
     # Of an image and a slice there is one score, of an image and a shift another: memory is for whichever are more.
     per_slice = -(-len(belief.offsets) // len(slices))
-    return add_up(observations, index, scored, slices, per_slice, n_top, maps.n)
+    return add_up(observations, index, scored, slices, per_slice, 1, maps.n)
 
 
 class _Shifts:

@@ -77,10 +77,6 @@ class SliceProducts:
         """Return means (n, 2 P) of the slices by some weights (n, G), as real rows."""
         return share @ self._rows
 
-    def slices(self, which: Tensor) -> Tensor:
-        """Return some slices (n, 2 P), as real rows."""
-        return self._rows[which]
-
     def _prepared(self, operand: Tensor) -> Tensor:
         return operand if self.exact else rounded_to_tf32(operand)
 

@@ -29,7 +29,9 @@ _STEPS = ((24, 2304, 14), (56, 4608, 16))
 _FOCUS = (126, 9216, 3.5)
 _BOTH = 13 * 2304 * 1.2e-8
 """Seconds an image, where shifts are looked for together with rotations."""
-_SCORE_WITH_SHIFT = 1.4
+_SCORE_WITH_SHIFT, _JOINT_STEPS, _NEIGHBORS_OF_SHIFT = 1.4, 2, 5
+"""Of a centered image's scores, where shifts are found; last steps of a start and of focus, and one later, score each
+rotation with so many shifts."""
 _LOOK, _INSERT = 7.1e-8, 8.4e-8
 """Seconds a Fourier pixel of an image: the four looks of a round are four of the first."""
 _LOOKS, _FULL_ROUNDS, _CANDIDATE_ROUNDS = 4, 7.0, 0.9
@@ -124,11 +126,12 @@ def estimate_cost(
     score = _SCORE * pace.products * (_SCORE_WITH_SHIFT if moved else 1.0)
     together = _BOTH * pace.products if moved else 0.0
     used = min(n_images, _N_SEARCH)
+    extra = _JOINT_STEPS * _NEIGHBORS_OF_SHIFT * _SCORE * pace.products if moved else 0.0
     search = n_starts * (
-        _START * pace.products + used * (score * sum(p * g * steps for p, g, steps in _STEPS) + 2 * together)
+        _START * pace.products + used * (score * sum(_of(stage) * stage[2] for stage in _STEPS) + 2 * together)
     )
-    pixels, rotations, steps = _FOCUS
-    focus = n_images * (score * pixels * rotations * (steps + 1) + 2 * together)  # + 1: poses looked for once more
+    again = 0 if moved else 1  # poses are looked for once more, as in the last of the extra steps
+    focus = n_images * (_of(_FOCUS) * (score * (_FOCUS[2] + again) + extra) + together)
     of_image = _HALF_PLANE * box_size**2
     look = of_image * (_LOOKS * _LOOK + _INSERT) * max(n_images / 1_000, 1.0) ** -_NEIGHBORS
     solve = _SOLVE[0] + _SOLVE[1] * voxels
@@ -145,6 +148,11 @@ def estimate_cost(
         end=(_END[0] + _END[1] * voxels) * pace.passes,
         memory_bytes=_BASE_BYTES + n_images * (_BYTES_OF_IMAGE + _BYTES_OF_PIXEL * of_image) + _BYTES_OF_VOXEL * voxels,
     )
+
+
+def _of(stage: tuple[int, int, float]) -> int:
+    """Return the Fourier pixels of a stage times its rotations."""
+    return stage[0] * stage[1]
 
 
 def machine_pace() -> Pace:
