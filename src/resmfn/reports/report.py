@@ -37,6 +37,7 @@ FILES = {
     "half2_unfil.mrc": "the other one",
     "mask.mrc": "the mask that the maps were made with and are judged by",
     "local_resolution.mrc": "resolution in Å at each voxel",
+    "view.cxc": "open it in ChimeraX: the sharpened map, colored by local resolution",
     "particles.star": "all rows and columns of the input, with poses and half sets",
     "bad_particles.txt": "images that look like noise",
     "fsc.csv": "curves of the half maps, shell by shell",
