@@ -87,6 +87,12 @@ def test_a_map_without_half_maps_is_shown_at_three_standard_deviations(tmp_path)
     assert ["volume", "#1", "style", "surface", "step", "1", "sdLevel", "3"] in commands
 
 
+def test_a_sharpened_map_that_is_noise_gives_way_to_the_filtered_one(tmp_path) -> None:
+    commands = parse(write_chimerax_view(make_folder(tmp_path / "run", *MAPS, "map_filtered", contour=None)))
+    assert files_of(commands, "volume") == ["map_filtered.mrc"]
+    assert ["volume", "#1", "style", "surface", "step", "1", "sdLevel", "3"] in commands
+
+
 @pytest.mark.parametrize("local", [(3.0, 3.0), (None, None)])
 def test_one_resolution_everywhere_still_has_a_color_key(tmp_path, local) -> None:
     commands = parse(write_chimerax_view(make_folder(tmp_path / "run", *MAPS, local=local)))

@@ -57,9 +57,9 @@ def test_the_text_has_figures_units_and_versions(run, tmp_path) -> None:
     assert (tmp_path / "emdb/methods.txt").read_text() == text
     contour = json.loads((run / "validation.json").read_text())["contour_level"]
     for said in (
-        "7.2 Å: FSC 0.143", f"Contour level           {contour:.5g}", "24 a side, of 3 Å",
+        "7.20 Å: FSC 0.143", f"Contour level           {contour:.5g}", "24 a side, of 3 Å",
         f"Particles               {N}", "2 of them look like noise", "200, 300 kV", "1.4, 2.7 mm", "0.07, 0.1",
-        "1.49 to 1.50 µm", "resmfn 0.1.0", "torch 2.13.0", "independent beyond 15.5 Å", "C1: none imposed",
+        "1.49 to 1.50 µm", "resmfn 0.1.0", "torch 2.13.0", "independent beyond 15.50 Å", "C1: none imposed",
         "without a starting model", "Random seed             5", "resmfn reconstruct particles.star --out run",
     ):  # fmt: skip
         assert said in text, said
@@ -133,7 +133,19 @@ def test_the_picture_shows_the_surface_where_it_is() -> None:
     covered = (picture < 255).any(axis=2)
     assert covered.sum() == pytest.approx(np.pi * 25**2, rel=0.15)
     rows, columns = np.nonzero(covered)
-    assert (rows.mean(), columns.mean()) == pytest.approx((52, 52), abs=2.5)  # voxel 10 of 20 is the origin
+    assert (rows.mean(), columns.mean()) == pytest.approx((47, 52), abs=2.5)  # voxel 10 of 20 is the origin
     grey = picture.sum(axis=2)
     assert grey[40, 40] > grey[64, 64] + 30
     assert (draw_surface(torch.zeros(8, 8, 8), 0.5, 16) == 255).all()
+
+
+def test_the_picture_is_of_the_hand_of_the_map() -> None:
+    """Seen from +z: what lies at +x is on the right, at +y above."""
+    volume = torch.zeros(20, 20, 20)
+    volume[9:12, 9:12, 14:17] = 1.0  # +x
+    volume[9:12, 15:18, 9:12] = 1.0  # +y
+    covered = (draw_surface(volume, 0.5, 100) < 255).any(axis=2)
+    assert covered[45:50, 75:80].all()
+    assert covered[15:20, 50:55].all()
+    assert not covered[75:, :].any()
+    assert not covered[:, :40].any()

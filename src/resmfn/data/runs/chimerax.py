@@ -15,7 +15,7 @@ from resmfn.core import atomic_write
 from resmfn.data.runs.file_names import LOCAL_RESOLUTION, MAP, MASK, VALIDATION
 
 VIEW = "view.cxc"
-SHARPENED = "map_sharpened.mrc"
+SHARPENED, FILTERED = "map_sharpened.mrc", "map_filtered.mrc"
 _CLASS = re.compile(r"class(\d{1,3})", re.ASCII)
 _HIDDEN = ("half1_unfil.mrc", "half2_unfil.mrc", MASK)
 _LEAST_SPREAD = 0.1
@@ -66,7 +66,10 @@ def _find(place: Path, folder: Path) -> _Shown | None:
     local = figures.get("local_resolution") or {}
     if not (place / LOCAL_RESOLUTION).is_file():
         local = {}
-    return _Shown(prefix, SHARPENED, figures.get("contour_level"), local.get("p05"), local.get("p95"))
+    level = figures.get("contour_level")
+    # A sharpened map that no level lifts above its noise shows nothing; the one that is only filtered may.
+    file = SHARPENED if level is not None or not (place / FILTERED).is_file() else FILTERED
+    return _Shown(prefix, file, level, local.get("p05"), local.get("p95"))
 
 
 def _commands(folder: Path, shown: Sequence[_Shown]) -> list[str]:

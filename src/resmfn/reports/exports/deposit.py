@@ -65,7 +65,7 @@ def deposit(run: StrPath, out: StrPath) -> Deposition:
     contour = number(validation, "contour_level")
     if contour is None:
         raise InputError(
-            f"{run / VALIDATION}: there is no contour level: no grey value of the map is above its noise, or the run"
+            f"{run / VALIDATION}: there is no contour level: the sharpened map is nowhere above its noise, or the run"
             " is of an earlier version; `resmfn reconstruct --config RUN/config.yaml --out RUN --resume` writes it anew"
         )
     primary, first, second, mask = (read_map(run / name) for name in (SHARPENED, *UNMASKED_HALVES, MASK))

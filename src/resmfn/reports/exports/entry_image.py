@@ -33,13 +33,13 @@ def draw_surface(volume: Tensor, level: float, size: int = SIZE) -> np.ndarray:
     Parameters
     ----------
     volume
-        (N, N, N), seen from its last section towards its first.
+        (N, N, N), seen from its last section towards its first, x to the right and y upwards.
     level
         Grey value of the surface.
     size
         Pixels along each side.
     """
-    depth = _first_crossing(volume, level, size)
+    depth = _first_crossing(volume, level, size).flip(0)  # y upwards: otherwise the picture is of the other hand
     covered = torch.isfinite(depth)
     if not covered.any():
         return np.full((size, size, 3), 255, dtype=np.uint8)

@@ -11,7 +11,7 @@ import numpy as np
 
 from resmfn.data import ParticleSet
 from resmfn.reports.html.text import plain
-from resmfn.reports.values import number, words
+from resmfn.reports.values import as_number, number, words
 
 _WIDTH = 24
 TO_ADD = (
@@ -59,13 +59,13 @@ def _map_rows(of: Deposited) -> list[tuple[str, str]]:
         ("Mask", "mask.mrc: soft, 0 to 1; of the FSC and of the primary map"),
         ("FSC", "fsc.xml: masked, corrected for the mask by phase randomization"),
         ("Image", "image.png: the primary map at the contour level, seen along z"),
-        ("B-factor", f"{plain(validation.get('b_factor_undone'))} Å² undone"),
+        ("B-factor", f"{_figure(validation.get('b_factor_undone'), 1)} Å² undone"),
     ]
 
 
 def _primary(of: Deposited) -> str:
     text = "mean of the half maps, weighted by its FSC, sharpened"
-    return f"{text}, filtered at {plain(of.summary.get('resolution_half_0143'))} Å, masked"
+    return f"{text}, filtered at {_figure(of.summary.get('resolution_half_0143'), 2)} Å, masked"
 
 
 def _result_rows(of: Deposited) -> list[tuple[str, str]]:
@@ -73,13 +73,14 @@ def _result_rows(of: Deposited) -> list[tuple[str, str]]:
     local, direction = of.validation.get("local_resolution") or {}, of.validation.get("directional_resolution") or {}
     rows = [("Resolution", _resolution(of))]
     if number(local, "median") is not None:
-        ends = f"{plain(local.get('p05'))} to {plain(local.get('p95'))} Å"
-        rows.append(("Local resolution", f"median {plain(local.get('median'))} Å, {ends} (5 to 95 % of the voxels)"))
-    if number(direction, "worst") is not None:
-        worst = (
-            f"{plain(direction.get('best'))} Å in the best direction, {plain(direction.get('worst'))} Å in the worst"
+        ends = f"{_figure(local.get('p05'), 2)} to {_figure(local.get('p95'), 2)} Å"
+        rows.append(
+            ("Local resolution", f"median {_figure(local.get('median'), 2)} Å, {ends} (5 to 95 % of the voxels)")
         )
-        rows.append(("By direction", f"{worst}; sphericity {plain(direction.get('sphericity'))}"))
+    if number(direction, "worst") is not None:
+        best, worst = (_figure(direction.get(name), 2) for name in ("best", "worst"))
+        ends = f"{best} Å in the best direction, {worst} Å in the worst"
+        rows.append(("By direction", f"{ends}; sphericity {_figure(direction.get('sphericity'), 3)}"))
     rows += [("Symmetry", _symmetry(of)), ("Hand", _hand(of))]
     rows.append(("Verdict of the run", words(summary, "verdict", default="none")))
     rows += [("Warning of the run", str(text)) for text in summary.get("warnings", [])]
@@ -88,9 +89,9 @@ def _result_rows(of: Deposited) -> list[tuple[str, str]]:
 
 def _resolution(of: Deposited) -> str:
     if of.summary.get("resolved") is False:
-        split = plain(of.summary.get("resolution_split"))
+        split = _figure(of.summary.get("resolution_split"), 2)
         return f"NONE CAN BE CLAIMED: half maps agree no further than they were made alike ({split} Å)"
-    found = plain(of.summary.get("resolution_half_0143"))
+    found = _figure(of.summary.get("resolution_half_0143"), 2)
     pixel = number(of.summary, "pixel_size") or 0.0
     limit = "; that is Nyquist" if (number(of.summary, "resolution_half_0143") or 0.0) <= 2.02 * pixel else ""
     return f"{found} Å: FSC 0.143 between independent half maps, corrected for the mask{limit}"
@@ -128,6 +129,11 @@ def _data_rows(of: Deposited) -> list[tuple[str, str]]:
     ]
 
 
+def _figure(value: object, digits: int) -> str:
+    found = as_number(value)
+    return "not known" if found is None else f"{found:.{digits}f}"
+
+
 def _distinct(values: np.ndarray) -> str:
     return ", ".join(f"{value:.4g}" for value in np.unique(values.round(4)).tolist())
 
@@ -147,14 +153,14 @@ def _software_rows(of: Deposited) -> list[tuple[str, str]]:
 def _paragraph(of: Deposited) -> str:
     summary, settings = of.summary, of.settings
     n, version = number(summary, "n_particles") or 0, plain(of.provenance.get("resmfn"))
+    b_factor = _figure(of.validation.get("b_factor_undone"), 1)
     parts = [
         f"{n:,.0f} particle images were reconstructed with resmfn {version}.",
         _poses(settings),
-        f"The half sets were independent beyond {plain(summary.get('resolution_split'))} Å.",
+        f"The half sets were independent beyond {_figure(summary.get('resolution_split'), 2)} Å.",
         "Both half maps were solved without mask; by their FSC at 0.143, corrected for the mask by phase randomization "
         f"(Chen et al. 2013), the resolution is {_stated_resolution(of)}.",
-        f"The primary map is the {_primary(of)}; a B-factor of {plain(of.validation.get('b_factor_undone'))} Å² was "
-        "undone (Rosenthal and Henderson 2003).",
+        f"The primary map is the {_primary(of)}; a B-factor of {b_factor} Å² was undone (Rosenthal, Henderson 2003).",
         f"Point group {words(summary, 'symmetry', default='C1')} was used. The hand was not determined.",
     ]
     return " ".join(parts)
@@ -177,4 +183,4 @@ def _poses(settings: Mapping[str, Any]) -> str:
 def _stated_resolution(of: Deposited) -> str:
     if of.summary.get("resolved") is False:
         return "not to be told"
-    return f"{plain(of.summary.get('resolution_half_0143'))} Å"
+    return f"{_figure(of.summary.get('resolution_half_0143'), 2)} Å"
