@@ -72,9 +72,9 @@ def write_maps(folder: Path) -> None:
 @cache
 def _validated_maps() -> tuple[dict[str, torch.Tensor], dict[str, FscCurve], dict[str, object]]:
     generator = torch.Generator().manual_seed(3)
-    blobs = GaussianBlobs.random(12, radius=6, width=1.4, generator=generator).volume(BOX)
+    blobs = GaussianBlobs.random(12, radius=4, width=1.4, generator=generator).volume(BOX)
     halves = [blobs + 0.05 * torch.randn(blobs.shape, generator=generator) for _ in range(2)]
-    mask = soft_sphere(BOX, 8.0, 3.0)
+    mask = soft_sphere(BOX, 5.0, 2.0)  # few windows of local resolution: they take the time
     found = validate_halves(*halves, mask, PIXEL, generator=generator)
     maps = {
         "map": (halves[0] + halves[1]) / 2 * mask, "map_filtered": blobs * mask, "map_sharpened": found.sharpened,
