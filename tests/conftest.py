@@ -17,7 +17,7 @@ import torch
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_MARKER_FILE = "README.md"
 CHROMIUM_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-RELION_PROGRAMS = ("relion_project", "relion_reconstruct")
+RELION_PROGRAMS = ("relion_project", "relion_reconstruct", "relion_pipeliner", "relion_postprocess")
 
 # The same examples at every run, and no deadline: timings depend on the machine's other work.
 hypothesis.settings.register_profile("resmfn", derandomize=True, deadline=None, database=None, print_blob=False)
@@ -60,6 +60,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if os.environ.get("CI"):
             pytest.fail(f"{reason}; CI must see the report in a browser", pytrace=False)
         _skip(item, reason)
+    if item.get_closest_marker("cryosparc") and importlib.util.find_spec("cryosparc") is None:
+        _skip(item, "cryosparc-tools is not installed: pip install 'resmfn[cryosparc]'")
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         _skip(item, "there is no CUDA device")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from resmfn.core import InputError, atomic_write
+from resmfn.core import InputError, atomic_folder, atomic_write
 
 
 def test_a_finished_block_replaces_the_file(tmp_path: Path) -> None:
@@ -58,3 +58,29 @@ def test_new_files_get_the_usual_permissions(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "atomic") as temporary:
         temporary.write_text("")
     assert (tmp_path / "atomic").stat().st_mode == plain.stat().st_mode
+
+
+# --- folders -------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path) -> None:
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "out") as folder:
+        (folder / "half").write_text("a")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "file").write_text("a")
+        assert not (tmp_path / "out").exists()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["out", "out/file"]
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine").touch()
+    with pytest.raises(InputError, match="exists already"), atomic_folder(tmp_path / "out"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    (tmp_path / "out/mine").unlink()
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "file").touch()
+    assert (tmp_path / "out/file").is_file()

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from resmfn.evaluation import FscCurve, directional_fsc, fsc_weight, local_resolution, sharpen
+from resmfn.evaluation import FscCurve, contour_level, directional_fsc, fsc_weight, local_resolution, sharpen
 from resmfn.evaluation.validation import Validation
 from resmfn.fourier import radius_grid, soft_sphere
 from resmfn.fourier.grids import centered_indices
@@ -80,3 +80,39 @@ def test_the_curve_along_an_axis_is_that_of_the_axis() -> None:
     assert max(heights["y"], heights["z"]) < 0.5
     lowest, median, highest = (curves[name].correlation for name in ("lowest", "median", "highest"))
     assert bool((lowest <= median).all() and (median <= highest).all())
+
+
+# --- the contour level ---------------------------------------------------------------------------
+
+
+def ball(height: float, radius: float = 5.0) -> torch.Tensor:
+    return height * soft_sphere(SIZE, radius, 1.0).double()
+
+
+EVERYWHERE = torch.ones(SIZE, SIZE, SIZE, dtype=torch.float64)
+
+
+def test_at_most_one_percent_of_what_the_contour_encloses_is_noise() -> None:
+    """A bright ball that noise does not reach: what is above the level outside of it is noise."""
+    level = contour_level(ball(8.0) + noise(3), EVERYWHERE, noise(4))
+    assert level is not None
+    above = (ball(8.0) + noise(3)) > level
+    false = above & (ball(8.0) < 0.1)
+    assert int(above.sum()) > 400
+    assert int(false.sum()) <= 0.02 * int(above.sum())
+
+
+def test_in_a_map_without_noise_the_contour_is_where_dark_and_bright_part() -> None:
+    level = contour_level(ball(8.0), EVERYWHERE, 1e-6 * noise(1))
+    assert level == pytest.approx(4.0, abs=2.5)
+
+
+def test_the_contour_scales_with_the_map() -> None:
+    volume, difference = ball(6.0) + noise(3), noise(4)
+    level = contour_level(volume, EVERYWHERE, difference)
+    assert contour_level(1e-4 * volume, EVERYWHERE, 1e-4 * difference) == pytest.approx(1e-4 * level)
+
+
+def test_noise_alone_has_no_contour() -> None:
+    assert contour_level(0.5 * noise(1), EVERYWHERE, noise(2)) is None
+    assert contour_level(ball(8.0), torch.zeros_like(EVERYWHERE), noise(2)) is None

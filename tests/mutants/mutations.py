@@ -175,4 +175,14 @@ MUTATIONS = (
         ("seed = _seed_of(first.parent)", "seed = 0"),
         ("name.replace(\".mrc\", \"_unfil.mrc\")", "name"),
     )),
+    Group("data/runs/chimerax.py", "tests/data/runs/test_chimerax.py", (
+        ('local.get("p05"), local.get("p95"))', 'local.get("p95"), local.get("p05"))'),
+    )),
+    Group("reports/exports/cryosparc_group.py", "tests/reports/exports/test_cryosparc_group.py", (
+        ("-1.0 if is_dark else 1.0", "1.0"),
+        ("return np.array(names)[particles.images.stack_of]", "return np.array(names)[np.sort(particles.images.stack_of)]"),
+    )),
+    Group("reports/exports/entry_image.py", "tests/reports/exports/test_deposit.py", (
+        ("depth = _first_crossing(volume, level, size).flip(0)", "depth = _first_crossing(volume, level, size)"),
+    )),
 )  # fmt: skip

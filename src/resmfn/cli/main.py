@@ -13,6 +13,7 @@ import cyclopts
 
 from resmfn import __version__
 from resmfn.cli.number_flags import refuse_fractions
+from resmfn.cli.relion_control import supervise_job
 from resmfn.cli.settings_file import fill_from_settings_file
 from resmfn.cli.terminal import QuietConsole, forget_output, prepare_streams
 
@@ -28,6 +29,7 @@ COMMANDS = {
     "simulate": "Simulate particle images from a map or a molecular model.",
     "project": "Project a map at the poses and optics of a STAR file.",
     "reconstruct": "Reconstruct a map from particle images with unknown poses, coarse to fine.",
+    "relion-job": "Run reconstruct as an External job of RELION.",
     "select": "Write the good particles of a run, or of some classes, for the next job.",
     "evaluate": "Score a run, or two STAR files, against the truth: FSC, pose and shift errors.",
     "fit-image": "Fit band-limited fields to images, coarse to fine, in any of the paper's variants.",
@@ -36,11 +38,14 @@ COMMANDS = {
     "align": "Align a map to a reference: rotation, shift and hand.",
     "postprocess": "Validate and sharpen a map from its half maps: FSC, B-factor, local and directional resolution.",
     "fsc": "Compare two maps by Fourier shell correlation.",
+    "cryosparc-group": "Write a run, and each of its classes, as result groups that cryoSPARC imports.",
+    "deposit": "Gather what EMDB asks for: maps, half maps, mask, FSC, picture, values and methods.",
     "report": "Write the report of a run, one HTML page: map in 3-D, curves, poses, warnings.",
     "watch": "Follow a run: stage, resolution, time left, and its report live in the browser.",
     "doctor": "Check whether resmfn can run on this machine, and what to do if not.",
     "completion": "Print a script that completes commands and flags in bash, zsh or fish.",
 }
+RELION_JOB = "relion-job"
 TOP_LEVEL_FLAGS = ("--help", "-h", "--version")
 
 
@@ -86,6 +91,11 @@ def main(tokens: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     prepare_streams()
     arguments = list(sys.argv[1:] if tokens is None else tokens)
+    return supervise_job(arguments, _run) if arguments[:1] == [RELION_JOB] else _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run a command, turn errors into one line, and return the exit code."""
     try:
         _require_known_command(arguments)
         result = build_app(arguments[0] if arguments else None)(

@@ -20,7 +20,9 @@ from resmfn.core.errors import StoppedError
 from resmfn.core.progress import duration
 
 if TYPE_CHECKING:
-    from resmfn.reconstruction import ProgressEvent, ReconstructionConfig, ReconstructionResult
+    from collections.abc import Callable
+
+    from resmfn.reconstruction import ProgressEvent, ReconstructionResult
 
 EXIT_NO_STRUCTURE = 3
 EXIT_NOT_RESOLVED = 4
@@ -62,7 +64,7 @@ def reconstruct(
     Exit code 3: no structure was found, and the maps show noise. 4: a structure was found, but the half maps agree no
     further than the frequencies at which they were not yet independent, so there is no resolution to state.
     """
-    show = _Display()
+    show = ProgressDisplay()
     show.line("starting")  # PyTorch takes seconds to import: say at once that something happens
     shared: dict[str, Any] = {
         "out": out,
@@ -75,18 +77,22 @@ def reconstruct(
     if preset == "published":
         return _as_published(show, folder=particles, **vars(published), **shared)
     from resmfn.reconstruction import ReconstructionConfig
-
-    return _run(ReconstructionConfig(particles=particles, **vars(search), **vars(real), **shared), show)
-
-
-def _run(settings: ReconstructionConfig, show: _Display) -> int:
-    """Reconstruct, let signals end the run between two steps, and return the exit code."""
     from resmfn.reconstruction import reconstruct as run
 
+    settings = ReconstructionConfig(particles=particles, **vars(search), **vars(real), **shared)
+    return run_to_exit_code(lambda listener, stop: run(settings, listener, stop=stop), show)
+
+
+def run_to_exit_code(
+    run: Callable[[Callable[[ProgressEvent], None], Callable[[], bool]], ReconstructionResult],
+    show: ProgressDisplay,
+    is_stop_requested: Callable[[], bool] = lambda: False,
+) -> int:
+    """Reconstruct, let signals and other requests end the run between two steps, and return the exit code."""
     with StopSignals() as stop:
         try:
             with show:
-                result = run(settings, show, stop=stop)
+                result = run(show, lambda: stop() or is_stop_requested())
         except StoppedError as stopped:
             print(f"resmfn: {stopped}", file=sys.stderr)
             return stop.exit_code
@@ -97,7 +103,7 @@ def _run(settings: ReconstructionConfig, show: _Display) -> int:
     return 0 if result.summary["resolved"] else EXIT_NOT_RESOLVED
 
 
-def _as_published(show: _Display, **settings: Any) -> int:
+def _as_published(show: ProgressDisplay, **settings: Any) -> int:
     from resmfn.reconstruction.published import PublishedConfig, reconstruct_published
 
     config = PublishedConfig(**settings)
@@ -142,7 +148,7 @@ def _leads() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-class _Display:
+class ProgressDisplay:
     """One line for each piece of progress and, on a terminal, a bar with the time that is left."""
 
     def __init__(self) -> None:
@@ -168,6 +174,7 @@ class _Display:
         self._bar.stop()
 
     def __call__(self, event: ProgressEvent) -> None:
+        """Show a piece of progress."""
         self._done = max(self._done, event.done or 0.0)
         elapsed = time.monotonic() - self._start
         left = f"about {duration(elapsed * (1 / self._done - 1))} left" if self._done > 0.1 else ""
@@ -179,4 +186,5 @@ class _Display:
         self.line(f"{share}{event.stage}: {event.message}")
 
     def line(self, text: str) -> None:
+        """Print a line with the seconds since the start."""
         self._console.print(f"[{time.monotonic() - self._start:6.1f} s] {text}", markup=False, soft_wrap=True)

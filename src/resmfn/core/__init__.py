@@ -1,6 +1,6 @@
 """What every other folder may use: errors, seeded random streams, atomic files. Independent of images."""
 
-from resmfn.core.atomic import atomic_write
+from resmfn.core.atomic import atomic_folder, atomic_write
 from resmfn.core.device import choose_device
 from resmfn.core.errors import InputError, ResmfnError, ShapeError, StoppedError
 from resmfn.core.random import make_generator, spawn
@@ -10,6 +10,7 @@ __all__ = [
     "ResmfnError",
     "ShapeError",
     "StoppedError",
+    "atomic_folder",
     "atomic_write",
     "choose_device",
     "make_generator",

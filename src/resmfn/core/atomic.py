@@ -1,9 +1,10 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are either whole or not there."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Iterator
@@ -45,6 +46,33 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder beside ``path``; on success it becomes ``path``, which must not be there or be empty.
+
+    Raises
+    ------
+    InputError
+        The folder exists and holds something, its parent does not exist, may not be written to, or the disk is full.
+    """
+    path = Path(path).absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists already; give another name, or remove it")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _USER_CAN_MEND:
+            raise
+        raise InputError(f"cannot write {path}: {error.strerror}; free or change the output folder") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def open_plain(path: str | os.PathLike[str], flags: int) -> int:

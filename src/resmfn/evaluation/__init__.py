@@ -20,7 +20,7 @@ from resmfn.evaluation.fsc import (
 from resmfn.evaluation.halfmaps import HalfMapResult, half_map_resolution
 from resmfn.evaluation.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
 from resmfn.evaluation.local_resolution import local_resolution
-from resmfn.evaluation.sharpening import GuinierFit, fit_guinier, fsc_weight, guinier_points, sharpen
+from resmfn.evaluation.sharpening import GuinierFit, contour_level, fit_guinier, fsc_weight, guinier_points, sharpen
 from resmfn.evaluation.summary import (
     Evaluation,
     MapComparison,
@@ -55,6 +55,7 @@ __all__ = [
     "apply_alignment",
     "compare_maps",
     "compare_poses",
+    "contour_level",
     "directional_fsc",
     "enclosing_diameter",
     "evaluate_run",

@@ -16,6 +16,10 @@ GUINIER_FROM = 10.0
 LEAST_SHELLS = 3  # fewer do not determine a line and its quality
 FILTER_EDGE = 2.0
 """Width of the low-pass edge beyond the resolution, shells. No comparison recorded."""
+NOISE_SHARE = 0.01
+"""Share of the voxels above the recommended contour level, at most, that noise alone would bring there."""
+CONTOUR_SAMPLE = 1_000_000
+"""Voxels that are ranked for the contour level, at most."""
 
 
 @dataclass(frozen=True)
@@ -81,3 +85,47 @@ def sharpen(volume: Tensor, fsc: FscCurve, b_factor: float, resolution: float) -
     sharpened = ifftn_centered(fftn_centered(volume.double()) * weight).real
     cutoff = min(size * pixel_size / resolution, size / 2)
     return low_pass(sharpened, cutoff, FILTER_EDGE).to(volume.dtype)
+
+
+def contour_level(volume: Tensor, mask: Tensor, noise: Tensor) -> float | None:
+    """Return a grey value at which the surface of a map encloses density and next to no noise.
+
+    The lowest level of which noise alone would put at most 1 % of the voxels above it (a false discovery rate, as in
+    Beckers, Jakobi and Sachse, IUCrJ 6 (2019) 18), or the level that parts bright voxels from dark ones best (Otsu,
+    IEEE Trans. SMC 9 (1979) 62) if that is higher, as it is in maps with little noise.
+
+    Parameters
+    ----------
+    volume
+        (N, N, N): the map to be shown.
+    mask
+        (N, N, N): voxels above 1/2 count.
+    noise
+        (N, N, N): half the difference of the half maps, filtered and sharpened as the map was.
+
+    Returns
+    -------
+    float or None
+        None where no level is above the noise.
+    """
+    inside = mask > 0.5
+    values = volume[inside].double()
+    values = values[:: max(1, len(values) // CONTOUR_SAMPLE)].sort(descending=True).values
+    if len(values) < 2:
+        return None
+    spread = noise[inside].double().std().clamp_min(1e-30)
+    rank = torch.arange(1, len(values) + 1, device=values.device)
+    share = torch.special.ndtr(-values / spread) * len(values) / rank
+    passing = (share <= NOISE_SHARE).nonzero()
+    if not len(passing):
+        return None
+    return max(float(values[passing.max()]), _parting_level(values))
+
+
+def _parting_level(ordered: Tensor) -> float:
+    """Return the value at which the variance between the values (n,) above and below it is largest."""
+    n = len(ordered)
+    count = torch.arange(1, n, device=ordered.device, dtype=ordered.dtype)
+    total = ordered.cumsum(0)
+    above, below = total[:-1] / count, (total[-1] - total[:-1]) / (n - count)
+    return float(ordered[(count * (n - count) * (above - below).square()).argmax()])

@@ -12,7 +12,7 @@ from resmfn.evaluation.directional import DirectionalFsc, directional_fsc
 from resmfn.evaluation.fsc import FscCurve
 from resmfn.evaluation.halfmaps import HalfMapResult, half_map_resolution
 from resmfn.evaluation.local_resolution import local_resolution
-from resmfn.evaluation.sharpening import GuinierFit, fit_guinier, sharpen
+from resmfn.evaluation.sharpening import GuinierFit, contour_level, fit_guinier, sharpen
 
 LOCAL_SAMPLE = 1_000_000
 """Voxels whose local resolutions are ranked at most."""
@@ -32,6 +32,8 @@ class Validation:
     """(N, N, N): local resolution inside the mask, Å; 0 elsewhere."""
     sharpened: Tensor
     """(N, N, N): the mean of the halves, weighted by its FSC, sharpened, filtered at its resolution, masked."""
+    contour: float | None = None
+    """Grey value at which to look at the sharpened map; None where no level is above the noise."""
 
     def figures(self) -> dict[str, object]:
         """Return the figures by name: Å, Å^2, and shares (docs/validation.md); None where there is none."""
@@ -49,6 +51,7 @@ class Validation:
                 "sphericity": figure(self.directions.sphericity()),
             },
             "local_resolution": self._local_figures(),
+            "contour_level": None if self.contour is None else float(f"{self.contour:.5g}"),
         }
 
     def _local_figures(self) -> dict[str, float | None]:
@@ -102,13 +105,16 @@ def validate_halves(
     mean, corrected = (half1 + half2) / 2, halves.curves.corrected
     fit = None if math.isinf(halves.resolution) else fit_guinier(mean, corrected, halves.resolution)
     undone = b_factor if b_factor is not None else (0.0 if fit is None else fit.b_factor)
+    sharpened = sharpen(mean, corrected, undone, halves.resolution) * mask
+    noise = sharpen((half1 - half2) / 2, corrected, undone, halves.resolution)
     return Validation(
         halves,
         fit,
         undone,
         directional_fsc(half1, half2, pixel_size, mask, added_by_mask=halves.curves.added_by_mask()),
         local_resolution(half1, half2, mask, pixel_size, generator=generator),
-        sharpen(mean, corrected, undone, halves.resolution) * mask,
+        sharpened,
+        contour_level(sharpened, mask, noise),
     )
 
 

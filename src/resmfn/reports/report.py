@@ -38,6 +38,7 @@ FILES = {
     "half2_unfil.mrc": "likewise, of the other half set",
     "mask.mrc": "mask of the maps and of the FSC",
     "local_resolution.mrc": "resolution in Å at each voxel",
+    "view.cxc": "open it in ChimeraX: the sharpened map, colored by local resolution",
     "particles.star": "the input's rows and columns, with poses and half sets",
     "bad_particles.txt": "images that look like noise",
     "fsc.csv": "curves of the half maps, shell by shell",

@@ -81,6 +81,8 @@ def test_a_class_folder_is_a_run_folder_with_images_of_its_own(finished: Reconst
         )
     assert "class2/report.html" in resmfn.report(finished.run).read_text()
     assert (finished.run / "class2" / "report.html").is_file()
+    view = (finished.run / "view.cxc").read_text()
+    assert "class1/" in view and "class2/" in view
     maps = [read_map(finished.run / f"class{number}" / "map.mrc").data for number in (1, 2)]
     assert float(torch.corrcoef(torch.stack([volume.flatten() for volume in maps]))[0, 1]) < 0.9
 

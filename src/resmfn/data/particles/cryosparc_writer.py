@@ -65,6 +65,11 @@ def write_cs(path: Path, particles: ParticleSet) -> None:
     """Write particles as a ``.cs`` file (a numpy array of records), atomically."""
     with np.errstate(over="ignore", invalid="ignore"):  # what single precision cannot hold becomes infinite
         records = particle_records(particles)
+    write_records(path, records)
+
+
+def write_records(path: Path, records: np.ndarray) -> None:
+    """Write records (n,) as a ``.cs`` file, whole or not at all."""
     with atomic_write(path) as temporary, temporary.open("wb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that many or foreign field names need the format of NumPy 1.17
         np.lib.format.write_array(file, records, allow_pickle=False)

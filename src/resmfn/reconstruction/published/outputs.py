@@ -9,6 +9,7 @@ from torch import Tensor
 
 from resmfn.data import Table, write_map, write_star
 from resmfn.data.particles.published import STACK_FILE
+from resmfn.data.runs.chimerax import write_chimerax_view
 from resmfn.data.runs.file_names import MAP, PARTICLES, SUMMARY
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.data.star.metadata import pose_columns
@@ -50,6 +51,7 @@ def write_published_results(folder: RunFolder, fit: PublishedFit, state: Publish
     """Write map, poses and summary; return the summary."""
     write_map(folder.path / MAP, fit.density().cpu(), fit.images.pixel_size)
     _write_star(folder.path / PARTICLES, fit.images, fit.rotation.cpu())
+    write_chimerax_view(folder.path)
     summary = _summary(fit, state)
     folder.write_json(SUMMARY, summary)
     return summary

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from resmfn.data import write_particles
+from resmfn.data.runs.chimerax import write_chimerax_view
 from resmfn.data.runs.file_names import PARTICLES, SUMMARY
 from resmfn.data.runs.result_files import recorded_results
 from resmfn.data.runs.run_folder import RunFolder
@@ -43,6 +44,7 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
     summary = _summary(run, summaries, int((probability < LEAST_PROBABILITY).sum()))
     summary["warnings"] = [*run.particles.remarks.notes, *class_warnings(run, of_image, probability)]
     folder.write_json(SUMMARY, summary)
+    write_chimerax_view(folder.path)
     (folder.path / PREVIEW).unlink(missing_ok=True)
     return summary
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from resmfn.core.random import spawn
 from resmfn.data import write_fsc_xml, write_map, write_particles
+from resmfn.data.runs.chimerax import write_chimerax_view
 from resmfn.data.runs.file_names import FSC_XML, MAP, PARTICLES, SUMMARY
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.evaluation import HalfMapResult, half_map_resolution
@@ -57,6 +58,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     )
     run.tell("validation", "curves, local and directional resolution, sharpening of the half maps", 0.99)
     write_validation(folder, run, mask, halves)
+    write_chimerax_view(folder.path)
     summary = _summary(run, halves)
     folder.write_json(SUMMARY, summary)
     (folder.path / PREVIEW).unlink(missing_ok=True)

@@ -1,0 +1,76 @@
+"""A reconstruction as an External job of RELION: its files become nodes of the project's pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from resmfn.core import InputError
+from resmfn.core.progress import ProgressEvent
+from resmfn.data.runs.file_names import HALF_MAPS, LOCAL_RESOLUTION, MASK, PARTICLES
+from resmfn.data.star import pipeline_nodes as pipeline
+from resmfn.reconstruction.config import ReconstructionConfig
+from resmfn.reconstruction.reconstruct import ReconstructionResult, reconstruct
+
+RUN_FOLDER = "run"
+"""In the job's folder, which RELION fills with files of its own."""
+NODES = {
+    PARTICLES: pipeline.PARTICLES,
+    "map_filtered.mrc": pipeline.REFERENCE,
+    **{name.replace(".mrc", "_unfil.mrc"): pipeline.HALF_MAP for name in HALF_MAPS},
+    MASK: pipeline.MASK,
+    "map_sharpened.mrc": pipeline.FINAL_MAP,
+    LOCAL_RESOLUTION: pipeline.LOCAL_RESOLUTION,
+}
+"""Files of a run, and what they are to RELION."""
+
+
+def reconstruct_as_relion_job(
+    config: ReconstructionConfig,
+    job: Path,
+    listener: Callable[[ProgressEvent], None] | None = None,
+    *,
+    threads: int = 1,
+    stop: Callable[[], bool] | None = None,
+) -> ReconstructionResult:
+    """Reconstruct within a job of RELION's, and list the results for the jobs that follow.
+
+    The current folder must be the project's, as it is when RELION starts a job. The run is ``run`` in the job's folder;
+    one that was begun there goes on, unless the settings say overwrite.
+
+    Parameters
+    ----------
+    config
+        Settings; ``out``, ``resume`` and ``datadir`` are set here.
+    job
+        The job's folder, within the project.
+    listener, stop
+        As :func:`resmfn.reconstruction.reconstruct` takes them.
+    threads
+        Threads to compute with.
+
+    Raises
+    ------
+    InputError
+        The input cannot be used, or image names would not start from the project folder.
+    StoppedError
+        The run was asked to stop, and did.
+    """
+    if config.datadir is not None or config.strip_prefix is not None:
+        flag = "--datadir" if config.datadir is not None else "--strip-prefix"
+        raise InputError(
+            f"{flag} cannot be used in a RELION job: jobs that follow look for images from the project folder, by the "
+            "names that particles.star has; make links there, or correct the names"
+        )
+    (job / pipeline.OUTPUT_NODES).unlink(missing_ok=True)
+    torch.set_num_threads(threads)
+    settings = replace(config, out=job / RUN_FOLDER, datadir=Path.cwd(), resume=not config.overwrite)
+    result = reconstruct(settings, listener, stop=stop)
+    place = os.path.relpath(result.run)
+    found = {f"{place}/{name}": kind for name, kind in NODES.items() if (result.run / name).is_file()}
+    pipeline.write_output_nodes(job, found)
+    return result

@@ -1,0 +1,151 @@
+"""What EMDB asks for, from the files of a run: all there, units right, and said honestly."""
+
+import json
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reports.exports.finished import BOX, PIXEL, N, make_finished
+from resmfn.cli.main import main
+from resmfn.core import InputError
+from resmfn.data import read_map, write_map
+from resmfn.fourier import radius_grid
+from resmfn.reports.exports.deposit import deposit
+from resmfn.reports.exports.entry_image import draw_surface
+
+ASKED_FOR = ["fsc.xml", "half_map_1.mrc", "half_map_2.mrc", "image.png", "mask.mrc", "methods.txt", "primary_map.mrc"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_finished(tmp_path)
+
+
+def change(run: Path, name: str, **values: object) -> None:
+    path = run / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_everything_that_emdb_asks_for_is_there(run, tmp_path) -> None:
+    deposit(run, tmp_path / "emdb")
+    folder = tmp_path / "emdb"
+    assert sorted(path.name for path in folder.iterdir()) == ASKED_FOR
+    for source, name in (
+        ("map_sharpened", "primary_map"),
+        ("half1_unfil", "half_map_1"),
+        ("half2_unfil", "half_map_2"),
+    ):
+        assert torch.equal(read_map(folder / f"{name}.mrc").data, read_map(run / f"{source}.mrc").data)
+    maps = [read_map(path) for path in folder.glob("*.mrc")]
+    assert {(density.box_size, density.pixel_size) for density in maps} == {(BOX, PIXEL)}
+    root = ElementTree.parse(folder / "fsc.xml").getroot()
+    assert root.attrib["xaxis"] == "Resolution (A-1)"
+    assert [float(x.text) for x in root.iter("x")] == pytest.approx(
+        [k / (BOX * PIXEL) for k in range(BOX // 2 + 1)], abs=1e-6
+    )
+    with Image.open(folder / "image.png") as image:
+        assert image.size == (500, 500)
+
+
+def test_the_text_has_figures_units_and_versions(run, tmp_path) -> None:
+    text = deposit(run, tmp_path / "emdb").text
+    assert (tmp_path / "emdb/methods.txt").read_text() == text
+    contour = json.loads((run / "validation.json").read_text())["contour_level"]
+    for said in (
+        "7.20 Å: FSC 0.143", f"Contour level           {contour:.5g}", "24 a side, of 3 Å",
+        f"Particles               {N}", "2 of them look like noise", "200, 300 kV", "1.4, 2.7 mm", "0.07, 0.1",
+        "1.49 to 1.50 µm", "resmfn 0.1.0", "torch 2.13.0", "independent beyond 15.50 Å", "C1: none imposed",
+        "without a starting model", "Random seed             5", "resmfn reconstruct particles.star --out run",
+    ):  # fmt: skip
+        assert said in text, said
+    assert "NOT DETERMINED" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "said"),
+    [
+        ("summary.json", {"resolved": False}, "NONE CAN BE CLAIMED"),
+        ("summary.json", {"flipped": True}, "mirror image of the one that the run found"),
+        ("summary.json", {"symmetry": "D2"}, "D2: imposed in both half maps, so that the map cannot be evidence of it"),
+        ("summary.json", {"resolution_half_0143": 6.0}, "that is Nyquist"),
+        ("summary.json", {"warnings": ["odd box"]}, "odd box"),
+    ],
+)
+def test_what_a_referee_would_ask_is_said(run, tmp_path, file, values, said) -> None:
+    change(run, file, **values)
+    assert said in deposit(run, tmp_path / "emdb").text
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("poses: fixed\n", "taken from the particle file and not changed"),
+        ("poses: from-input\n", "as independent as those were"),
+        ("reference: /a/start.mrc\nini_high: 25.0\n", "from the map start.mrc, filtered at 25 Å"),
+    ],
+)
+def test_where_poses_came_from_is_said(run, tmp_path, settings, said) -> None:
+    (run / "config.yaml").write_text(settings)
+    assert said in deposit(run, tmp_path / "emdb").text
+
+
+def mask_half(run: Path) -> None:
+    mask = read_map(run / "mask.mrc").data
+    write_map(run / "half2_unfil.mrc", read_map(run / "half2_unfil.mrc").data * (mask > 0.01), PIXEL)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "fault"),
+    [
+        (lambda run: (run / "summary.json").unlink(), "not finished"),
+        (lambda run: change(run, "summary.json", structure_found=False), "no structure"),
+        (lambda run: (run / "half1_unfil.mrc").unlink(), "half1_unfil.mrc is missing"),
+        (lambda run: shutil.copy(run / "half1_unfil.mrc", run / "half2_unfil.mrc"), "the same map"),
+        (mask_half, "without mask"),
+        (lambda run: write_map(run / "half1_unfil.mrc", read_map(run / "half1_unfil.mrc").data, 1.5), "superimpose"),
+        (lambda run: change(run, "validation.json", contour_level=None), "no contour level"),
+        (lambda run: change(run, "validation.json", contour_level=1e6), "no surface"),
+        (lambda run: (run.parent / "emdb").write_text(""), "exists already"),
+    ],
+)
+def test_what_emdb_would_refuse_is_refused(run, tmp_path, break_it, fault) -> None:
+    break_it(run)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=fault):
+        deposit(run, tmp_path / "emdb")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_command_prints_the_text(run, tmp_path, capsys) -> None:
+    assert main(["deposit", str(run), "--out", str(tmp_path / "emdb")]) == 0
+    assert "VALUES FOR THE FORM" in capsys.readouterr().out
+
+
+def test_the_picture_shows_the_surface_where_it_is() -> None:
+    """A ball: a disk of its size in the middle, lighter towards the light (up and left) than away from it."""
+    size = 100
+    picture = draw_surface((radius_grid(20, 3) < 5).float(), 0.5, size).astype(int)
+    covered = (picture < 255).any(axis=2)
+    assert covered.sum() == pytest.approx(np.pi * 25**2, rel=0.15)
+    rows, columns = np.nonzero(covered)
+    assert (rows.mean(), columns.mean()) == pytest.approx((47, 52), abs=2.5)  # voxel 10 of 20 is the origin
+    grey = picture.sum(axis=2)
+    assert grey[40, 40] > grey[64, 64] + 30
+    assert (draw_surface(torch.zeros(8, 8, 8), 0.5, 16) == 255).all()
+
+
+def test_the_picture_is_of_the_hand_of_the_map() -> None:
+    """Seen from +z: what lies at +x is on the right, at +y above."""
+    volume = torch.zeros(20, 20, 20)
+    volume[9:12, 9:12, 14:17] = 1.0  # +x
+    volume[9:12, 15:18, 9:12] = 1.0  # +y
+    covered = (draw_surface(volume, 0.5, 100) < 255).any(axis=2)
+    assert covered[45:50, 75:80].all()
+    assert covered[15:20, 50:55].all()
+    assert not covered[75:, :].any()
+    assert not covered[:, :40].any()
