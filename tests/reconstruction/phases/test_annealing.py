@@ -134,7 +134,7 @@ def test_one_step_from_the_true_map_finds_every_pose_to_the_spacing_of_the_grid(
 def test_images_are_centered_over_the_whole_range() -> None:
     scene = make_scene(60, amplitude=2.0, noise=1.0, shift=4.0)
     task = task_of(scene, 12.0)
-    start = centered(task, start_from(scene), generator=make_generator(1))
+    start = centered(task, STAGE, start_from(scene), generator=make_generator(1))
     assert torch.equal(start.volume, start_from(scene).volume)
     result = run_stage(task, STAGE, start, generator=make_generator(1), progress=quiet)
     inside = scene.shift.norm(dim=1) < 11

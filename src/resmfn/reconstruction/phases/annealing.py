@@ -151,7 +151,7 @@ def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress)
     )
     for number, stage in enumerate(START_STAGES):
         if number > 0:
-            result = centered(task, result, generator=generator)
+            result = centered(task, START_STAGES[number - 1], result, generator=generator)
         result = run_stage(task, stage, result, generator=generator, progress=progress)
     if space.shift_range == 0:
         return result
@@ -160,13 +160,13 @@ def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress)
     return run_stage(task, last, result, generator=generator, progress=progress, jointly=True)
 
 
-def centered(task: SearchTask, start: SearchResult, *, generator: torch.Generator) -> SearchResult:
-    """Find every image's shift over the whole range, together with its rotation, in the band of the first stage.
+def centered(task: SearchTask, stage: SearchStage, start: SearchResult, *, generator: torch.Generator) -> SearchResult:
+    """Find every image's shift over the whole range, together with its rotation, in the band of a stage.
 
     Steps believe shifts and rotations apart, from what they believed before: where that is far off they may not find
     out. The map stays what it is.
     """
-    observations, space, stage = task.observations, task.space, START_STAGES[0]
+    observations, space = task.observations, task.space
     if space.shift_range == 0:
         return start
     radius = stage_radius(stage, observations, space)

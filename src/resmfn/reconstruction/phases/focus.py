@@ -58,7 +58,7 @@ def _focus_on_search(run: RunContext) -> Focus:
         )
 
     if run.moves_shift:
-        start = steps(START_STAGES[-1].once(), centered(task, start, generator=generator))
+        start = steps(START_STAGES[-1].once(), centered(task, START_STAGES[-1], start, generator=generator))
         result = steps(FOCUS_STAGE.once(), steps(FOCUS_STAGE, start), jointly=True)
     else:
         result = steps(FOCUS_STAGE, start, jointly=True)

@@ -27,8 +27,8 @@ _SCORE, _START = 2.8e-10, 0.6
 _STEPS = ((24, 2304, 14), (56, 4608, 16))
 """Fourier pixels, rotations and steps of the two stages of a start, for a mask of 0.42 of the box."""
 _FOCUS = (126, 9216, 3.5)
-_BOTH = 13 * 2304 * 1.2e-8
-"""Seconds an image, where shifts are looked for together with rotations."""
+_BOTH, _BOTH_IN_FOCUS = 13 * 2304 * 1.2e-8, 37 * 4608 * 1.2e-8
+"""Seconds an image, where shifts are looked for over the default range together with rotations."""
 _SCORE_WITH_SHIFT, _JOINT_STEPS, _NEIGHBORS_OF_SHIFT = 1.4, 2, 5
 """Of a centered image's scores, where shifts are found; last steps of a start and of focus, and one later, score each
 rotation with so many shifts."""
@@ -131,7 +131,7 @@ def estimate_cost(
         _START * pace.products + used * (score * sum(_of(stage) * stage[2] for stage in _STEPS) + 2 * together)
     )
     again = 0 if moved else 1  # poses are looked for once more, as in the last of the extra steps
-    focus = n_images * (_of(_FOCUS) * (score * (_FOCUS[2] + again) + extra) + together)
+    focus = n_images * (_of(_FOCUS) * (score * (_FOCUS[2] + again) + extra) + together * _BOTH_IN_FOCUS / _BOTH)
     of_image = _HALF_PLANE * box_size**2
     look = of_image * (_LOOKS * _LOOK + _INSERT) * max(n_images / 1_000, 1.0) ** -_NEIGHBORS
     solve = _SOLVE[0] + _SOLVE[1] * voxels
