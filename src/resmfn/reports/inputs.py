@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from resmfn.core import InputError
@@ -199,32 +198,6 @@ def small_text(path: StrPath) -> str:
     if size > MOST_BYTES:
         raise InputError(f"{path}: {size / 2**20:,.0f} MiB are no text of a run, which has at most 64; remove it")
     return path.read_text(encoding="utf-8", errors="replace")
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Return the settings in a config.yaml.
-
-    Raises
-    ------
-    InputError
-        If it cannot be understood, or writes out to more than it says (anchors and aliases, which no run writes).
-    """
-    try:
-        found = yaml.load(small_text(path), Loader=_PlainLoader)  # noqa: S506
-    except InputError:
-        raise
-    except Exception as error:  # PyYAML lets pass what its parts raise, KeyError and RecursionError among them
-        raise InputError(f"{path}: cannot be read ({_one_line(error)}); restore it") from error
-    return found if isinstance(found, dict) else {}
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Reads plain values; a few lines of aliases to aliases would be gigabytes once they are written out."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("settings have no aliases")
-        return super().compose_node(parent, index)
 
 
 def read_json(path: Path) -> dict[str, Any]:

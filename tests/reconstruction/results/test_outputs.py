@@ -8,6 +8,7 @@ import torch
 
 from resmfn.data.remarks.particles import Remarks
 from resmfn.evaluation.starts import SAME_LIKELIHOOD
+from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
 from resmfn.reconstruction.results.outputs import _verdict, _warnings, _write_bad_images
 
 FOUND = {"is_structure": True}
@@ -22,10 +23,49 @@ def verdict(
     pixel_size: float = 1.5,
     control: dict[str, float | bool] = FOUND,
     good: torch.Tensor | None = None,
+    poses: str = "unknown",
 ) -> str:
     state = SimpleNamespace(log_likelihoods=list(starts), control=control, good=good)
-    run = SimpleNamespace(state=state, pixel_size=pixel_size, particles=range(5))
-    return _verdict(run, resolution, split)
+    run = SimpleNamespace(state=state, pixel_size=pixel_size, particles=range(5), **posed(state, split, poses))
+    return _verdict(run, resolution)
+
+
+def posed(state: SimpleNamespace, split: float, poses: str) -> dict[str, object]:
+    """Return what a run knows of its poses, with halves that parted at a resolution."""
+    state.split_radius = 120.0 / split
+    return {
+        "config": SimpleNamespace(poses=poses),
+        "moves_poses": poses != "fixed",
+        "resolution": lambda radius: 120.0 / radius,
+    }
+
+
+def test_halves_at_poses_that_were_kept_confirm_nothing() -> None:
+    text = verdict(4.256, poses="fixed", pixel_size=2.1)
+    assert text.startswith("not confirmed: half maps agree to 4.26 Å at the poses of the input, but both halves may")
+    assert "--poses from-input" in text
+    assert "Nyquist" not in text
+
+
+def test_halves_that_began_at_poses_of_the_input_say_from_where_on_they_are_independent() -> None:
+    text = verdict(4.256, split=12.0, poses="from-input")
+    assert text == "half maps agree to 4.26 Å, independently beyond the 12.0 Å of the map that both began with"
+    assert verdict(14.0, split=12.0, poses="from-input").startswith("not resolved")
+
+
+@pytest.mark.parametrize(
+    ("poses", "split", "says"),
+    [
+        ("unknown", 12.0, "one coarse map, to 12.00 Å"),
+        ("from-input", 12.0, "one map at the poses of the input, to 12.00 Å"),
+        ("fixed", None, "at any resolution"),
+    ],
+)
+def test_what_halves_share_is_said(poses: str, split: float | None, says: str) -> None:
+    state = SimpleNamespace()
+    run = SimpleNamespace(state=state, **posed(state, 12.0, poses))
+    assert split_resolution(run) == split
+    assert says in shared_by_halves(run)
 
 
 @pytest.mark.parametrize("resolution", [12.0, 20.0, math.inf])

@@ -43,6 +43,8 @@ class StackInfo:
     data_offset: int
     n_extra_bytes: int = 0
     """How much longer the file is than its header says."""
+    n_unnamed_bytes: int = 0
+    """Of an extended header whose kind the header does not name: nothing confirms that it is there."""
 
 
 def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
@@ -70,6 +72,7 @@ def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
         dtype=header.dtype,
         data_offset=header.data_offset,
         n_extra_bytes=available - header.data_bytes,
+        n_unnamed_bytes=0 if header.names_extension else header.data_offset - HEADER_BYTES,
     )
 
 

@@ -43,6 +43,12 @@ class ImageLocations:
                 f"{longer[0]}: {longer[1].n_extra_bytes} bytes more than its header says; if its header is longer than "
                 "it says, images are shifted: look at them"
             )
+        unnamed = next((place for place in zip(self.stacks, self.infos, strict=True) if place[1].n_unnamed_bytes), None)
+        if unnamed is not None:
+            found.append(
+                f"{unnamed[0]}: its header announces {unnamed[1].n_unnamed_bytes} bytes of extended header of no named "
+                "kind (nsymbt); if they are not there, images are shifted: look at them"
+            )
         return found
 
     def read(self, rows: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from resmfn.evaluation.starts import SAME_MAP, starts_as_likely_as_the_best, sta
 from resmfn.fourier import low_pass
 from resmfn.reconstruction.results.examples import write_examples
 from resmfn.reconstruction.results.hand import flip_hand, inverted
+from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
 from resmfn.reconstruction.results.validation_files import write_validation
 from resmfn.reconstruction.run.context import HALVES, RunContext, required
 from resmfn.reconstruction.run.progress_files import PREVIEW
@@ -100,11 +101,12 @@ def _write_bad_images(folder: RunFolder, run: RunContext) -> None:
 
 
 def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
-    state = run.state
-    split = run.box_size * run.pixel_size / state.split_radius
+    state, split = run.state, split_resolution(run)
+    is_structure = bool(state.control["is_structure"])
     summary: dict[str, object] = {
         "resolution_half_0143": round(halves.resolution, 4),
-        "resolution_split": round(split, 4),
+        "resolution_split": None if split is None else round(split, 4),
+        "halves_share": shared_by_halves(run),
         "n_particles": len(run.particles),
         "n_bad": int((good_images(run) < 0.5).sum()),
         "gain_spread": round(float(run.observations.gain[good_images(run).to(run.device) >= 0.5].std()), 4),
@@ -125,8 +127,8 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
     if run.vote is not None:
         summary["contrast"] = run.vote.contrast
         summary["share_white"] = round(run.vote.share_white, 4)
-    summary["structure_found"] = bool(state.control["is_structure"])
-    summary["resolved"] = bool(state.control["is_structure"]) and halves.resolution < split
+    summary["structure_found"] = is_structure
+    summary["resolved"] = is_structure and split is not None and halves.resolution < split
     summary["noise_control"] = {
         name: value if name == "n_images" else round(value, 4)
         for name, value in state.control.items()
@@ -134,7 +136,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
     }
     summary["start_agreement"] = [round(value, 3) for value in state.start_agreement]
     summary["warnings"] = _warnings(run)
-    summary["verdict"] = _verdict(run, halves.resolution, split)
+    summary["verdict"] = _verdict(run, halves.resolution)
     return summary
 
 
@@ -151,9 +153,9 @@ def _warnings(run: RunContext) -> list[str]:
     return found
 
 
-def _verdict(run: RunContext, resolution: float, split: float) -> str:
+def _verdict(run: RunContext, resolution: float) -> str:
     """Say in a line what the figures say, and what to do if they say little."""
-    starts, control = run.state.log_likelihoods, run.state.control
+    starts, control, split = run.state.log_likelihoods, run.state.control, split_resolution(run)
     if not control["is_structure"]:
         return (
             f"no structure found: {control['n_images']} images that the coarse map was made without prefer it to pure "
@@ -161,11 +163,18 @@ def _verdict(run: RunContext, resolution: float, split: float) -> str:
             "noise fitted to itself. Check that these are particles, their contrast and their CTF, or give more images"
         )
     text = f"half maps agree to {resolution:.2f} Å"
+    if split is None:
+        return (
+            f"not confirmed: {text} at the poses of the input, but both halves may share what these were fitted to, noise "
+            "included, at any resolution. --poses from-input starts each half again, from a map that is low-passed"
+        )
     if not resolution < split:
         return (
             f"not resolved: half maps agree to {resolution:.1f} Å, no finer than the {split:.1f} Å that they share; "
             "try more starts, more images, or another mask diameter"
         )
+    if run.config.poses == "from-input":
+        text += f", independently beyond the {split:.1f} Å of the map that both began with"
     if len(starts) > 1:
         agree = starts_as_likely_as_the_best(starts)
         text += f"; {agree} of {len(starts)} starts found the best likelihood"
