@@ -165,8 +165,8 @@ def _verdict(run: RunContext, resolution: float) -> str:
     text = f"half maps agree to {resolution:.2f} Å"
     if split is None:
         return (
-            f"not confirmed: {text} at the poses of the input, but both halves may share what these were fitted to, noise "
-            "included, at any resolution. --poses from-input starts each half again, from a map that is low-passed"
+            f"not confirmed: {text} at the poses of the input, but both halves may share what these were fitted to, "
+            "noise included, at any resolution. --poses from-input starts each half again from a low-passed map"
         )
     if not resolution < split:
         return (
