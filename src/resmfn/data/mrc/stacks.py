@@ -43,6 +43,8 @@ class StackInfo:
     data_offset: int
     n_extra_bytes: int = 0
     """How much longer the file is than its header says."""
+    is_turned: bool = False
+    """Whether the header says that rows and columns do not run along y and x, as they do in images."""
     n_unnamed_bytes: int = 0
     """Of an extended header whose kind the header does not name: nothing confirms that it is there."""
 
@@ -72,6 +74,7 @@ def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
         dtype=header.dtype,
         data_offset=header.data_offset,
         n_extra_bytes=available - header.data_bytes,
+        is_turned=header.axis_order != (3, 2, 1),
         n_unnamed_bytes=0 if header.names_extension else header.data_offset - HEADER_BYTES,
     )
 

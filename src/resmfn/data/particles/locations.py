@@ -43,6 +43,12 @@ class ImageLocations:
                 f"{longer[0]}: {longer[1].n_extra_bytes} bytes more than its header says; if its header is longer than "
                 "it says, images are shifted: look at them"
             )
+        turned = next((stack for stack, info in zip(self.stacks, self.infos, strict=True) if info.is_turned), None)
+        if turned is not None:
+            found.append(
+                f"{turned}: by its header columns do not run along x and rows along y (mapc, mapr, maps); images are "
+                "read as stored, as RELION does: if they are transposed, so is the hand"
+            )
         unnamed = next((place for place in zip(self.stacks, self.infos, strict=True) if place[1].n_unnamed_bytes), None)
         if unnamed is not None:
             found.append(
