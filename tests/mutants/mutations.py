@@ -122,6 +122,8 @@ MUTATIONS = (
         ("return flipped if volume.shape[0] % 2 else flipped.roll((1, 1, 1), (0, 1, 2))", "return flipped"),
     )),
     Group("reconstruction/results/outputs.py", "tests/reconstruction/results/test_outputs.py", (
+        ("bare = inverted(bare) if run.config.flip_hand else bare", "pass"),
+        ("bare = network.decode(run.full, scale).cpu() * run.observations.grey", "bare = network.decode(run.full, scale).cpu()"),
         ("for row in (good < 0.5).nonzero()[:, 0].tolist()", "for row in (good >= 0.5).nonzero()[:, 0].tolist()"),
         ("if not resolution < split:", "if not resolution < 2 * split:"),
         ("n_bad = int((good_images(run) < 0.5).sum())\n    if n_bad:", "n_bad = int((good_images(run) < 0.05).sum())\n    if n_bad:"),

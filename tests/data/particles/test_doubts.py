@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import mrcfile
+import numpy as np
 import pytest
 
 from resmfn.core import InputError
@@ -20,13 +22,22 @@ PARTICLE = {
 }  # fmt: skip
 
 
-def notes(folder: Path, optics: dict = {}, **particle: object) -> list[str]:  # noqa: B006
+def write_stack(path: Path, images: np.ndarray, columns_along: int = 1) -> None:
+    """Write a stack whose header says along which axis its columns run."""
+    with mrcfile.new(path, overwrite=True) as file:
+        file.set_data(images.astype(np.float32))
+        file.set_image_stack()
+        file.voxel_size = 2.0
+        file.header.mapc, file.header.mapr = columns_along, 3 - columns_along
+
+
+def notes(folder: Path, optics: dict = {}, *, with_images: bool = False, **particle: object) -> list[str]:  # noqa: B006
     """Return what is said of a file with some values replaced."""
     columns = PARTICLE | particle
     table = {name: [cell(i) if callable(cell) else cell for i in range(N)] for name, cell in columns.items()}
     one_row = {name: [cell] for name, cell in (OPTICS | optics).items()}
     write_star(folder / "p.star", {"optics": Table(one_row), "particles": Table(table)})
-    remarks = read_particles(folder / "p.star", with_images=False).remarks
+    remarks = read_particles(folder / "p.star", with_images=with_images).remarks
     return [*remarks.notes, *remarks.refusals]
 
 
@@ -85,3 +96,23 @@ def test_what_is_no_file_is_named_for_what_it_is(tmp_path) -> None:
         read_particles(tmp_path / "p.star")
     with pytest.raises(InputError, match="is no ordinary file"):
         read_particles("/dev/null")
+
+
+def test_a_stack_that_is_a_copy_of_another_is_named_and_two_that_begin_with_a_margin_are_not(tmp_path) -> None:
+    images = np.random.default_rng(0).normal(size=(N // 2, 24, 24))
+    write_stack(tmp_path / "a.mrcs", images)
+    write_stack(tmp_path / "b.mrcs", images)
+    names = {"rlnImageName": lambda i: f"{i // 2 + 1:06d}@{'ab'[i % 2]}.mrcs"}
+    (said,) = notes(tmp_path, with_images=True, **names)
+    assert f"{tmp_path / 'a.mrcs'} and {tmp_path / 'b.mrcs'} begin with the same numbers" in said
+    for name, shown in (("a", images), ("b", images[::-1])):
+        shown = shown.copy()
+        shown[:, :4] = 0.0
+        write_stack(tmp_path / f"{name}.mrcs", shown)
+    assert notes(tmp_path, with_images=True, **names) == []
+
+
+def test_a_stack_whose_header_turns_the_axes_is_named(tmp_path) -> None:
+    write_stack(tmp_path / "p.mrcs", np.random.default_rng(0).normal(size=(N, 24, 24)), columns_along=2)
+    (said,) = notes(tmp_path, with_images=True)
+    assert "columns do not run along x" in said and "hand" in said

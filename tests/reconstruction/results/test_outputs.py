@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from resmfn.data import read_map
 from resmfn.data.remarks.particles import Remarks
 from resmfn.evaluation.starts import SAME_LIKELIHOOD
+from resmfn.reconstruction.results.hand import inverted
 from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
-from resmfn.reconstruction.results.outputs import _verdict, _warnings, _write_bad_images
+from resmfn.reconstruction.results.outputs import _verdict, _warnings, _write_bad_images, _write_scales
 
 FOUND = {"is_structure": True}
 NOTHING = {"is_structure": False, "n_images": 500, "gain": 0.0002, "gain_error": 0.0001}
@@ -133,3 +135,20 @@ def test_the_list_of_bad_images_holds_those_that_look_like_noise() -> None:
     run = SimpleNamespace(state=SimpleNamespace(good=torch.tensor([1.0, 0.1, 0.9, 0.4, 0.5])), particles=particles)
     _write_bad_images(folder, run)
     assert written == {"bad_particles.txt": "2 000002@p.mrcs 0.100000\n4 000004@p.mrcs 0.400000\n"}
+
+
+def test_the_maps_of_all_scales_have_the_hand_and_the_grey_scale_of_the_run(tmp_path, generator) -> None:
+    scales = {scale: torch.randn(8, 8, 8, generator=generator) for scale in (1, 2, 3)}
+    network = SimpleNamespace(n_scales=3, decode=lambda full, scale: scales[scale])
+    for flip in (False, True):
+        run = SimpleNamespace(
+            network=lambda name: network,
+            full=None,
+            observations=SimpleNamespace(grey=2.0),
+            config=SimpleNamespace(flip_hand=flip),
+            pixel_size=1.5,
+        )
+        _write_scales(SimpleNamespace(path=tmp_path), run)
+        for scale, volume in scales.items():
+            found = read_map(tmp_path / f"map_scale{scale}.mrc").data
+            torch.testing.assert_close(found, 2.0 * (inverted(volume) if flip else volume))

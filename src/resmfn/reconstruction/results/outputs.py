@@ -26,8 +26,8 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     """Write maps, poses, curves and summary; return the summary."""
     if run.config.flip_hand:
         flip_hand(run)
-    state, full = run.state, run.full
-    mask = run.mask_on(full).cpu()
+    state = run.state
+    mask = run.mask_on(run.full).cpu()
     grey = run.observations.grey
     maps = {name: state.references[name].cpu() * grey for name in (*HALVES, "joint")}
     # As in the rounds: the same maps, mask and phases, so that the verdict says what the last round said.
@@ -40,12 +40,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
         write_map(folder.path / f"{name}.mrc", maps[name], run.pixel_size)
     write_map(folder.path / MAP, maps["joint"], run.pixel_size)
     write_map(folder.path / "map_filtered.mrc", _filtered(run, maps["joint"], halves), run.pixel_size)
-    network = run.network("joint")
-    for scale in range(1, network.n_scales + 1):
-        with torch.no_grad():
-            bare = network.decode(full, scale).cpu() * grey
-        bare = inverted(bare) if run.config.flip_hand else bare
-        write_map(folder.path / f"map_scale{scale}.mrc", bare, run.pixel_size)
+    _write_scales(folder, run)
     _write_poses(folder, run)
     _write_bad_images(folder, run)
     write_examples(folder, run, maps["joint"], halves)
@@ -62,6 +57,16 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     folder.write_json(SUMMARY, summary)
     (folder.path / PREVIEW).unlink(missing_ok=True)
     return summary
+
+
+def _write_scales(folder: RunFolder, run: RunContext) -> None:
+    """Write the map of every scale of the network, of the hand that was asked for: the network has that of the run."""
+    network = run.network("joint")
+    for scale in range(1, network.n_scales + 1):
+        with torch.no_grad():
+            bare = network.decode(run.full, scale).cpu() * run.observations.grey
+        bare = inverted(bare) if run.config.flip_hand else bare
+        write_map(folder.path / f"map_scale{scale}.mrc", bare, run.pixel_size)
 
 
 def _filtered(run: RunContext, volume: Tensor, halves: HalfMapResult) -> Tensor:
