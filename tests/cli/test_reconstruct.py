@@ -451,7 +451,17 @@ def test_a_settings_file_speaks_where_the_command_line_does_not(recorded, tmp_pa
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("foo: 1", "there is no setting 'foo'"), ("just words", "not a settings file"), (None, "No such")],
+    [
+        ("foo: 1", "there is no setting 'foo'"),
+        ("1: 2", "there is no setting '1'"),
+        ("just words", "not a settings file"),
+        (None, "No such"),
+        ("a: &a [x]\nb: &b [*a, *a]", "settings have no aliases"),
+        ("!!bool x", "cannot be read"),
+        ("[" * 1000, "cannot be read"),
+        ("seed: {a: 1}", "--seed must be a plain value"),
+        ("seed: [[1]]", "--seed must be a plain value"),
+    ],
 )
 def test_a_settings_file_that_is_none(recorded, tmp_path, capsys, text, says) -> None:
     file = tmp_path / "config.yaml"

@@ -148,6 +148,16 @@ def test_the_correction_takes_out_what_a_sharp_mask_adds(generator):
     assert 32 / found.randomized_from in range(4, 9)
 
 
+def test_phases_are_randomized_from_where_maps_that_are_not_masked_tightly_part(generator):
+    """Noise around the molecule alone: within its own mask the halves agree in every shell."""
+    inside = soft_sphere(32, 5, 1, dtype=torch.float64)
+    shared = noise(32, generator) * inside
+    halves = [shared + noise(32, generator) * (1 - soft_sphere(32, 8, 1, dtype=torch.float64)) for _ in range(2)]
+    found = phase_randomized_fsc(*halves, inside, 1.0, generator=generator)
+    assert float(found.masked.correlation[1:16].min()) > 0.8
+    assert found.randomized_from > 4.0  # and not only near Nyquist, 2 Å
+
+
 def test_the_correction_is_chens_equation_beyond_its_margin(generator):
     found = phase_randomized_fsc(*half_maps(generator), 1.0, generator=generator)
     start = round(32 / found.randomized_from) + 2

@@ -327,6 +327,10 @@ def test_known_poses_are_kept_to_the_letter(small_files, tmp_path) -> None:
     assert set(particles.table["rlnMaxValueProbDistribution"]) == {"1.000000"}
     assert float(correlation[1:7].min()) > 0.8
     assert summary["log_likelihood"] == []
+    assert summary["structure_found"]
+    assert not summary["resolved"]  # the images say what the poses say, and nobody knows what those were fitted to
+    assert summary["resolution_split"] is None
+    assert summary["verdict"].startswith("not confirmed: half maps agree to")
 
 
 def test_poses_of_the_input_are_refined_from_where_they_are(small_files, tmp_path) -> None:

@@ -177,6 +177,18 @@ def test_what_is_wrong_is_said_first(tmp_path, summary, title) -> None:
     assert list(found.values()) == sorted(found.values(), key=["warning", "note", "good"].index)
 
 
+def test_halves_at_poses_that_were_kept_are_called_resolved_nowhere(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    settings = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(re.sub(r"(?m)^poses:.*\n", "", settings) + "poses: fixed\n")
+    found = titles(run)
+    assert found["Not confirmed"] == "warning"
+    assert not any(title.startswith("Resolved") for title in found)
+    page = unescape(build_page(read_run(run)))
+    assert "not confirmed, for poses of the input were kept" in page
+    assert "no resolution: they share the poses of the input" in page
+
+
 def test_noise_is_called_neither_resolved_nor_good_in_any_way(tmp_path) -> None:
     assert "good" in titles(make_run(tmp_path / "whole")).values()
     run = make_run(tmp_path / "run", structure_found=False, verdict="no structure found: noise")

@@ -129,9 +129,13 @@ def _closing_lines(result: ReconstructionResult) -> str:
             f"written               {result.run}/class1/, ..., particles.star; good ones: resmfn select {result.run}"
         )
     found = f"{summary['resolution_half_0143']:.2f} Å"
+    if not summary["structure_found"]:
+        found = "none: noise agrees with noise"
+    elif summary.get("resolution_split", 0) is None:
+        found += ", of halves that may share their poses' errors"
     return (
         f"\n{summary['verdict']}\n"
-        f"half maps, FSC 0.143  {found if summary['structure_found'] else 'none: the half maps show noise'}\n"
+        f"half maps, FSC 0.143  {found}\n"
         f"time                  {summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} s of CPU)\n"
         f"written               {result.run}/map.mrc, map_filtered.mrc, half1.mrc, half2.mrc, particles.star, ..."
     )

@@ -33,27 +33,31 @@ def fill_from_settings_file(_: cyclopts.App, __: tuple[str, ...], arguments: Arg
     if given and Path(given[-1].value).absolute() != Path(str(settings.get("particles"))).absolute():
         settings.pop("datadir", None)  # it belongs to the particles of the earlier run
     for name, value in settings.items():
-        argument = by_name.get("--" + name.replace("_", "-"))
+        argument = by_name.get("--" + str(name).replace("_", "-"))
         if argument is None:
-            raise cyclopts.CycloptsError(msg=f"{FLAG} {path}: there is no setting {name!r}; correct or remove it.")
+            raise cyclopts.CycloptsError(
+                msg=f"{FLAG} {path}: there is no setting {str(name)[:80]!r}; correct or remove it."
+            )
         if not argument.tokens:
             _fill(argument, value, path)
 
 
 def _fill(argument: Argument, value: Any, path: Path) -> None:
-    for index, item in enumerate(value if isinstance(value, list) else [value]):
+    items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, (dict, list)) for item in items):
+        raise cyclopts.CycloptsError(msg=f"{FLAG} {path}: {argument.name} must be a plain value; correct it.")
+    for index, item in enumerate(items):
         argument.append(Token(keyword=argument.name, value=str(item), source=str(path), index=index))
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml  # here, so that `resmfn --help` does not wait for it
+    from resmfn.core import InputError  # here, so that `resmfn --help` does not wait for it
+    from resmfn.data.runs.plain_settings import read_settings
 
     try:
-        settings = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise cyclopts.CycloptsError(msg=f"{FLAG} {path}: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        settings = None
-    if not isinstance(settings, dict):
+        settings = read_settings(path)
+    except InputError as error:
+        raise cyclopts.CycloptsError(msg=f"{FLAG} {error}.") from None
+    if not settings:
         raise cyclopts.CycloptsError(msg=f"{FLAG} {path}: not a settings file (YAML, one `name: value` per line).")
     return settings

@@ -96,6 +96,13 @@ def _resolution(record: RunRecord) -> list[Finding]:
         return [Finding("warning", "No structure found", text)]
     if resolution is None:
         return []
+    if record.keeps_poses:
+        text = (
+            f"The half maps agree to {angstrom(resolution, nyquist)} at the poses of the input, which were kept. Both "
+            "halves may share what these were fitted to, noise included, so their agreement confirms no resolution. "
+            "--poses from-input starts each half again, from a map that is low-passed."
+        )
+        return [Finding("warning", "Not confirmed", text)]
     if split is not None and not resolution < split:
         text = (
             f"The half maps agree to {resolution:.1f} Å, but they are independent only beyond {split:.1f} Å: "

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from resmfn.core import InputError
@@ -201,32 +200,6 @@ def small_text(path: StrPath) -> str:
             f"{path}: {size / 2**20:,.0f} MiB is too long for a text file of a run (at most 64 MiB); remove it"
         )
     return path.read_text(encoding="utf-8", errors="replace")
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Return the settings in a config.yaml.
-
-    Raises
-    ------
-    InputError
-        If it cannot be parsed, or uses anchors and aliases, which no run writes.
-    """
-    try:
-        found = yaml.load(small_text(path), Loader=_PlainLoader)  # noqa: S506
-    except InputError:
-        raise
-    except Exception as error:  # PyYAML lets pass what its parts raise, KeyError and RecursionError among them
-        raise InputError(f"{path}: cannot be read ({_one_line(error)}); restore it") from error
-    return found if isinstance(found, dict) else {}
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Reads plain values only: a few lines of nested aliases would expand to gigabytes."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("settings have no aliases")
-        return super().compose_node(parent, index)
 
 
 def read_json(path: Path) -> dict[str, Any]:

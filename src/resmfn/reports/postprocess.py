@@ -19,6 +19,7 @@ from resmfn.data.runs.file_names import (
     MASK,
     VALIDATION,
 )
+from resmfn.data.runs.plain_settings import read_settings
 from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import (
     Validation,
@@ -27,7 +28,7 @@ from resmfn.evaluation import (
     validate_halves,
 )
 from resmfn.reports.compare import write_xml
-from resmfn.reports.inputs import StrPath, read_map_pair, read_mask, read_settings
+from resmfn.reports.inputs import StrPath, read_map_pair, read_mask
 
 FOLDER, SHARPENED = "postprocess", "postprocessed.mrc"
 

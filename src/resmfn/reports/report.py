@@ -211,7 +211,9 @@ def _result(record: RunRecord) -> list[tuple[str, str, str]]:
     corrected = record.fsc.get("corrected")
     half = "" if corrected is None else f"; {resolution_words(corrected, 0.5)} at 0.5"
     if record.resolution is not None:
-        return [("Resolution", angstrom(record.resolution, record.nyquist), f"half maps at 0.143, corrected{half}")]
+        doubt = "; not confirmed, for poses of the input were kept" if record.keeps_poses else ""
+        note = f"half maps at 0.143, corrected{half}{doubt}"
+        return [("Resolution", angstrom(record.resolution, record.nyquist), note)]
     if "resolution_half_0143" in record.summary:
         return [("Resolution", "none", "the half maps do not agree")]
     error = number(record.summary, "pose_error_median")

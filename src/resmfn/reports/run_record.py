@@ -25,9 +25,10 @@ from resmfn.data.runs.file_names import (
     SUMMARY,
     VALIDATION,
 )
+from resmfn.data.runs.plain_settings import read_settings
 from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import FscCurve
-from resmfn.reports.inputs import StrPath, read_fsc_table, read_json, read_settings, small_text
+from resmfn.reports.inputs import StrPath, read_fsc_table, read_json, small_text
 from resmfn.reports.values import as_number, number
 
 MAP_TITLES = {
@@ -104,6 +105,11 @@ class RunRecord:
         """Whether the run found no structure in the images."""
         says_so = str(self.summary.get("verdict", "")).startswith("no structure")
         return self.summary.get("structure_found") is False or says_so
+
+    @property
+    def keeps_poses(self) -> bool:
+        """Whether the halves were made at the poses of the input, so that nothing says that they are independent."""
+        return self.config.get("poses") == "fixed"
 
     def series(self, name: str, stages: Iterable[str] = ()) -> list[tuple[int, float]]:
         """Values of one metric with the number of their round, counted over the whole run."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from resmfn.core import InputError, atomic_write
 from resmfn.data import DensityMap, ParticleSet
 from resmfn.data.runs.file_names import CONFIG
+from resmfn.data.runs.plain_settings import read_settings
 from resmfn.evaluation import (
     Evaluation,
     MapComparison,
@@ -32,7 +33,6 @@ from resmfn.reports.inputs import (
     read_map_pair,
     read_mask,
     read_poses,
-    read_settings,
 )
 from resmfn.reports.values import words
 from resmfn.rotations import point_group

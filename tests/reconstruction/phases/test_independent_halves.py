@@ -12,10 +12,10 @@ from resmfn.core import make_generator
 from resmfn.data import read_particles, write_map, write_particles
 from resmfn.fourier import soft_sphere
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
-from resmfn.reconstruction.phases import halves
+from resmfn.reconstruction.phases import halves, rounds
 from resmfn.reconstruction.phases.halves import halves_step, validate_step
 from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
-from resmfn.reconstruction.poses.posed_images import Poses
+from resmfn.reconstruction.poses.posed_images import Poses, insert_images
 from resmfn.reconstruction.run.context import HALVES
 from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations
@@ -167,3 +167,42 @@ def test_halves_of_pure_noise_do_not_agree_beyond_the_split(context, tmp_path) -
     assert len(beyond) >= 3
     assert all(len(shells) <= 3 for shells in beyond)  # where halves do not agree, rounds go no further
     assert float(torch.cat([*beyond, torch.zeros(1)]).mean()) < 0.143
+
+
+def fitted_to_noise(run) -> Poses:
+    """Return poses of all images that were refined against one map of all images, to its finest shell."""
+    state, radius = run.state, run.observations.radius_max
+    state.radius, state.fsc = radius, torch.full((int(radius) + 1,), 0.5)
+    everyone, plan = run.posed(run.index), rounds.plan_round(run, radius, moves=True)
+    for _ in range(6):
+        sums = insert_images(run.observations, everyone, run.grid(radius), radius)
+        mask = run.mask_on(sums.grid)
+        state.references["joint"] = rounds.solve_map(run, sums, mask, plan, run.observations.team, halves_in=2)
+        rounds.refine_against(run, everyone, "joint", plan)
+    return everyone.poses
+
+
+def test_what_poses_of_the_input_know_of_noise_is_forgotten_where_they_are_refined_and_stays_where_they_are_kept(
+    tmp_path,
+) -> None:
+    """Poses of pure noise, fitted to one map: halves at these poses agree on that noise."""
+    n, box_size = 300, 26
+    generator = make_generator(9)
+    images, rotation = torch.randn(n, box_size, box_size, generator=generator), random_rotations(n, generator=generator)
+    path = write_particle_files(tmp_path / "first", images, poses=Poses(rotation, torch.zeros(n, 2)))
+    run = build_context(path, tmp_path, poses="from-input", mask_diameter=None)
+    enter_first_phase(run)
+    run.state.phase = "focus"
+    take_step(run)
+    poses = fitted_to_noise(run)
+    again = write_particle_files(tmp_path / "again", images, poses=poses)
+    agreement = {}
+    for kept in ("fixed", "from-input"):
+        run = build_context(again, tmp_path / kept, poses=kept, mask_diameter=None)
+        enter_first_phase(run)
+        run.state.phase = "focus"
+        take_step(run)
+        take_step(run)
+        agreement[kept] = float(run.state.fsc[int(run.state.split_radius) + 1 :].mean())
+    assert agreement["fixed"] > 0.2
+    assert agreement["from-input"] < 0.08

@@ -6,8 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from resmfn.data import read_map
 from resmfn.data.remarks.particles import Remarks
-from resmfn.reconstruction.results.outputs import _verdict, _warnings, _write_bad_images
+from resmfn.reconstruction.results.hand import inverted
+from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
+from resmfn.reconstruction.results.outputs import _verdict, _warnings, _write_bad_images, _write_scales
 
 FOUND = {"is_structure": True}
 NOTHING = {"is_structure": False, "n_images": 500, "gain": 0.0002, "gain_error": 0.0001}
@@ -21,10 +24,49 @@ def verdict(
     pixel_size: float = 1.5,
     control: dict[str, float | bool] = FOUND,
     good: torch.Tensor | None = None,
+    poses: str = "unknown",
 ) -> str:
     state = SimpleNamespace(start_agreement=list(starts), control=control, good=good)
-    run = SimpleNamespace(state=state, pixel_size=pixel_size, particles=range(5))
-    return _verdict(run, resolution, split)
+    run = SimpleNamespace(state=state, pixel_size=pixel_size, particles=range(5), **posed(state, split, poses))
+    return _verdict(run, resolution)
+
+
+def posed(state: SimpleNamespace, split: float, poses: str) -> dict[str, object]:
+    """Return what a run knows of its poses, with halves that parted at a resolution."""
+    state.split_radius = 120.0 / split
+    return {
+        "config": SimpleNamespace(poses=poses),
+        "moves_poses": poses != "fixed",
+        "resolution": lambda radius: 120.0 / radius,
+    }
+
+
+def test_halves_at_poses_that_were_kept_confirm_nothing() -> None:
+    text = verdict(4.256, poses="fixed", pixel_size=2.1)
+    assert text.startswith("not confirmed: half maps agree to 4.26 Å at the poses of the input, but both halves may")
+    assert "--poses from-input" in text
+    assert "Nyquist" not in text
+
+
+def test_halves_that_began_at_poses_of_the_input_say_from_where_on_they_are_independent() -> None:
+    text = verdict(4.256, split=12.0, poses="from-input")
+    assert text == "half maps agree to 4.26 Å, independently beyond the 12.0 Å of the map that both began with"
+    assert verdict(14.0, split=12.0, poses="from-input").startswith("not resolved")
+
+
+@pytest.mark.parametrize(
+    ("poses", "split", "says"),
+    [
+        ("unknown", 12.0, "one coarse map, to 12.00 Å"),
+        ("from-input", 12.0, "one map at the poses of the input, to 12.00 Å"),
+        ("fixed", None, "at any resolution"),
+    ],
+)
+def test_what_halves_share_is_said(poses: str, split: float | None, says: str) -> None:
+    state = SimpleNamespace()
+    run = SimpleNamespace(state=state, **posed(state, 12.0, poses))
+    assert split_resolution(run) == split
+    assert says in shared_by_halves(run)
 
 
 @pytest.mark.parametrize("resolution", [12.0, 20.0, math.inf])
@@ -93,3 +135,20 @@ def test_the_list_of_bad_images_holds_those_that_look_like_noise() -> None:
     run = SimpleNamespace(state=SimpleNamespace(good=torch.tensor([1.0, 0.1, 0.9, 0.4, 0.5])), particles=particles)
     _write_bad_images(folder, run)
     assert written == {"bad_particles.txt": "2 000002@p.mrcs 0.100000\n4 000004@p.mrcs 0.400000\n"}
+
+
+def test_the_maps_of_all_scales_have_the_hand_and_the_grey_scale_of_the_run(tmp_path, generator) -> None:
+    scales = {scale: torch.randn(8, 8, 8, generator=generator) for scale in (1, 2, 3)}
+    network = SimpleNamespace(n_scales=3, decode=lambda full, scale: scales[scale])
+    for flip in (False, True):
+        run = SimpleNamespace(
+            network=lambda name: network,
+            full=None,
+            observations=SimpleNamespace(grey=2.0),
+            config=SimpleNamespace(flip_hand=flip),
+            pixel_size=1.5,
+        )
+        _write_scales(SimpleNamespace(path=tmp_path), run)
+        for scale, volume in scales.items():
+            found = read_map(tmp_path / f"map_scale{scale}.mrc").data
+            torch.testing.assert_close(found, 2.0 * (inverted(volume) if flip else volume))

@@ -12,6 +12,7 @@ from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import InputError, StoppedError, machine, make_generator
 from resmfn.data import write_map
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
+from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.run.preflight import space_needed
 
 BOX, N = 16, 60
@@ -40,6 +41,18 @@ def no_image_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("images were read")
 
     monkeypatch.setattr("resmfn.data.particles.locations.ImageLocations.read", fail)
+
+
+@pytest.mark.usefixtures("no_image_is_read")
+@pytest.mark.parametrize("poses", ["fixed", "from-input"])
+def test_a_shift_that_puts_the_molecule_out_of_its_image(tmp_path: Path, poses: str) -> None:
+    shift = torch.zeros(N, 2)
+    shift[3, 1] = -24.5  # of a box of 48 Å
+    images = torch.randn(N, BOX, BOX, generator=make_generator(1))
+    star = write_particle_files(tmp_path / "far", images, poses=Poses(torch.eye(3).expand(N, 3, 3), shift))
+    with pytest.raises(InputError, match=r"row 4: a shift of 24.5 Å puts the molecule out of its image"):
+        reconstruct(ReconstructionConfig(particles=star, out=tmp_path / "run", poses=poses, device="cpu"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.usefixtures("no_image_is_read")

@@ -44,6 +44,7 @@ class MrcHeader:
     axis_order: tuple[int, int, int]  #: which axis (1 x, 2 y, 3 z) sections, rows and columns run along
     origin: Triple  #: of the first voxel along x, y, z in Å; 0 where the file does not say
     cell_angles: Triple  #: alpha, beta, gamma in degrees; 90 where the file does not say
+    names_extension: bool  #: whether it says of what kind its extended header is
     is_stack: bool  #: whether it says in MRC2014's way that its sections are images
 
     @property
@@ -138,6 +139,7 @@ def _interpret(
         axis_order=axes,
         origin=_origin(fields, axes, (x, y, z or x)),
         cell_angles=_angles(fields),
+        names_extension=bool(bytes(fields["exttyp"]).strip(b"\0 ")),
         is_stack=int(fields["ispg"]) == 0 and int(fields["mz"]) == 1 and shape[0] > 1,
     )
 

@@ -20,6 +20,7 @@ from resmfn.data.mrc.header import HEADER_BYTES, MrcHeader, Statistics, build_he
 from resmfn.data.npy import NPY_MAGIC, read_npy_header
 
 _COPY_BYTES = 64 * 2**20
+_BEGINNING_BYTES = 256
 
 
 def require_complete(path: Path, header: MrcHeader, available: int) -> None:
@@ -43,6 +44,12 @@ class StackInfo:
     data_offset: int
     n_extra_bytes: int = 0
     """How much longer the file is than its header says."""
+    beginning: bytes = b""
+    """The first numbers as stored; no two images of a camera begin alike."""
+    is_turned: bool = False
+    """Whether the header says that rows and columns do not run along y and x, as they do in images."""
+    n_unnamed_bytes: int = 0
+    """Of an extended header whose kind the header does not name: nothing confirms that it is there."""
 
 
 def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
@@ -61,6 +68,8 @@ def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
             return _npy_stack_info(path)
         file.seek(0)
         header = read_header(path, file)
+        file.seek(header.data_offset)
+        beginning = file.read(_BEGINNING_BYTES)
     available = path.stat().st_size - header.data_offset
     require_complete(path, header, available)
     return StackInfo(
@@ -70,6 +79,9 @@ def read_stack_info(path: str | os.PathLike[str]) -> StackInfo:
         dtype=header.dtype,
         data_offset=header.data_offset,
         n_extra_bytes=available - header.data_bytes,
+        beginning=beginning,
+        is_turned=header.axis_order != (3, 2, 1),
+        n_unnamed_bytes=0 if header.names_extension else header.data_offset - HEADER_BYTES,
     )
 
 

@@ -13,6 +13,7 @@ from resmfn.data.mrc.stacks import StackInfo, read_stack_images, read_stack_info
 from resmfn.data.particles.image_folders import ImageFolders
 
 _HEADER_TOLERANCE = 0.01  # relative; headers are often rounded
+_FEW_VALUES = 16  # of the first numbers of a stack: margins that were filled have fewer, and are alike by nature
 _MOST_DIGITS = 18  # of an image number: what 64 bits hold
 
 
@@ -43,7 +44,36 @@ class ImageLocations:
                 f"{longer[0]}: {longer[1].n_extra_bytes} bytes longer than its header says; if the header is longer "
                 "than stated, images are shifted: check them"
             )
+        if (copies := self._stacks_alike()) is not None:
+            found.append(
+                f"{copies[0]} and {copies[1]} begin with the same numbers: if one is a copy of the other, take its "
+                "rows out, for halves that share images agree on noise"
+            )
+        turned = next((stack for stack, info in zip(self.stacks, self.infos, strict=True) if info.is_turned), None)
+        if turned is not None:
+            found.append(
+                f"{turned}: by its header columns do not run along x and rows along y (mapc, mapr, maps); images are "
+                "read as stored, as RELION does: if they are transposed, so is the hand"
+            )
+        unnamed = next((place for place in zip(self.stacks, self.infos, strict=True) if place[1].n_unnamed_bytes), None)
+        if unnamed is not None:
+            found.append(
+                f"{unnamed[0]}: its header announces {unnamed[1].n_unnamed_bytes} bytes of extended header of no named "
+                "kind (nsymbt); if they are not there, images are shifted: look at them"
+            )
         return found
+
+    def _stacks_alike(self) -> tuple[Path, Path] | None:
+        """Return the first two stacks of one size that begin with the same numbers, not all of them one number."""
+        seen: dict[tuple[int, bytes], Path] = {}
+        for stack, info in zip(self.stacks, self.infos, strict=True):
+            count = len(info.beginning) // info.dtype.itemsize
+            if len(np.unique(np.frombuffer(info.beginning, info.dtype, count))) < _FEW_VALUES:
+                continue
+            first = seen.setdefault((info.n_images, info.beginning), stack)
+            if first != stack:
+                return first, stack
+        return None
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Read the images of these particles (m,), all of one box size, in this order, as float32 (m, N, N)."""

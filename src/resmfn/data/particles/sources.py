@@ -105,7 +105,7 @@ def read_source(path: Path, passthrough: Path | None = None) -> Source:
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():
-        raise InputError(f"{path}: does not exist; check the name")
+        raise InputError(f"{path}: {_why_not_there(path)}")
     with path.open("rb") as file:
         start = file.read(512)
     if start.startswith((NPY_MAGIC, CSDAT_MAGIC)):
@@ -143,6 +143,13 @@ def _read_stack(path: Path) -> Source:
     if info.pixel_size not in (None, 1.0):  # 1 is what programs write when they do not know
         columns["rlnImagePixelSize"] = [f"{info.pixel_size:.6f}"] * info.n_images
     return Source({"particles": Table(columns, version=_VERSION)}, path)
+
+
+def _why_not_there(path: Path) -> str:
+    """Say why a path is no file."""
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, which is not there; restore it, or link it anew"
+    return "is no ordinary file; name a particle file" if path.exists() else "does not exist; check the name"
 
 
 def _read_folder(folder: Path) -> Source:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from resmfn.data.remarks.doubts import doubts
 from resmfn.data.star.metadata import Metadata, parse_numbers
 from resmfn.data.star.optics import (
     DEFOCUS_COLUMNS,
@@ -71,6 +72,7 @@ def remark_on(
         *_repeated_rows(metadata),
         *_helices(metadata),
         *_coarse_pixels(pixel_sizes),
+        *doubts(metadata, optics),
     ]
     return Remarks(tuple(f"{metadata.path}: {line}" for line in refusals), tuple(notes), tuple(_applied(optics)))
 
@@ -90,6 +92,13 @@ def _not_modelled(metadata: Metadata, records: np.ndarray | None) -> list[str]:
             f"row {row + 1}: rlnCtfBfactor must not be negative, got {b_factor[row]:g}; Warp and M store the dose "
             "of tilt series this way, which is not modeled: single-particle images are needed, one per row"
         )
+    if PREMULTIPLIED_COLUMN in metadata and PHASE_FLIPPED_COLUMN in metadata:
+        both = truths(metadata, PREMULTIPLIED_COLUMN) & truths(metadata, PHASE_FLIPPED_COLUMN)
+        if both.any():
+            found.append(
+                f"{PREMULTIPLIED_COLUMN} and {PHASE_FLIPPED_COLUMN} are both 1, and images may have been multiplied by "
+                "the CTF or by its absolute value; set the one that is wrong to 0"
+            )
     for field, name in _UNSCALED.items():
         if _any_nonzero(metadata, records, field):
             found.append(

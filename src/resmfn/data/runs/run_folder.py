@@ -22,6 +22,7 @@ from resmfn.core.atomic import append_line
 from resmfn.data.runs.file_names import CHECKPOINT, CONFIG, LOCK, LOG, METRICS, PREVIOUS
 from resmfn.data.runs.folder_lock import FolderLock
 from resmfn.data.runs.own_files import is_own, is_own_folder, remove_cut_off_files, remove_own_files
+from resmfn.data.runs.plain_settings import read_settings
 
 _SETTINGS = "settings of the run"
 """Where a checkpoint keeps the settings, should their own file be lost."""
@@ -265,11 +266,8 @@ class RunFolder:
 
     def _settings_before(self) -> dict[str, Any]:
         """Return the settings that the run was begun with; those in the checkpoint if their file is broken."""
-        try:
-            before = yaml.safe_load((self.path / CONFIG).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            before = error
-        if isinstance(before, dict) and "out" in before:
+        before = settings_of(self.path)
+        if "out" in before:
             return before
         self._loaded = self._read_checkpoint()
         if _SETTINGS not in self._loaded:
@@ -296,10 +294,9 @@ class RunFolder:
 def settings_of(folder: Path) -> dict[str, Any]:
     """Return the settings that a run folder holds; none where it holds none that can be read."""
     try:
-        found = yaml.safe_load((folder / CONFIG).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return read_settings(folder / CONFIG)
+    except InputError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _is_full_disk(error: BaseException | None) -> bool:

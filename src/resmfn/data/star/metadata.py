@@ -191,6 +191,8 @@ def parse_numbers(cells: Sequence[str], column: str, path: Path) -> np.ndarray:
     try:
         values = np.array(cells, dtype=np.str_).astype(np.float64)
     except ValueError:
+        values = np.array([np.nan])
+    if not np.isfinite(values).all() or not _is_plain("".join(cells)):
         values = np.array([_number_or_nan(unquote(cell)) for cell in cells])
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
@@ -199,9 +201,14 @@ def parse_numbers(cells: Sequence[str], column: str, path: Path) -> np.ndarray:
     return values
 
 
+def _is_plain(text: str) -> bool:
+    """Say whether no character is one that Python takes for part of a number and RELION does not: 17_000, ١٧."""
+    return text.isascii() and "_" not in text
+
+
 def _number_or_nan(text: str) -> float:
     try:
-        return float(text)
+        return float(text) if _is_plain(text) else float("nan")
     except ValueError:
         return float("nan")
 
@@ -264,9 +271,10 @@ def find_box_sizes(metadata: Metadata) -> np.ndarray | None:
     if "rlnImageSize" not in metadata:
         return None
     sizes = metadata.numbers("rlnImageSize")
-    if (sizes < 1).any() or (sizes > _LARGEST_BOX).any():
-        raise InputError(f"{metadata.path}: rlnImageSize must be a number of pixels, got {sizes.min():g}; correct it")
-    return np.rint(sizes).astype(np.int64)
+    bad = (sizes < 1) | (sizes > _LARGEST_BOX) | (sizes != np.rint(sizes))
+    if bad.any():
+        raise InputError(f"{metadata.path}: rlnImageSize must be a number of pixels, got {sizes[bad][0]:g}; correct it")
+    return sizes.astype(np.int64)
 
 
 def shared_value(path: Path, name: str, values: np.ndarray) -> float:

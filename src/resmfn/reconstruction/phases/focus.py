@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from torch import Tensor
 
 from resmfn.core.random import spawn
 from resmfn.reconstruction.images.image_quality import probably_good
@@ -24,6 +27,12 @@ from resmfn.reconstruction.phases.coarse_maps import Focus, equations_at_poses
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.run.context import HALVES, RunContext, required
+from resmfn.rotations import exp_so3
+
+FORGOTTEN = 2.0
+"""Radians of phase, at the rim of the mask and at the last radius that halves share, by which poses of the input are
+turned about each axis at random (standard deviation). Poses fitted to 400 images of pure noise left both halves an FSC
+of 0.16, 0.11 and 0.09 in the shells beyond that radius; turned by so much, of 0.03, 0.07 and 0.05."""
 
 
 def focus_step(run: RunContext) -> bool:
@@ -76,5 +85,17 @@ def _focus_on_search(run: RunContext) -> Focus:
 
 
 def _focus_on_input(run: RunContext) -> Focus:
+    """Make a map at the poses of the input; what they know beyond it, which both halves would share, is forgotten."""
     radius = stage_radius(FOCUS_STAGE, run.observations, run.space)
-    return equations_at_poses(run, run.index, radius)
+    equations = equations_at_poses(run, run.index, radius)
+    if run.moves_poses:
+        run.state.rotation = _turned(run, required(run.state.rotation), radius)
+    return equations
+
+
+def _turned(run: RunContext, rotation: Tensor, radius: float) -> Tensor:
+    """Return rotations turned at random, as little as finer shells than a radius need to lose them."""
+    angle = FORGOTTEN * run.box_size / (2 * math.pi * radius * run.space.mask_radius)
+    generator = spawn(run.config.seed, "forget")
+    turn = angle * torch.randn(len(run.first_row), 3, generator=generator)
+    return exp_so3(turn.to(rotation)[run.image_of]) @ rotation

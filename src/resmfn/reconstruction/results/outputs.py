@@ -17,6 +17,7 @@ from resmfn.evaluation.starts import SAME_MAP, starts_with_another_map
 from resmfn.fourier import low_pass
 from resmfn.reconstruction.results.examples import write_examples
 from resmfn.reconstruction.results.hand import flip_hand, inverted
+from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
 from resmfn.reconstruction.results.validation_files import write_validation
 from resmfn.reconstruction.run.context import HALVES, RunContext, required
 from resmfn.reconstruction.run.progress_files import PREVIEW
@@ -26,8 +27,8 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     """Write maps, poses, curves and summary; return the summary."""
     if run.config.flip_hand:
         flip_hand(run)
-    state, full = run.state, run.full
-    mask = run.mask_on(full).cpu()
+    state = run.state
+    mask = run.mask_on(run.full).cpu()
     grey = run.observations.grey
     maps = {name: state.references[name].cpu() * grey for name in (*HALVES, "joint")}
     # As in the rounds: the same maps, mask and phases, so that the verdict says what the last round said.
@@ -40,12 +41,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
         write_map(folder.path / f"{name}.mrc", maps[name], run.pixel_size)
     write_map(folder.path / MAP, maps["joint"], run.pixel_size)
     write_map(folder.path / "map_filtered.mrc", _filtered(run, maps["joint"], halves), run.pixel_size)
-    network = run.network("joint")
-    for scale in range(1, network.n_scales + 1):
-        with torch.no_grad():
-            bare = network.decode(full, scale).cpu() * grey
-        bare = inverted(bare) if run.config.flip_hand else bare
-        write_map(folder.path / f"map_scale{scale}.mrc", bare, run.pixel_size)
+    _write_scales(folder, run)
     _write_poses(folder, run)
     _write_bad_images(folder, run)
     write_examples(folder, run, maps["joint"], halves)
@@ -63,6 +59,16 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     folder.write_json(SUMMARY, summary)
     (folder.path / PREVIEW).unlink(missing_ok=True)
     return summary
+
+
+def _write_scales(folder: RunFolder, run: RunContext) -> None:
+    """Write the map of every scale of the network, of the hand that was asked for: the network has that of the run."""
+    network = run.network("joint")
+    for scale in range(1, network.n_scales + 1):
+        with torch.no_grad():
+            bare = network.decode(run.full, scale).cpu() * run.observations.grey
+        bare = inverted(bare) if run.config.flip_hand else bare
+        write_map(folder.path / f"map_scale{scale}.mrc", bare, run.pixel_size)
 
 
 def _filtered(run: RunContext, volume: Tensor, halves: HalfMapResult) -> Tensor:
@@ -102,11 +108,12 @@ def _write_bad_images(folder: RunFolder, run: RunContext) -> None:
 
 
 def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
-    state = run.state
-    split = run.box_size * run.pixel_size / state.split_radius
+    state, split = run.state, split_resolution(run)
+    is_structure = bool(state.control["is_structure"])
     summary: dict[str, object] = {
         "resolution_half_0143": round(halves.resolution, 4),
-        "resolution_split": round(split, 4),
+        "resolution_split": None if split is None else round(split, 4),
+        "halves_share": shared_by_halves(run),
         "n_particles": len(run.particles),
         "n_bad": int((good_images(run) < 0.5).sum()),
         "gain_spread": round(float(run.observations.gain[good_images(run).to(run.device) >= 0.5].std()), 4),
@@ -127,8 +134,8 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
     if run.vote is not None:
         summary["contrast"] = run.vote.contrast
         summary["share_white"] = round(run.vote.share_white, 4)
-    summary["structure_found"] = bool(state.control["is_structure"])
-    summary["resolved"] = bool(state.control["is_structure"]) and halves.resolution < split
+    summary["structure_found"] = is_structure
+    summary["resolved"] = is_structure and split is not None and halves.resolution < split
     summary["noise_control"] = {
         name: value if name == "n_images" else round(value, 4)
         for name, value in state.control.items()
@@ -136,7 +143,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
     }
     summary["start_agreement"] = [round(value, 3) for value in state.start_agreement]
     summary["warnings"] = _warnings(run)
-    summary["verdict"] = _verdict(run, halves.resolution, split)
+    summary["verdict"] = _verdict(run, halves.resolution)
     return summary
 
 
@@ -153,9 +160,9 @@ def _warnings(run: RunContext) -> list[str]:
     return found
 
 
-def _verdict(run: RunContext, resolution: float, split: float) -> str:
+def _verdict(run: RunContext, resolution: float) -> str:
     """Return the verdict of the run in one line, with advice if it is poor."""
-    starts, control = run.state.start_agreement, run.state.control
+    starts, control, split = run.state.start_agreement, run.state.control, split_resolution(run)
     if not control["is_structure"]:
         return (
             f"no structure found: {control['n_images']} images not used for the coarse map fit it better than "
@@ -163,11 +170,18 @@ def _verdict(run: RunContext, resolution: float, split: float) -> str:
             "aligned noise. Check that these are particles, their contrast and their CTF, or use more images"
         )
     text = f"half maps agree to {resolution:.2f} Å"
+    if split is None:
+        return (
+            f"not confirmed: {text} at the poses of the input, but both halves may share what these were fitted to, "
+            "noise included, at any resolution. --poses from-input starts each half again from a low-passed map"
+        )
     if not resolution < split:
         return (
             f"not resolved: half maps agree to {resolution:.1f} Å, but they are independent only beyond {split:.1f} Å; "
             "try more starts, more images, or another mask diameter"
         )
+    if run.config.poses == "from-input":
+        text += f", independently beyond the {split:.1f} Å of the map that both began with"
     if len(starts) > 1:
         agree = len(starts) - starts_with_another_map(starts)
         text += f"; {agree} of {len(starts)} starts found the same coarse map"

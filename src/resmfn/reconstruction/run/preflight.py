@@ -42,7 +42,7 @@ def refuse_early(config: ReconstructionConfig, particles: ParticleSet, box: Work
             f"{LEAST_PARTICLES}"
         )
     if config.poses != "unknown":
-        particles.require_poses()
+        _require_shifts_within(config, particles, box)
     if config.shift_range > box.side / 2:
         raise InputError(
             f"--shift-range must be at most half the box of {box.side:g} Å, got {config.shift_range:g}; a molecule "
@@ -55,6 +55,17 @@ def refuse_early(config: ReconstructionConfig, particles: ParticleSet, box: Work
         reference = read_own_map("--reference", config.reference, frames, box.box_size)
         if not bool((reference != reference.flatten()[0]).any()):
             raise InputError(f"--reference {config.reference} is constant; give another map")
+
+
+def _require_shifts_within(config: ReconstructionConfig, particles: ParticleSet, box: WorkingBox) -> None:
+    """Refuse poses that put a molecule out of its image."""
+    largest = particles.require_poses()[1].abs().amax(dim=1)
+    row = int(largest.argmax())
+    if float(largest[row]) > box.side / 2:
+        raise InputError(
+            f"{config.particles}: row {row + 1}: a shift of {float(largest[row]):g} Å puts the molecule out of its "
+            f"image, a box of {box.side:g} Å; correct rlnOriginX/YAngst, in Å and not in pixels"
+        )
 
 
 def map_frames(particles: ParticleSet, box: WorkingBox) -> Mapping[int, float]:

@@ -16,10 +16,11 @@ import torch
 from resmfn.core import InputError, atomic_folder
 from resmfn.data import DensityMap, read_map, read_particles
 from resmfn.data.runs.file_names import CONFIG, FSC_XML, MASK, PARTICLES, VALIDATION
+from resmfn.data.runs.plain_settings import read_settings
 from resmfn.reports.exports.entry_image import write_entry_image
 from resmfn.reports.exports.finished_run import SHARPENED, UNMASKED_HALVES, require_finished_run
 from resmfn.reports.exports.methods_text import Deposited, methods_text
-from resmfn.reports.inputs import SAME_LENGTH, StrPath, read_json, read_settings
+from resmfn.reports.inputs import SAME_LENGTH, StrPath, read_json
 from resmfn.reports.values import number
 
 FILES = {

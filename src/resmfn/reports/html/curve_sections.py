@@ -45,7 +45,9 @@ def fsc_section(record: RunRecord) -> Markup:
     )
     rows: dict[str, object] = {label: _said(record.fsc[key]) for key, label, _, _ in TABLED if key in record.fsc}
     split = number(record.summary, "resolution_split")
-    if split:
+    if record.keeps_poses:
+        rows["halves independent beyond"] = "no resolution: they share the poses of the input"
+    elif split:
         rows["halves independent beyond"] = f"{split:.2f} Å"
     cards = [
         card(line_chart(lines, _fsc_axes(best), alt), "Fourier shell correlation"),
