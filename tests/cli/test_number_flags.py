@@ -30,7 +30,7 @@ ZERO_IS_MEANT = {
     ("simulate", "--b-factor"), ("simulate", "--shift-std"), ("simulate", "--view-concentration"),
     ("simulate", "--defocus-range"), ("simulate", "--astigmatism-range"), ("simulate", "--spherical-aberration"),
     ("simulate", "--amplitude-contrast"), ("simulate", "--phase-shift"), ("simulate", "--seed"),
-    ("fit-image", "--seed"), ("fit-volume", "--seed"), ("fsc", "--seed"), ("watch", "--port"),
+    ("fit-image", "--seed"), ("fit-volume", "--seed"), ("fsc", "--seed"), ("symmetry", "--seed"), ("watch", "--port"),
     ("postprocess", "--b-factor"),
 }  # fmt: skip
 NEGATIVE_IS_MEANT = {

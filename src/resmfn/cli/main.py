@@ -35,6 +35,7 @@ COMMANDS = {
     "align": "Rotate, shift and, where needed, mirror a map onto a reference.",
     "postprocess": "Validate and sharpen a map by its half maps: FSC, B-factor, local and directional resolution.",
     "fsc": "Compare two maps by Fourier shell correlation.",
+    "symmetry": "Find the point group of a map, its axes, and to which resolution it holds.",
     "report": "Put a run on one page that opens from disk: map in 3-D, curves, poses, what to know.",
     "watch": "Watch a run: stage, resolution and time left, and its report as a page of this computer.",
     "doctor": "Say whether resmfn can run here, with what, and what to do about the rest.",

@@ -47,6 +47,7 @@ class Validation:
                 "best": figure(float(resolutions.min())),
                 "worst": figure(float(resolutions.max())),
                 "sphericity": figure(self.directions.sphericity()),
+                "cfar": figure(self.directions.area_ratio()),
             },
             "local_resolution": self._local_figures(),
         }

@@ -14,6 +14,7 @@ from resmfn.reports.html.charts import Axes, histogram
 from resmfn.reports.html.elements import Markup, element
 from resmfn.reports.html.map_sections import ramp
 from resmfn.reports.html.pictures import MOST_VIEWS, grey_uri, mollweide_uri
+from resmfn.reports.html.structure_sections import sampling_card
 from resmfn.reports.html.text import card, columns, section, table
 from resmfn.reports.run_record import RunRecord
 
@@ -50,7 +51,8 @@ def views_section(record: RunRecord, coverage: ViewCoverage) -> Markup | None:
         )  # fmt: skip
         note = "Of the last search over all poses: at 1 one pose explains the image, near 0 many do equally well."
         cards.append(card(chart, "Confidence of poses", note))
-    cards += _entropy(record) + _shifts(record)
+    sampling = sampling_card(record)
+    cards += ([] if sampling is None else [sampling]) + _entropy(record) + _shifts(record)
     how = (
         "The map of the sphere shows from where the particle was seen (rot across, tilt from pole to pole, equal "
         "areas). It need not be even, but dark regions without views leave the map smeared along them."
