@@ -12,7 +12,7 @@ from resmfn.core.numbers import DIAMETER, PIXEL_SIZE, SEED
 
 
 def symmetry(
-    map_or_run: Annotated[Path, Parameter(name="map", help="A map (.mrc, .map, also .gz), or a run folder.")],
+    map_or_run: Annotated[Path, Parameter(help="A map (.mrc, .map, also .gz), or a run folder.")],
     half1: Annotated[Path | None, Parameter(help="Its first half map, unmasked.")] = None,
     half2: Annotated[Path | None, Parameter(help="The second: the two tell noise from asymmetry.")] = None,
     /,

@@ -56,7 +56,7 @@ def test_the_map_is_turned_into_the_setting_of_its_group(found):
 def test_it_is_said_in_words_and_band_by_band(found):
     text = symmetry_table(found[0])
     assert text.startswith("C3: copies agree to")
-    assert len(text.splitlines()) == len(found[0].group.bands) + 6
+    assert len(text.splitlines()) == len(found[0].group.bands) + 7
     assert "random turns" in text
 
 

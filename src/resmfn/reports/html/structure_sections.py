@@ -71,7 +71,7 @@ def symmetry_section(record: RunRecord) -> Markup | None:
         rows["at low resolution only"] = f"{pseudo}, to {reach:.1f} Å"
     axis = entry(found, key, "frame")
     if name != "C1" and isinstance(axis, list) and len(axis) == 3:
-        z = [numbers({"row": row}, "row")[2:] for row in axis]
+        z = [numbers({"row": row}, "row")[2:3] for row in axis]
         rows["its z axis in the map"] = ", ".join(f"{value:.3f}" for row in z for value in row)
     cards = [card(table(rows), "Symmetry")]
     bands = entry(found, key, "bands")
@@ -79,10 +79,11 @@ def symmetry_section(record: RunRecord) -> Markup | None:
     names = ("halves", "copies", "worst", "random")
     lines = []
     for band in bands[:MOST_BANDS] if isinstance(bands, list) else []:
-        values = [number(band, name) if isinstance(band, dict) else None for name in ("resolution", *names)]
-        cells = [
-            f"{v:.1f} Å" if i == 0 else f"{v:.2f}" if v is not None else "-" for i, v in enumerate(values) if i or v
-        ]
+        end = number(band, "resolution") if isinstance(band, dict) else None
+        if end is None:
+            continue
+        values = [number(band, name) for name in names]
+        cells = [f"{end:.1f} Å", *("-" if value is None else f"{value:.2f}" for value in values)]
         lines.append(element("tr", [element("td", cell) for cell in cells]))
     if lines:
         row = element("tr", [element("th", text, scope="col") for text in head])
