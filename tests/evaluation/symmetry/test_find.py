@@ -114,5 +114,6 @@ def test_what_is_no_map_is_refused():
         find_symmetry(flat, 1.0, generator=generator)
     with pytest.raises(ShapeError, match="24 voxels"):
         find_symmetry(torch.rand(16, 16, 16, generator=generator), 1.0, generator=generator)
+    volume = torch.rand(32, 32, 32, generator=generator)
     with pytest.raises(ShapeError, match="second half map"):
-        find_symmetry(torch.rand(32, 32, 32, generator=generator), 1.0, (flat, flat[:, :, 1:]), generator=generator)
+        find_symmetry(volume, 1.0, (volume, volume[:, :, 1:]), generator=generator)
