@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from resmfn.reports.compare import align, fsc
     from resmfn.reports.report import report
     from resmfn.reports.scoring import evaluate
+    from resmfn.reports.structure.symmetry import symmetry
     from resmfn.simulation import SimulationConfig, project, simulate
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ __all__ = [
     "render",
     "report",
     "simulate",
+    "symmetry",
 ]
 
 _HOMES = {
@@ -59,6 +61,7 @@ _HOMES = {
     "render": "resmfn.fitting",
     "report": "resmfn.reports.report",
     "simulate": "resmfn.simulation",
+    "symmetry": "resmfn.reports.structure.symmetry",
 }
 _SUBPACKAGES = (
     "cli",

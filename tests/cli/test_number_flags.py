@@ -31,6 +31,7 @@ ZERO_IS_MEANT = {
     ("simulate", "--defocus-range"), ("simulate", "--astigmatism-range"), ("simulate", "--spherical-aberration"),
     ("simulate", "--amplitude-contrast"), ("simulate", "--phase-shift"), ("simulate", "--seed"),
     ("fit-image", "--seed"), ("fit-volume", "--seed"), ("fsc", "--seed"), ("watch", "--port"),
+    ("symmetry", "--seed"),
     ("postprocess", "--b-factor"), ("select", "--min-probability"),
 }  # fmt: skip
 NEGATIVE_IS_MEANT = {

@@ -58,6 +58,14 @@ def test_a_sphere_has_sphericity_one_and_a_rod_less() -> None:
     assert rod.sphericity() == pytest.approx(0.77, abs=0.04)  # a prolate spheroid of 4 : 1 has 0.770
 
 
+def test_the_area_ratio_is_that_of_the_least_and_the_most_resolved_direction() -> None:
+    directions = directional_fsc(noise(1), noise(1), 1.0, n_directions=8).directions
+    frequency = torch.arange(101, dtype=torch.float64) / 200
+    falls = torch.tensor([0.2, 0.2, 0.1, 0.2, 0.3, 0.4, 0.4, 0.4], dtype=torch.float64)
+    curves = (1 - frequency[None] / falls[:, None]).clamp_min(0)  # triangles: areas as 0.1 to 0.4
+    assert DirectionalFsc(directions, frequency, curves).area_ratio() == pytest.approx(0.25, abs=0.002)
+
+
 def test_too_few_shells_have_no_fall() -> None:
     curve = fourier_shell_correlation(noise(1), noise(1), 3.0)
     assert fit_guinier(noise(1), curve, 9.0) is None

@@ -21,7 +21,7 @@ from resmfn.reconstruction.phases import annealing, focus, halves, rounds, start
 from resmfn.reconstruction.results import outputs
 
 # For all runs that are compared: how good they are is not the question here.
-halves.MOST_ROUNDS, focus.COARSE_STEPS = 4, 20
+halves.MOST_ROUNDS = 4
 focus.FOCUS_STAGE = replace(annealing.FOCUS_STAGE, n_rotations=2000)
 annealing.START_STAGES = starts.START_STAGES = focus.START_STAGES = tuple(
     replace(s, n_rotations=s.n_rotations // 4) for s in annealing.START_STAGES

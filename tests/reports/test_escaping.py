@@ -30,7 +30,8 @@ HOSTILE = (
 )
 HOSTILE_NAME = "\"'><b-evil onclick=alert(1)><img src=x onerror=alert(2)>&amp;"
 OTHER_KINDS = [None, True, -5, 10**400, [HOSTILE] * 3, {HOSTILE: HOSTILE}, [[HOSTILE]], float("nan"), ""]
-JSON_FILES = ("summary.json", "progress.json", "provenance.json", "validation.json", "evaluation.json")
+JSON_FILES = ("summary.json", "progress.json", "provenance.json", "validation.json", "evaluation.json",
+              "symmetry.json")  # fmt: skip
 
 
 class Seen(HTMLParser):

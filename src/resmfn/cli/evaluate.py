@@ -16,6 +16,10 @@ def evaluate(
     run: Annotated[Path, Parameter(help="Run folder, map, or STAR file with poses.")],
     *,
     reference: Annotated[Path | None, Parameter(help="True map, or the folder that holds volume.mrc.")] = None,
+    model: Annotated[
+        Path | None,
+        Parameter(help="Atomic model (.pdb, .cif) instead of a true map: both hands of the map are fitted to it."),
+    ] = None,
     true_poses: Annotated[Path | None, Parameter(help="STAR file with the true poses of the same images.")] = None,
     mask: Annotated[Path | None, Parameter(help="Mask in the frame of the reference.")] = None,
     mask_diameter: Annotated[
@@ -31,16 +35,23 @@ def evaluate(
 ) -> None:
     """Score a run's map and poses against the truth, up to a global rotation, shift and hand.
 
-    Prints FSC, rotation and shift errors after the best alignment, and writes evaluation.json and evaluation.png.
+    Prints FSC, rotation and shift errors after the best alignment, and writes evaluation.json and evaluation.png. With
+    a model, it also says which of both hands is right.
     """
+    from resmfn.core import InputError
+    from resmfn.data.models import is_model
     from resmfn.reports.scoring import FIGURE_NAME, JSON_NAME
     from resmfn.reports.scoring import evaluate as run_evaluation
     from resmfn.reports.tables import evaluation_table
 
+    if model is not None and reference is not None:
+        raise InputError("--model and --reference exclude each other; give one")
+    if model is not None and not is_model(model):
+        raise InputError(f"{model}: a model is a .pdb or .cif file, plain or .gz; give a map as --reference")
     start = time.perf_counter()
     evaluation = run_evaluation(
         run,
-        reference=reference,
+        reference=reference if model is None else model,
         true_poses=true_poses,
         mask=mask,
         mask_diameter=mask_diameter,

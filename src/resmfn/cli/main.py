@@ -38,6 +38,7 @@ COMMANDS = {
     "align": "Align a map to a reference: rotation, shift and hand.",
     "postprocess": "Validate and sharpen a map from its half maps: FSC, B-factor, local and directional resolution.",
     "fsc": "Compare two maps by Fourier shell correlation.",
+    "symmetry": "Find the point group of a map, its axes, and to which resolution it holds.",
     "cryosparc-group": "Write a run, and each of its classes, as result groups that cryoSPARC imports.",
     "deposit": "Gather what EMDB asks for: maps, half maps, mask, FSC, picture, values and methods.",
     "report": "Write the report of a run, one HTML page: map in 3-D, curves, poses, warnings.",

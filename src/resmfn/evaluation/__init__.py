@@ -1,6 +1,7 @@
 """Figures of merit of a reconstruction: tensors in, records out; no files and no plots."""
 
-from resmfn.evaluation.alignment.map_alignment import MapAlignment, align_maps, apply_alignment
+from resmfn.evaluation.alignment.map_alignment import MapAlignment, align_both_hands, align_maps, apply_alignment
+from resmfn.evaluation.alignment.model_hand import HandVerdict, judge_hand
 from resmfn.evaluation.alignment.pose_error import (
     PoseAlignment,
     PoseErrors,
@@ -20,6 +21,7 @@ from resmfn.evaluation.fsc import (
 from resmfn.evaluation.halfmaps import HalfMapResult, half_map_resolution
 from resmfn.evaluation.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
 from resmfn.evaluation.local_resolution import local_resolution
+from resmfn.evaluation.sampling import FourierSampling, fourier_sampling
 from resmfn.evaluation.sharpening import GuinierFit, contour_level, fit_guinier, fsc_weight, guinier_points, sharpen
 from resmfn.evaluation.summary import (
     Evaluation,
@@ -31,15 +33,19 @@ from resmfn.evaluation.summary import (
     evaluate_run,
     spherical_mask,
 )
+from resmfn.evaluation.symmetry.find import GroupFit, SymmetryResult, find_symmetry
 from resmfn.evaluation.validation import Validation, validate_halves
 from resmfn.evaluation.views import ViewCoverage, symmetric_copies, view_coverage, view_density, view_directions
 
 __all__ = [
     "DirectionalFsc",
     "Evaluation",
+    "FourierSampling",
     "FscCurve",
+    "GroupFit",
     "GuinierFit",
     "HalfMapResult",
+    "HandVerdict",
     "MapAlignment",
     "MapComparison",
     "PhaseRandomizedFsc",
@@ -47,8 +53,10 @@ __all__ = [
     "PoseComparison",
     "PoseErrors",
     "ShiftErrors",
+    "SymmetryResult",
     "Validation",
     "ViewCoverage",
+    "align_both_hands",
     "align_maps",
     "align_poses",
     "aligned_poses",
@@ -59,12 +67,15 @@ __all__ = [
     "directional_fsc",
     "enclosing_diameter",
     "evaluate_run",
+    "find_symmetry",
     "fit_guinier",
+    "fourier_sampling",
     "fourier_shell_correlation",
     "fsc_csv_text",
     "fsc_weight",
     "guinier_points",
     "half_map_resolution",
+    "judge_hand",
     "local_resolution",
     "mean_squared_error",
     "peak_signal_to_noise",

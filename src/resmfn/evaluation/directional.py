@@ -10,6 +10,7 @@ from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from resmfn.evaluation.fsc import FscCurve
+from resmfn.evaluation.views import fibonacci_half_sphere
 from resmfn.fourier.grids import centered_indices
 from resmfn.fourier.transforms import fftn_centered
 
@@ -33,6 +34,15 @@ class DirectionalFsc:
         """Å in each direction, (D,): where the curve first falls below a threshold."""
         found = [FscCurve(self.frequency, curve).resolution_at(threshold) for curve in self.correlation]
         return torch.tensor(found, dtype=torch.float64)
+
+    def area_ratio(self) -> float:
+        """Return cFAR, the conical FSC area ratio, 0 to 1: the least area under a curve over the largest.
+
+        Areas are over all frequencies to Nyquist, as cryoSPARC defines it; it calls less than 0.5 a preferred
+        orientation.
+        """
+        areas = [max(0.0, FscCurve(self.frequency, curve).area()) for curve in self.correlation]
+        return min(areas) / max(areas) if max(areas) > 0 else 0.0
 
     def sphericity(self, threshold: float = 0.143) -> float:
         """Return how round the resolved part of Fourier space is, 0 to 1.
@@ -93,7 +103,7 @@ def directional_fsc(
     unit = points[used] / radius[used][:, None]
     a, b = a[used], b[used]
     parts = torch.stack(((a * b.conj()).real, a.abs().square(), b.abs().square()))
-    directions = _half_sphere(n_directions).to(half1.device)
+    directions = fibonacci_half_sphere(n_directions).to(half1.device)
     curves = []
     for direction in directions:
         inside = (unit @ direction).abs() >= math.cos(math.radians(CONE_DEGREES))
@@ -106,12 +116,3 @@ def directional_fsc(
     if added_by_mask is not None:
         correlation = ((correlation - added_by_mask) / (1 - added_by_mask)).clamp_min(-1.0)
     return DirectionalFsc(directions.cpu(), frequency, correlation)
-
-
-def _half_sphere(n: int) -> Tensor:
-    """Return n directions (n, 3) on a Fibonacci spiral over the half sphere z > 0."""
-    index = torch.arange(n, dtype=torch.float64) + 0.5
-    z = 1 - index / n
-    angle = math.pi * (1 + math.sqrt(5)) * index
-    rim = (1 - z.square()).sqrt()
-    return torch.stack((rim * angle.cos(), rim * angle.sin(), z), dim=1)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from resmfn.core.errors import ResmfnError
 from resmfn.evaluation.alignment.map_alignment import MapAlignment, align_maps, apply_alignment
+from resmfn.evaluation.alignment.model_hand import HandVerdict, judge_hand
 from resmfn.evaluation.alignment.pose_error import (
     PoseAlignment,
     PoseErrors,
@@ -45,6 +46,8 @@ class MapComparison:
     masked: FscCurve
     aligned: Tensor = field(repr=False)
     """The map in the reference's frame, (N, N, N)."""
+    hand: HandVerdict | None = None
+    """Which hand is the reference's; None where it was not asked."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Evaluation:
         return {
             "format_version": FORMAT_VERSION,
             "map": _map_entry(self.maps),
+            "hand": None if self.maps is None or self.maps.hand is None else _hand_entry(self.maps.hand),
             "fsc": _fsc_entry(self.maps),
             "poses": _pose_entry(self.poses, self.map_to_pose_degrees()),
             "shifts": _shift_entry(self.poses),
@@ -88,7 +92,9 @@ class Evaluation:
         }
 
 
-def compare_maps(estimated: Tensor, reference: Tensor, pixel_size: float, mask: Tensor) -> MapComparison:
+def compare_maps(
+    estimated: Tensor, reference: Tensor, pixel_size: float, mask: Tensor, *, both_hands: bool = False
+) -> MapComparison:
     """Align a map to the true one and correlate the two with and without a mask.
 
     Parameters
@@ -99,25 +105,38 @@ def compare_maps(estimated: Tensor, reference: Tensor, pixel_size: float, mask: 
         Å per voxel.
     mask
         In the reference's frame, (N, N, N).
+    both_hands
+        Whether to judge the hand as well, by the curves of both.
     """
-    alignment = align_maps(estimated, reference, pixel_size)
+    verdict = judge_hand(estimated, reference, pixel_size, mask) if both_hands else None
+    alignment = align_maps(estimated, reference, pixel_size) if verdict is None else verdict.better
     aligned = apply_alignment(estimated, alignment)
     return MapComparison(
         alignment,
         fourier_shell_correlation(aligned, reference, pixel_size),
         fourier_shell_correlation(aligned, reference, pixel_size, mask),
         aligned,
+        verdict,
     )
 
 
 def compare_poses(
-    estimated: Tensor, true: Tensor, estimated_shift: Tensor | None = None, true_shift: Tensor | None = None
+    estimated: Tensor,
+    true: Tensor,
+    estimated_shift: Tensor | None = None,
+    true_shift: Tensor | None = None,
+    group: Tensor | None = None,
 ) -> PoseComparison:
-    """Compare poses A (n, 3, 3) and shifts (n, 2) in Å, image by image; shifts left out are 0."""
+    """Compare poses A (n, 3, 3) and shifts (n, 2) in Å, image by image; shifts left out are 0.
+
+    With the point group of the estimated map, (m, 3, 3), a pose is as good as its nearest symmetric copy.
+    """
     none = torch.zeros_like(estimated[:, 0, :2])
-    alignment = align_poses(estimated, true)
+    alignment = align_poses(estimated, true, group)
     shifts = shift_error(
-        estimated, none if estimated_shift is None else estimated_shift, none if true_shift is None else true_shift
+        alignment.matched,
+        none if estimated_shift is None else estimated_shift,
+        none if true_shift is None else true_shift,
     )
     return PoseComparison(alignment, alignment.summary(), shifts, len(estimated))
 
@@ -195,6 +214,16 @@ def _map_entry(maps: MapComparison | None) -> dict[str, Any] | None:
         "shift": a.shift.tolist(),
         "score": a.score,
         "score_other_hand": a.score_other_hand,
+    }
+
+
+def _hand_entry(verdict: HandVerdict) -> dict[str, Any]:
+    curves = {"better": verdict.curve, "other": verdict.curve_other}
+    return {
+        "hand": verdict.hand,
+        "margin": round(verdict.margin, 5),
+        "significance": round(verdict.significance, 2),
+        "correlation": {name: [round(c, 5) for c in curve.correlation.tolist()] for name, curve in curves.items()},
     }
 
 

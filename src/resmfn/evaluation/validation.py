@@ -49,6 +49,7 @@ class Validation:
                 "best": figure(float(resolutions.min())),
                 "worst": figure(float(resolutions.max())),
                 "sphericity": figure(self.directions.sphericity()),
+                "cfar": figure(self.directions.area_ratio()),
             },
             "local_resolution": self._local_figures(),
             "contour_level": None if self.contour is None else float(f"{self.contour:.5g}"),

@@ -82,3 +82,12 @@ def fibonacci_sphere(n: int, dtype: torch.dtype = torch.float64) -> Tensor:
     angle = math.pi * (3 - 5**0.5) * i
     rim = (1 - z.square()).sqrt()
     return torch.stack((rim * angle.cos(), rim * angle.sin(), z), -1).to(dtype)
+
+
+def fibonacci_half_sphere(n: int) -> Tensor:
+    """Return ``n`` directions spread evenly over the half sphere z > 0, (n, 3) float64."""
+    index = torch.arange(n, dtype=torch.float64) + 0.5
+    z = 1 - index / n
+    angle = math.pi * (1 + math.sqrt(5)) * index
+    rim = (1 - z.square()).sqrt()
+    return torch.stack((rim * angle.cos(), rim * angle.sin(), z), dim=1)

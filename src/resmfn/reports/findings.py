@@ -55,6 +55,8 @@ def find(record: RunRecord, coverage: ViewCoverage | None) -> list[Finding]:
         *_starts(record),
         *_size(record),
         *([] if coverage is None else _views(coverage, len(symmetry_of(record)))),
+        *_symmetry(record),
+        *_hand(record),
         *_shifts(record),
         *_rest(record),
         *_fit(record),
@@ -82,10 +84,7 @@ def all_views(record: RunRecord, most: int) -> Tensor | None:
 
 def symmetry_of(record: RunRecord) -> Tensor:
     """Return the point group (m, 3, 3) of a run's map; no symmetry where it names none that there is."""
-    try:
-        return point_group(words(record.summary, "symmetry") or words(record.config, "symmetry", default="C1"))
-    except ResmfnError:
-        return point_group("C1")
+    return _group(words(record.summary, "symmetry") or words(record.config, "symmetry", default="C1"))
 
 
 def _resolution(record: RunRecord) -> list[Finding]:
@@ -210,6 +209,53 @@ def _views(coverage: ViewCoverage, n_copies: int) -> list[Finding]:
         "resolution is overstated there. Tilted data or another grid preparation would help."
     )
     return [Finding("warning", "Preferred orientation", text)]
+
+
+def _symmetry(record: RunRecord) -> list[Finding]:
+    """Say which symmetry a map without one shows; of one that was made symmetric, that nothing here can deny it."""
+    imposed = words(record.summary, "symmetry") or words(record.config, "symmetry", default="C1")
+    if record.is_done and len(symmetry_of(record)) > 1:
+        text = (
+            f"Both half maps were made {imposed}, so that they agree whether or not the molecule has it: a wrong group "
+            "costs resolution and nothing here says so. Run once without --symmetry; that report says which symmetry "
+            "the map shows by itself."
+        )
+        return [Finding("note", f"{imposed} was imposed", text)]
+    name, pseudo = words(record.symmetry, "group", "name"), words(record.symmetry, "pseudo", "name")
+    limit, reach = number(record.symmetry, "limit"), number(record.symmetry, "pseudo", "resolution")
+    found = []
+    if name and name != "C1" and limit is not None:
+        text = (
+            f"Copies of the map turned by {name} agree with it as well as its half maps do, to {limit:.1f} Å. Run "
+            f"again with --symmetry {name}: every image then counts {len(_group(name))} times."
+        )
+        found.append(Finding("note", f"The map shows {name}", text))
+    if pseudo and reach is not None:
+        text = (
+            f"Copies turned by {pseudo} agree with the map to {reach:.1f} Å and not beyond: --symmetry {pseudo} would "
+            "average what differs. Images may also have been given the pose of a wrong copy."
+        )
+        found.append(Finding("note", f"Nearly {pseudo}", text))
+    return found
+
+
+def _group(name: str) -> Tensor:
+    """Return a point group by its name; none where there is no such."""
+    try:
+        return point_group(name)
+    except ResmfnError:
+        return point_group("C1")
+
+
+def _hand(record: RunRecord) -> list[Finding]:
+    """Say that images cannot tell a molecule from its mirror image."""
+    if not record.is_done or record.is_noise or words(record.summary, "hand") != "undecided":
+        return []
+    text = (
+        "Images cannot tell a molecule from its mirror image, so this map has either hand. Helices seen at 4 Å or "
+        "finer decide it, or a model: resmfn evaluate RUN --model FILE.cif. --flip-hand gives the other."
+    )
+    return [Finding("note", "The hand is undecided", text)]
 
 
 def _counted(n_copies: int) -> str:

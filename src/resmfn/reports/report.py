@@ -18,6 +18,7 @@ from resmfn.reports.html.map_sections import map_sections
 from resmfn.reports.html.page import Page, render
 from resmfn.reports.html.pose_sections import examples_section, optics_section, views_section
 from resmfn.reports.html.progress_sections import progress_section
+from resmfn.reports.html.structure_sections import symmetry_section
 from resmfn.reports.html.text import card, columns, plain, section, table
 from resmfn.reports.html.volumes import pack_local, pack_map
 from resmfn.reports.inputs import StrPath
@@ -45,6 +46,7 @@ FILES = {
     "fsc.xml": "the corrected curve for the EMDB",
     "fsc_directional.csv": "curves by direction",
     "validation.json": "the figures of the validation",
+    "symmetry.json": "the point group that the half maps show",
     "summary.json": "the figures of the run",
     "evaluation.json": "map and poses against the truth",
     "evaluation.png": "the same as a picture",
@@ -152,6 +154,9 @@ def build_page(record: RunRecord, *, refresh: int = 0) -> str:
         sections.append(("fsc", "Half maps", fsc_section(record)))
     if record.validation:
         sections.append(("validation", "Validation", validation_section(record)))
+    shown = symmetry_section(record)
+    if shown is not None:
+        sections.append(("symmetry", "Symmetry", shown))
     views = None if coverage is None else views_section(record, coverage)
     if views is not None:
         sections.append(("poses", "Views and poses", views))

@@ -23,6 +23,7 @@ from resmfn.data.runs.file_names import (
     PARTICLES,
     PROGRESS,
     SUMMARY,
+    SYMMETRY,
     VALIDATION,
 )
 from resmfn.data.runs.plain_settings import read_settings
@@ -60,6 +61,8 @@ class RunRecord:
     examples: dict[str, np.ndarray] = field(default_factory=dict)
     validation: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
+    symmetry: dict[str, Any] = field(default_factory=dict)
+    """What symmetry.json says; empty where the map was not looked at."""
     directional: list[dict[str, float]] = field(default_factory=list)
     """Rows of fsc_directional.csv."""
     log: list[str] = field(default_factory=list)
@@ -160,6 +163,7 @@ def read_run(run: StrPath) -> RunRecord:
         examples=_read_examples(folder / "examples.npz"),
         validation=read_json(folder / VALIDATION),
         evaluation=read_json(folder / "evaluation.json"),
+        symmetry=read_json(folder / SYMMETRY),
         directional=_read_table(folder / DIRECTIONAL_FSC),
         log=_last_lines(log) if log.is_file() else [],
     )

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from resmfn.core import InputError, atomic_write
-from resmfn.data import DensityMap, ParticleSet
+from resmfn.data import DensityMap, ParticleSet, read_map
+from resmfn.data.models import density_from_model, is_model
 from resmfn.data.runs.file_names import CONFIG
 from resmfn.data.runs.plain_settings import read_settings
 from resmfn.evaluation import (
@@ -58,7 +59,8 @@ def evaluate(
     run
         A run folder (its map.mrc and particles.star), or a map, or a STAR file.
     reference
-        The true map, or a folder with volume.mrc.
+        The true map, or a folder with volume.mrc; or an atomic model (PDB or mmCIF), which both hands of the map are
+        fitted to.
     true_poses
         STAR file with the true poses of the same images (more rows do no harm).
     mask, mask_diameter
@@ -86,12 +88,12 @@ def evaluate(
     files = find_run(run)
     _require_partners(run, files, reference, true_poses)
     particles = None if files.particles is None else read_poses(files.particles)
-    poses = None if true_poses is None or particles is None else _compare_poses(particles, true_poses)
+    group = None if files.folder is None else _symmetry(files.folder)
+    poses = None if true_poses is None or particles is None else _compare_poses(particles, true_poses, group)
     maps, truth, mask_entry = None, None, None
     if reference is not None and files.map is not None:
-        moving, truth = read_map_pair(files.map, _map_in(reference), pixel_size)
-        maps, mask_entry = _compare_maps(moving, truth, mask, mask_diameter)
-    group = None if files.folder is None else _symmetry(files.folder)
+        moving, truth = _map_and_truth(files.map, reference, pixel_size)
+        maps, mask_entry = _compare_maps(moving, truth, mask, mask_diameter, both_hands=is_model(reference))
     evaluation = evaluate_run(maps, poses, None if particles is None else particles.rotations, group)
     folder = files.folder if out is None else _make_folder(out)
     if folder is not None:
@@ -114,8 +116,16 @@ def _symmetry(folder: Path) -> Tensor | None:
     return group if group is not None and len(group) > 1 else None
 
 
+def _map_and_truth(path: Path, reference: StrPath, pixel_size: float | None) -> tuple[DensityMap, DensityMap]:
+    """Read the map, and the true one; a model becomes a density on the map's grid."""
+    if not is_model(reference):
+        return read_map_pair(path, _map_in(reference), pixel_size)
+    moving = read_map(path, pixel_size)
+    return moving, DensityMap(density_from_model(reference, moving.box_size, moving.pixel_size), moving.pixel_size)
+
+
 def _compare_maps(
-    moving: DensityMap, truth: DensityMap, mask: StrPath | None, diameter: float | None
+    moving: DensityMap, truth: DensityMap, mask: StrPath | None, diameter: float | None, *, both_hands: bool
 ) -> tuple[MapComparison, dict[str, Any]]:
     """Compare, and say which mask was used."""
     weight = read_mask(mask, diameter, truth)
@@ -123,15 +133,15 @@ def _compare_maps(
     if weight is None:
         entry["diameter"] = round(enclosing_diameter(truth.data, truth.pixel_size), 2)
         weight = spherical_mask(truth.box_size, truth.pixel_size, entry["diameter"])
-    return compare_maps(moving.data, truth.data, truth.pixel_size, weight), entry
+    return compare_maps(moving.data, truth.data, truth.pixel_size, weight, both_hands=both_hands), entry
 
 
-def _compare_poses(particles: ParticleSet, true_poses: StrPath) -> PoseComparison:
+def _compare_poses(particles: ParticleSet, true_poses: StrPath, group: Tensor | None) -> PoseComparison:
     true = read_poses(true_poses)
     rows = match_particles(particles, true)
     rotation, shift = particles.require_poses()
     true_rotation, true_shift = true.require_poses()
-    return compare_poses(rotation, true_rotation[rows], shift, true_shift[rows])
+    return compare_poses(rotation, true_rotation[rows], shift, true_shift[rows], group)
 
 
 def _require_partners(run: StrPath, files: RunFiles, reference: StrPath | None, true_poses: StrPath | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from resmfn.evaluation import Evaluation, FscCurve, HalfMapResult, MapAlignment
+from resmfn.evaluation import Evaluation, FscCurve, HalfMapResult, HandVerdict, MapAlignment
 from resmfn.rotations import euler_from_matrix
 
 _RESOLUTIONS = (100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.4, 1.2, 1)
@@ -63,6 +63,8 @@ def evaluation_table(evaluation: Evaluation) -> str:
     if evaluation.maps is not None:
         lines += [fsc_table({"without mask": evaluation.maps.unmasked, "with mask": evaluation.maps.masked}), ""]
         lines += [alignment_table(evaluation.maps.alignment)]
+        if evaluation.maps.hand is not None:
+            lines += [_two_columns([("hand of the model", hand_words(evaluation.maps.hand))])]
     if evaluation.poses is not None:
         poses = evaluation.poses
         angle = evaluation.map_to_pose_degrees()
@@ -98,6 +100,14 @@ def alignment_table(alignment: MapAlignment) -> str:
             ("shift", f"x {x:.2f} Å, y {y:.2f} Å, z {z:.2f} Å"),
         ]
     )
+
+
+def hand_words(verdict: HandVerdict) -> str:
+    """Say in a line whether a map has the hand of a model, and by what margin."""
+    figures = f"mean correlation {verdict.margin:.3f} above that of the other hand, {verdict.significance:.1f} σ"
+    if verdict.hand == 0:
+        return f"undecided ({figures})"
+    return f"{'the map has it' if verdict.hand == 1 else 'the mirror image has it, see --flip-hand'} ({figures})"
 
 
 def half_map_table(result: HalfMapResult, *, is_masked: bool) -> str:

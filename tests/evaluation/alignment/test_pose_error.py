@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from resmfn.core import ResmfnError, ShapeError
 from resmfn.evaluation import align_poses, aligned_poses, shift_error
 from resmfn.physics.phantoms.blobs import GaussianBlobs
-from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
+from resmfn.rotations import exp_so3, geodesic_degrees, point_group, random_rotations
 
 FLIP = {1: torch.eye(3, dtype=torch.float64), -1: torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64))}
 
@@ -151,3 +151,22 @@ def test_views_along_one_axis_leave_its_translation_free(generator):
 def test_shifts_of_another_number_of_images_are_refused(generator):
     with pytest.raises(ShapeError, match=r"true shifts of 3 images must have shape \(3, 2\), got \(2, 2\)"):
         shift_error(rotations(3, generator), torch.zeros(3, 2), torch.zeros(2, 2))
+
+
+def test_of_a_symmetric_map_the_nearest_copy_counts(generator):
+    """A and A S give one image: whichever copy a search found, of either hand, the errors are those of the search."""
+    group = point_group("D3")
+    true = random_rotations(150, generator=generator, dtype=torch.float64)
+    frame = random_rotations(1, generator=generator, dtype=torch.float64)[0]
+    wrong = exp_so3(0.02 * torch.randn(150, 3, generator=generator, dtype=torch.float64))
+    flip = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64))
+    found = flip @ wrong @ true @ frame  # in the frame where the group is the map's own
+    copies = found @ group[torch.randint(len(group), (150,), generator=generator)]
+    plain = align_poses(found, true)
+    with_group = align_poses(copies, true, group)
+    assert with_group.hand == plain.hand == -1
+    torch.testing.assert_close(with_group.errors_deg, plain.errors_deg, rtol=0, atol=0.3)
+    assert align_poses(copies, true).summary().median > 30
+    turns = found.mT @ with_group.matched  # of all images the same element of the group, for none is the first one
+    assert float(geodesic_degrees(turns, turns[:1]).max()) < 1e-3
+    assert float(geodesic_degrees(turns[0], group).min()) < 1e-3

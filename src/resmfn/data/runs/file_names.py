@@ -8,3 +8,4 @@ MAP, MASK, HALF_MAPS = "map.mrc", "mask.mrc", ("half1.mrc", "half2.mrc")
 PARTICLES = "particles.star"
 VALIDATION, FSC, DIRECTIONAL_FSC, FSC_XML = "validation.json", "fsc.csv", "fsc_directional.csv", "fsc.xml"
 LOCAL_RESOLUTION = "local_resolution.mrc"
+SYMMETRY = "symmetry.json"

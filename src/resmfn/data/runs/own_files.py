@@ -16,7 +16,7 @@ OF_A_RUN = (
     "summary.json", "files.json", "map.mrc", "map_filtered.mrc", "map_sharpened.mrc", "map_scale*.mrc", "preview.mrc",
     "half1.mrc", "half2.mrc", "half1_unfil.mrc", "half2_unfil.mrc", "mask.mrc", "local_resolution.mrc",
     "particles.star", "particles_true.star", "bad_particles.txt", "fsc.csv", "fsc.xml", "fsc_directional.csv",
-    "validation.json", "examples.npz", "view.cxc",
+    "validation.json", "symmetry.json", "examples.npz", "view.cxc",
     # of the published preset and of fits
     "maps/epoch*_scale*.mrc", "tensorboard/events.out.tfevents*", "table.md",
     "fields/*/target.png", "fields/*/field.pt", "fields/*/scale*.mrc", "fields/*/epoch_*/scale*.png",

@@ -72,9 +72,14 @@ def _single_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@_single_thread()
 def align_maps(moving: Tensor, reference: Tensor, pixel_size: float) -> MapAlignment:
-    """Find the rotation, shift and hand that align ``moving`` to ``reference``.
+    """Find the rotation, shift and hand that turn ``moving`` into ``reference``: see :func:`align_both_hands`."""
+    return align_both_hands(moving, reference, pixel_size)[0]
+
+
+@_single_thread()
+def align_both_hands(moving: Tensor, reference: Tensor, pixel_size: float) -> tuple[MapAlignment, MapAlignment]:
+    """Find the rotation and shift that turn ``moving``, or its mirror image, into ``reference``; the better hand first.
 
     Parameters
     ----------
@@ -117,17 +122,17 @@ def align_maps(moving: Tensor, reference: Tensor, pixel_size: float) -> MapAlign
         points, weight = _agreeing_points(pair, found.best(1, _better_hand(found)), radius)
         found = refine(pair, join(found.best(keep, 1), found.best(keep, -1)), points, weight, REFINE_STEPS)
     hand = _better_hand(found)
+    pixel = pixel_size * box_size / work_size
+    return _alignment(found, hand, offset, pixel, pixel_size), _alignment(found, -hand, offset, pixel, pixel_size)
+
+
+def _alignment(found: Candidates, hand: int, offset: Tensor, pixel: float, pixel_size: float) -> MapAlignment:
+    """Return the best alignment of one hand; ``pixel`` is that of the search, ``pixel_size`` of the maps, in Å."""
     best = found.best(1, hand)
     rotation = best.rotation[0].double()
     shift = hand * best.translation[0].double() @ rotation + offset
-    return MapAlignment(
-        rotation,
-        shift * pixel_size * box_size / work_size,
-        hand,
-        float(best.score[0]),
-        float(found.best(1, -hand).score[0]),
-        pixel_size,
-    )
+    other = float(found.best(1, -hand).score[0])
+    return MapAlignment(rotation, shift * pixel, hand, float(best.score[0]), other, pixel_size)
 
 
 def apply_alignment(moving: Tensor, alignment: MapAlignment) -> Tensor:

@@ -14,6 +14,8 @@ N_CANDIDATES, N_VOTERS = 400, 1000
 """Images that propose, and images that judge, the first global rotation; evenly spread over the set."""
 VOTE_WIDTH, FIT_WIDTH = 15.0, 12.0
 """Degrees beyond which an image hardly counts, in the vote and in the fit: outliers do not move the alignment."""
+FEWEST = 40
+"""Of a map with many symmetric copies, which are all tried, fewer images propose and judge, but no fewer than this."""
 FIT_STEPS = 30  # reweighted means; no comparison recorded
 ORTHOGONAL = 1e-3  # as for poses in files
 
@@ -43,7 +45,10 @@ class PoseAlignment:
     """R, (3, 3) float64, proper."""
     hand: int
     errors_deg: Tensor
-    """Geodesic error of every image after the alignment, (n,) float64, in degrees."""
+    """Geodesic error of every image after the alignment, (n,) float64, in degrees; of a symmetric map that of the
+    nearest copy."""
+    matched: Tensor
+    """Estimated poses as they stand, each in its copy that is nearest to the true pose, (n, 3, 3) float64."""
 
     def summary(self) -> PoseErrors:
         """Median, mean and shares of the errors."""
@@ -75,7 +80,7 @@ def aligned_poses(rotation: Tensor, global_rotation: Tensor, hand: int) -> Tenso
     return flip[:, None] * turned
 
 
-def align_poses(estimated: Tensor, true: Tensor) -> PoseAlignment:
+def align_poses(estimated: Tensor, true: Tensor, group: Tensor | None = None) -> PoseAlignment:
     """Find the global rotation and hand that bring most estimated poses near the true ones.
 
     Robust: some images propose the rotation that would make them exact, all judge it by ``exp(-(error / 15)^2)``, and
@@ -85,6 +90,9 @@ def align_poses(estimated: Tensor, true: Tensor) -> PoseAlignment:
     ----------
     estimated, true
         Rotation matrices A, (n, 3, 3), of the same images in the same order.
+    group
+        Point group of the estimated map, (m, 3, 3), in the frame of its poses: A and A S give the same image, so the
+        copy that is nearest to the truth counts.
 
     Raises
     ------
@@ -94,13 +102,16 @@ def align_poses(estimated: Tensor, true: Tensor) -> PoseAlignment:
         If a matrix is not a rotation.
     """
     _require_rotations(estimated, true)
+    copies = torch.eye(3, dtype=torch.float64)[None] if group is None else group.double()
     fits = []
     for hand in (1, -1):
         mirrored = aligned_poses(estimated, torch.eye(3, dtype=torch.float64), hand)
-        relative = true.double().mT @ mirrored  # R of each image alone
-        rotation = _mode(relative)
-        errors = geodesic_degrees(relative, rotation)
-        fits.append((float(_votes(errors, VOTE_WIDTH).mean()), PoseAlignment(rotation, hand, errors)))
+        relative = true.double().mT @ mirrored  # R of each image alone; a point group is the same in either hand
+        rotation = _mode(relative, copies)
+        nearest = _nearest_copy(relative, copies, rotation)
+        errors = geodesic_degrees(relative @ copies[nearest], rotation)
+        alignment = PoseAlignment(rotation, hand, errors, estimated.double() @ copies[nearest])
+        fits.append((float(_votes(errors, VOTE_WIDTH).mean()), alignment))
     return max(fits, key=lambda fit: fit[0])[1]
 
 
@@ -130,15 +141,24 @@ def shift_error(estimated_rotation: Tensor, estimated_shift: Tensor, true_shift:
     return ShiftErrors(float(length.square().mean().sqrt()), float(length.quantile(0.5)), translation[:, 0])
 
 
-def _mode(relative: Tensor) -> Tensor:
-    """Rotation around which most of (n, 3, 3) lie; (3, 3)."""
-    candidates, voters = _spread(relative, N_CANDIDATES), _spread(relative, N_VOTERS)
-    votes = _votes(geodesic_degrees(candidates[:, None], voters[None]), VOTE_WIDTH).mean(-1)
+def _mode(relative: Tensor, copies: Tensor) -> Tensor:
+    """Rotation around which most of (n, 3, 3) lie, each in its nearest copy; (3, 3)."""
+    n = len(copies)
+    candidates = _spread(relative, max(N_CANDIDATES // n, FEWEST))
+    voters = _spread(relative, max(N_VOTERS // n, 2 * FEWEST))
+    turned = voters[:, None] @ copies
+    votes = torch.stack([_votes(geodesic_degrees(turned, c).amin(-1), VOTE_WIDTH).mean() for c in candidates])
     rotation = candidates[votes.argmax()]
     for _ in range(FIT_STEPS):
-        weight = _votes(geodesic_degrees(relative, rotation), FIT_WIDTH)
-        rotation = _nearest_rotation(torch.einsum("n,nij->ij", weight, relative))
+        near = relative @ copies[_nearest_copy(relative, copies, rotation)]
+        weight = _votes(geodesic_degrees(near, rotation), FIT_WIDTH)
+        rotation = _nearest_rotation(torch.einsum("n,nij->ij", weight, near))
     return rotation
+
+
+def _nearest_copy(relative: Tensor, copies: Tensor, rotation: Tensor) -> Tensor:
+    """Index (n,) of the copy of each of (n, 3, 3) that is nearest to a rotation: the trace grows as the angle falls."""
+    return torch.einsum("nij,mjk,ik->nm", relative, copies, rotation).argmax(-1)
 
 
 def _votes(errors_deg: Tensor, width: float) -> Tensor:

@@ -128,6 +128,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         "pixel_size": run.pixel_size,
         "symmetry": run.config.symmetry,
         "flipped": run.config.flip_hand,
+        "hand": "undecided" if run.config.poses == "unknown" and run.config.reference is None else "as given",
         "image_box_size": run.particles.box_size,
         "image_pixel_size": run.particles.pixel_size,
     }

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from resmfn.core.random import spawn
 from resmfn.data import write_map
-from resmfn.data.runs.file_names import DIRECTIONAL_FSC, FSC, LOCAL_RESOLUTION, MASK, VALIDATION
+from resmfn.data.runs.file_names import DIRECTIONAL_FSC, FSC, LOCAL_RESOLUTION, MASK, SYMMETRY, VALIDATION
 from resmfn.data.runs.run_folder import RunFolder
-from resmfn.evaluation import HalfMapResult, fsc_csv_text, validate_halves
+from resmfn.evaluation import HalfMapResult, find_symmetry, fsc_csv_text, validate_halves
+from resmfn.evaluation.symmetry.scene import SMALLEST_BOX
 from resmfn.reconstruction.run.context import RunContext
 
 SHARPENED = "map_sharpened.mrc"
@@ -45,3 +46,11 @@ def write_validation(folder: RunFolder, run: RunContext, mask: Tensor, halves: H
         "correlation": [round(value, 3) for value in run.state.start_agreement],
     }
     folder.write_json(VALIDATION, figures)
+    if run.box_size >= SMALLEST_BOX and run.config.symmetry == "C1" and bool(run.state.control["is_structure"]):
+        half1, half2 = maps["half1"], maps["half2"]
+        diameter = 2 * run.space.mask_radius * run.pixel_size
+        generator = spawn(run.config.seed, "symmetry")
+        found = find_symmetry(
+            (half1 + half2) / 2, run.pixel_size, (half1, half2), mask_diameter=diameter, generator=generator
+        )
+        folder.write_json(SYMMETRY, found.to_dict())

@@ -14,6 +14,7 @@ from resmfn.reports.html.charts import Axes, histogram
 from resmfn.reports.html.elements import Markup, element
 from resmfn.reports.html.map_sections import ramp
 from resmfn.reports.html.pictures import MOST_VIEWS, graticule, grey_uri, mollweide_uri
+from resmfn.reports.html.structure_sections import sampling_card
 from resmfn.reports.html.text import card, columns, section, table
 from resmfn.reports.run_record import RunRecord
 
@@ -52,7 +53,8 @@ def views_section(record: RunRecord, coverage: ViewCoverage) -> Markup | None:
             "From the last search over all poses: at 1 a single pose explains the image, near 0 many fit equally well."
         )
         cards.append(card(chart, "Confidence of poses", note))
-    cards += _entropy(record) + _shifts(record)
+    sampling = sampling_card(record)
+    cards += ([] if sampling is None else [sampling]) + _entropy(record) + _shifts(record)
     how = (
         "The projected sphere shows the viewing directions (rot from left to right, tilt from pole to pole, equal "
         "area). It need not be uniform, but where views are missing the map is smeared."

@@ -1,0 +1,1 @@
+"""What maps on disk say of the structure: its symmetry, and its hand against a model."""
