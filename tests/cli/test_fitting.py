@@ -24,7 +24,7 @@ def test_fit_an_image_then_render_it(photo, tmp_path, capsys):
     flags = ["--stages", "2,4", "--hidden-layers", "3", "--variant", "staged", "--crop", "22", "--seed", "5"]
     assert main(["fit-image", photo, "--out", str(run), *SMALL, *flags]) == 0
     out = capsys.readouterr().out
-    assert "1 to fit as staged on cpu" in out
+    assert "fitting 1 as staged on cpu" in out
     assert "photo: epoch 6, scale 3, PSNR train" in out
     assert "| photo |" in out
     assert "3 figures" in out
@@ -66,7 +66,7 @@ def test_fit_a_map_by_its_name_alone(tmp_path, generator, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--variant", "vanilla", "--residual"], "vanilla is not residual: drop --residual"),
+        (["--variant", "vanilla", "--residual"], "vanilla is not residual: omit --residual"),
         (["--fair"], "needs --staged"),
         (["--stages", "1,2"], "must name 3 epochs"),
         (["--just-one", "--crop", "30"], "--crop 30 is larger than photo, 32 x 24"),

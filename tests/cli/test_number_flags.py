@@ -23,8 +23,9 @@ from resmfn.simulation import config as simulation
 
 NOT_FINITE = ("nan", "inf", "-inf")
 ZERO_IS_MEANT = {
-    *((command, "--amplitude-contrast") for command in ("check", "convert", "reconstruct")),
-    *((command, "--spherical-aberration") for command in ("check", "convert", "reconstruct")),
+    *((command, "--amplitude-contrast") for command in ("check", "convert", "reconstruct", "relion-job")),
+    *((command, "--spherical-aberration") for command in ("check", "convert", "reconstruct", "relion-job")),
+    ("relion-job", "--shift-range"), ("relion-job", "--seed"),
     ("reconstruct", "--shift-range"), ("reconstruct", "--seed"), ("reconstruct", "--warm-up"),
     ("reconstruct", "--pose-searches"), ("reconstruct", "--pose-beta1"), ("reconstruct", "--pose-beta2"),
     ("simulate", "--b-factor"), ("simulate", "--shift-std"), ("simulate", "--view-concentration"),
@@ -35,7 +36,7 @@ ZERO_IS_MEANT = {
     ("postprocess", "--b-factor"), ("select", "--min-probability"),
 }  # fmt: skip
 NEGATIVE_IS_MEANT = {
-    *((command, "--spherical-aberration") for command in ("check", "convert", "reconstruct")),
+    *((command, "--spherical-aberration") for command in ("check", "convert", "reconstruct", "relion-job")),
     ("simulate", "--defocus-range"), ("simulate", "--spherical-aberration"), ("simulate", "--phase-shift"),
     ("postprocess", "--b-factor"),
 }  # fmt: skip

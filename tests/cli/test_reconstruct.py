@@ -327,6 +327,7 @@ def test_every_flag_reaches_the_settings(recorded, tmp_path) -> None:
         "pixel_size": 1.25,
         "device": "cpu",
         "seed": 9,
+        "n_classes": 1,
         "voltage": 200.0,
         "spherical_aberration": 2.0,
         "amplitude_contrast": 0.07,

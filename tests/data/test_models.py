@@ -166,10 +166,10 @@ def test_unreadable_models_are_named(tmp_path):
     with pytest.raises(InputError, match=r"broken\.cif: cannot be read as a model \(.*\); check the file"):
         read_atoms(tmp_path / "broken.cif")
     (tmp_path / "empty.pdb").write_text("REMARK nothing\nEND\n")
-    with pytest.raises(InputError, match="has no atoms"):
+    with pytest.raises(InputError, match="only hydrogens and water"):
         read_atoms(tmp_path / "empty.pdb")
     (tmp_path / "water.pdb").write_text(ATOM_LINES[-1] + "\nEND\n")
-    with pytest.raises(InputError, match="has no atoms"):
+    with pytest.raises(InputError, match="only hydrogens and water"):
         read_atoms(tmp_path / "water.pdb")
     strange = ATOM_LINES[0][:12] + " 5' " + ATOM_LINES[0][16:66]
     (tmp_path / "strange.pdb").write_text(strange + "\nEND\n")

@@ -43,10 +43,10 @@ def test_switches_alone_say_all(switches, name):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"variant": "vanilla", "staged": True}, "vanilla is not staged: drop --staged"),
+        ({"variant": "vanilla", "staged": True}, "vanilla is not staged: omit --staged"),
         ({"variant": "staged", "fair": True}, "staged is not fair"),
         ({"variant": "staged", "residual": True}, "staged is not residual"),
-        ({"variant": "staged", "staged": False}, "staged is staged: drop --no-staged"),
+        ({"variant": "staged", "staged": False}, "staged is staged: omit --no-staged"),
         ({"variant": "residual-mfn", "init": "old"}, "has --init new, not old"),
         ({"fair": True}, "needs --staged"),
         ({"variant": "bacon"}, "unknown variant 'bacon'"),

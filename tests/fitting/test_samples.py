@@ -59,5 +59,5 @@ def test_volumes_keep_their_origin_and_their_low_frequencies(generator):
 def test_maps_that_say_nothing_are_refused():
     with pytest.raises(InputError, match="constant"):
         volume_target("flat", DensityMap(torch.ones(24, 24, 24), 1.0))
-    with pytest.raises(InputError, match="too small"):
+    with pytest.raises(InputError, match="at least 22 are needed"):
         volume_target("tiny", DensityMap(torch.ones(21, 21, 21), 1.0))

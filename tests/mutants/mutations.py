@@ -118,7 +118,7 @@ MUTATIONS = (
     Group("reconstruction/results/hand.py", "tests/reconstruction/results/test_hand.py", (
         ("state.unmasked = {name: inverted(volume) for name, volume in state.unmasked.items()}", "pass"),
         ("run.user_mask = inverted(run.user_mask)", "pass"),
-        ("half_turn = torch.tensor([-1.0, -1.0, 1.0]", "half_turn = torch.tensor([1.0, 1.0, 1.0]"),
+        ("return torch.tensor([-1.0, -1.0, 1.0]", "return torch.tensor([1.0, 1.0, 1.0]"),
         ("return flipped if volume.shape[0] % 2 else flipped.roll((1, 1, 1), (0, 1, 2))", "return flipped"),
     )),
     Group("reconstruction/results/outputs.py", "tests/reconstruction/results/test_outputs.py", (
@@ -153,10 +153,10 @@ MUTATIONS = (
     Group("reports/html/elements.py", "tests/reports/test_escaping.py", (
         ("return escape(str(piece))", "return str(piece)"),
         ("return f' {name}=\"{escape(str(value))}\"'", "return f' {name}=\"{value}\"'"),
-        ("if name in _ADDRESSES and not str(value).startswith(_OWN_ADDRESSES):", "if False:"),
+        ("if name in _ADDRESSES and not is_own:", "if False:"),
         ("_ENDS = re.compile(\"</(script|style)\", re.IGNORECASE)", "_ENDS = re.compile(\"</(script|style)\")"),
     )),
-    Group("reports/html/curve_sections.py", "tests/reports/test_report.py", (
+    Group("reports/html/sections/curve_sections.py", "tests/reports/test_report.py", (
         ("(\"corrected\", \"corrected for the mask\", 1, False),", "(\"masked\", \"corrected for the mask\", 1, False),"),
         ("(\"unmasked\", \"without mask\", 2, False),", "(\"masked\", \"without mask\", 2, False),"),
         ("line = [(x, fit.intercept + fit.b_factor / 4 * x) for x in ends]", "line = []"),

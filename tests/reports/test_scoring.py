@@ -121,7 +121,7 @@ def test_a_finer_reference_is_resampled(finished_run, tmp_path):
     [
         ("run", {}, "nothing to compare with: give --reference, --true-poses or both"),
         ("nowhere", {"reference": "volume.mrc"}, "nowhere: no such run folder, map or STAR file"),
-        (".", {"reference": "volume.mrc"}, r"neither map\.mrc nor particles\.star is in this folder"),
+        (".", {"reference": "volume.mrc"}, r"holds neither map\.mrc nor particles\.star"),
         ("run/particles.star", {"reference": "volume.mrc"}, r"no map to compare with .*volume\.mrc"),
         ("run/map.mrc", {"true_poses": "particles_true.star"}, r"no particles\.star to compare with"),
         ("run", {"reference": "absent.mrc"}, r"absent\.mrc"),

@@ -52,19 +52,19 @@ def relion_job(
     from resmfn.reconstruction import ReconstructionConfig
     from resmfn.reconstruction.relion_job import RUN_FOLDER, reconstruct_as_relion_job
 
-    # Not required by the parser, which would then complain of them before it names a flag that is unknown.
-    if o is None or in_parts is None:
-        missing = "--o, the folder of the job" if o is None else "--in_parts, the form's Input particles"
-        raise InputError(f"relion-job needs {missing}")
     flags = vars(search) | vars(real)
     for name, node, given in (("reference", "--in_3dref", in_3dref), ("mask", "--in_mask", in_mask)):
         if given is not None and flags[name] is not None:
             raise InputError(f"{node} and --{name} say the same twice; give one of them")
         flags[name] = flags[name] or given
     settings = ReconstructionConfig(
-        particles=in_parts, out=o / RUN_FOLDER, pixel_size=pixel_size, device=device, seed=seed,
+        particles=in_parts or Path(), out=(o or Path()) / RUN_FOLDER, pixel_size=pixel_size, device=device, seed=seed,
         overwrite=overwrite, **flags,
     )  # fmt: skip
+    # Not required by the parser, which would then complain of them before it names a flag that is unknown or wrong.
+    if o is None or in_parts is None:
+        missing = "--o, the folder of the job" if o is None else "--in_parts, the form's Input particles"
+        raise InputError(f"relion-job needs {missing}")
     o.mkdir(parents=True, exist_ok=True)
     return run_to_exit_code(
         lambda show, stop: reconstruct_as_relion_job(settings, o, show, threads=j, stop=stop),

@@ -1,5 +1,6 @@
 """Files and what they hold: maps, image stacks, particle tables, molecular models."""
 
+from resmfn.data.fsc_xml import write_fsc_xml
 from resmfn.data.mrc.map_inspection import MapInspection, inspect_map
 from resmfn.data.mrc.maps import DensityMap, StoredMap, is_map_file, read_map, read_stored_map, write_map
 from resmfn.data.mrc.stacks import ImageStackWriter, StackInfo, read_stack_images, read_stack_info
@@ -9,7 +10,6 @@ from resmfn.data.particles.inspection import Inspection, inspect_particles
 from resmfn.data.particles.particle_set import ParticleSet, check_images, read_particles
 from resmfn.data.particles.particle_writer import write_particles
 from resmfn.data.particles.sources import Supplement
-from resmfn.data.runs.fsc_xml import write_fsc_xml
 from resmfn.data.selection import select_particles
 from resmfn.data.star.tables import Table, read_star, write_star
 

@@ -11,18 +11,18 @@ from resmfn.core.progress import duration
 from resmfn.data.runs.file_names import LOCAL_RESOLUTION
 from resmfn.reports.findings import Finding, find, measure_views
 from resmfn.reports.fitted.fit_report import build_fit_page, is_fit
-from resmfn.reports.html.class_sections import classes_section, number_section
-from resmfn.reports.html.curve_sections import fsc_section, truth_section, validation_section
 from resmfn.reports.html.elements import Markup, element
-from resmfn.reports.html.map_sections import map_sections
 from resmfn.reports.html.page import Page, render
-from resmfn.reports.html.pose_sections import examples_section, optics_section, views_section
-from resmfn.reports.html.progress_sections import progress_section
-from resmfn.reports.html.structure_sections import symmetry_section
+from resmfn.reports.html.sections.class_sections import classes_section, number_section
+from resmfn.reports.html.sections.curve_sections import fsc_section, truth_section, validation_section
+from resmfn.reports.html.sections.map_sections import map_sections
+from resmfn.reports.html.sections.pose_sections import examples_section, optics_section, views_section
+from resmfn.reports.html.sections.progress_sections import progress_section
+from resmfn.reports.html.sections.structure_sections import symmetry_section
 from resmfn.reports.html.text import card, columns, plain, section, table
 from resmfn.reports.html.volumes import pack_local, pack_map
 from resmfn.reports.inputs import StrPath
-from resmfn.reports.run_record import RunRecord, read_run
+from resmfn.reports.run_record import CLASS_FOLDER, RunRecord, read_run
 from resmfn.reports.tables import angstrom, resolution_words
 from resmfn.reports.values import number, words
 
@@ -81,7 +81,7 @@ def report(run: StrPath, out: StrPath | None = None) -> Path:
     record = read_run(run)
     for row in record.classes if out is None else ():
         folder = record.folder / words(row, "folder")
-        if folder.is_dir() and folder.parent == record.folder:
+        if CLASS_FOLDER.fullmatch(folder.name) and folder.parent == record.folder and folder.is_dir():
             write_page(build_page(read_run(folder)), folder, None)
     return write_page(build_page(record), run, out)
 

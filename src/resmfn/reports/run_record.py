@@ -173,7 +173,7 @@ def find_maps(folder: Path) -> dict[str, Path]:
     """Titles and files of the maps of a run: final ones, halves, then scales from coarse to fine."""
     found = {title: folder / name for name, title in MAP_TITLES.items() if (folder / name).is_file()}
     scales = [(int(match[1]), path) for path in folder.iterdir() if (match := _SCALE.fullmatch(path.name))]
-    classes = [(int(match[1]), path) for path in folder.iterdir() if (match := _CLASS.fullmatch(path.name))]
+    classes = [(int(match[1]), path) for path in folder.iterdir() if (match := CLASS_FOLDER.fullmatch(path.name))]
     found |= {f"Class {count}": path / "map_filtered.mrc" for count, path in sorted(classes)}
     found = {title: path for title, path in found.items() if path.is_file()}
     return found | {f"Scale {count}": path for count, path in sorted(scales)} | _epoch_maps(folder / "maps")
@@ -187,7 +187,7 @@ def _epoch_maps(folder: Path) -> dict[str, Path]:
     return {f"Scale {count} (epoch {last})": path for count, path in scales}
 
 
-_CLASS = re.compile(r"class(\d{1,3})", re.ASCII)
+CLASS_FOLDER = re.compile(r"class(\d{1,3})", re.ASCII)
 _SCALE = re.compile(r"map_scale(\d{1,4})\.mrc", re.ASCII)
 _EPOCH = re.compile(r"epoch(\d{1,9})_scale(\d{1,4})\.mrc", re.ASCII)
 

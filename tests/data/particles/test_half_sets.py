@@ -38,7 +38,7 @@ def test_halves_are_read_in_any_spelling(particles: Particles, with_images: bool
 
 @pytest.mark.parametrize("cell", ["0", "3", "nan", "<NA>", "1.5", "inf", "-1"])
 def test_anything_else_is_refused_with_its_row(particles: Particles, cell: str) -> None:
-    with pytest.raises(InputError, match=r"row 3: rlnRandomSubset must be 1 or 2, got .*; correct it, or take"):
+    with pytest.raises(InputError, match=r"row 3: rlnRandomSubset must be 1 or 2, got .*; correct it, or remove"):
         half_sets(particles("1", "2", cell, "1"))
 
 

@@ -69,7 +69,7 @@ def test_floats_must_lie_in_zero_to_one(tmp_path):
 
 def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(InputError, match="no image file"):
+    with pytest.raises(InputError, match="not a readable image file"):
         read_image(tmp_path / "text.png")
     with pytest.raises(InputError, match="does not exist"):
         read_image(tmp_path / "absent.png")
@@ -146,7 +146,7 @@ def test_npz_files_that_hold_code_or_other_things_are_refused(tmp_path):
     with pytest.raises(InputError, match="floats in 0 to 1"):
         read_image_set([tmp_path / "range.npz"])
     (tmp_path / "bad.npz").write_text("x")
-    with pytest.raises(InputError, match=r"no \.npz"):
+    with pytest.raises(InputError, match=r"not an \.npz"):
         read_image_set([tmp_path / "bad.npz"])
 
 

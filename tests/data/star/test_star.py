@@ -150,10 +150,10 @@ def test_columns_are_replaced_in_place_or_appended():
         ("", "not a STAR file: no line begins with data_"),
         ("data_a\nloop_\n_x #1\n_y #2\n1 2\n3\n", r"line 6: this row has 1 cells, but the table has 2 columns"),
         ("data_a\nloop_\n_x #1\n_y #2\n1 2\n'3 4' 5 6\n", r"line 6: this row has 3 cells, but the table has 2 columns"),
-        ("data_a\nloop_\n_x #1\n_x #2\n", r"line 4: the column _x stands there twice"),
+        ("data_a\nloop_\n_x #1\n_x #2\n", r"line 4: the column _x appears twice"),
         ("data_a\nloop_\n1 2\n", r"line 3: a loop_ must be followed by column names"),
         ("data_a\n_x 1\n\nloop_\n_y\n1\n", r"line 4: a loop after a list of names and values: .* mmCIF"),
-        ("data_a\n_x 1\n\ndata_a\n_y 1\n", r"line 4: the block data_a stands there twice"),
+        ("data_a\n_x 1\n\ndata_a\n_y 1\n", r"line 4: the block data_a appears twice"),
     ],
 )
 def test_malformed_files_are_named_by_line(tmp_path, text, message):

@@ -57,7 +57,7 @@ def test_a_fit_that_has_only_begun_has_a_page_and_a_broken_file_a_name(tmp_path)
     run = make_fit(tmp_path / "fit")
     (spectra,) = (run / "fields" / "photo <1>" / "epoch_000100").glob("*.npz")
     spectra.write_bytes(b"no")
-    with pytest.raises(InputError, match="no spectra of a fit"):
+    with pytest.raises(InputError, match="not hold spectra of a fit"):
         report(run)
     for name in ("summary.json", "metrics.jsonl"):
         (run / name).unlink()

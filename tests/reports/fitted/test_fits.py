@@ -59,5 +59,5 @@ def test_what_is_no_fit_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_spectra(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("text")
-    with pytest.raises(InputError, match="holds no spectra"):
+    with pytest.raises(InputError, match="does not hold spectra"):
         read_spectra(tmp_path / "text.npz")

@@ -78,4 +78,4 @@ def test_what_cannot_be_used_is_one_line(files, capsys):
         symmetry(files, files / "half1_unfil.mrc", files / "half2_unfil.mrc")
     assert main(["symmetry", str(files / "absent.mrc")]) == 2
     assert main(["symmetry", str(files / "map.mrc"), "--out", str(files / "map.mrc")]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err

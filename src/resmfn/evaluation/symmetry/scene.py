@@ -76,7 +76,7 @@ def make_scene(
     """Bring maps to their grids, centered on the molecule and masked by a sphere; see :func:`find_symmetry`."""
     side = volume.shape[0] * pixel_size
     size = min(volume.shape[0], WORK_BOX)
-    maps = [resize_map(v.detach().cpu().float(), size) for v in (volume, *(halves or ()))]
+    maps = [resize_map(v.detach().cpu().to(volume.dtype), size) for v in (volume, *(halves or ()))]
     pixel = side / size
     radius = MASK_RADIUS * size if mask_diameter is None else min(mask_diameter / 2 / pixel, MASK_RADIUS * size)
     mask = soft_sphere(size, radius, MASK_EDGE * size)

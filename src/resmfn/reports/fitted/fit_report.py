@@ -15,9 +15,9 @@ from resmfn.data.runs.file_names import METRICS
 from resmfn.data.runs.spectra import read_spectra
 from resmfn.reports.html.charts import Axes, Line, line_chart
 from resmfn.reports.html.elements import Markup, element
-from resmfn.reports.html.map_sections import map_sections
 from resmfn.reports.html.page import Page, render
 from resmfn.reports.html.pictures import colored, png_uri
+from resmfn.reports.html.sections.map_sections import map_sections
 from resmfn.reports.html.text import card, columns, section, table
 from resmfn.reports.html.volumes import pack_map
 from resmfn.reports.run_record import RunRecord, read_metrics

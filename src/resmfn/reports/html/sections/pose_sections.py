@@ -12,9 +12,9 @@ from resmfn.evaluation import ViewCoverage
 from resmfn.reports.findings import all_views, median, symmetry_of
 from resmfn.reports.html.charts import Axes, histogram
 from resmfn.reports.html.elements import Markup, element
-from resmfn.reports.html.map_sections import ramp
 from resmfn.reports.html.pictures import MOST_VIEWS, graticule, grey_uri, mollweide_uri
-from resmfn.reports.html.structure_sections import sampling_card
+from resmfn.reports.html.sections.map_sections import ramp
+from resmfn.reports.html.sections.structure_sections import sampling_card
 from resmfn.reports.html.text import card, columns, section, table
 from resmfn.reports.run_record import RunRecord
 

@@ -7,7 +7,7 @@ from typing import Any
 from resmfn.reports.html.charts import Axes, Line, line_chart
 from resmfn.reports.html.elements import Markup, element
 from resmfn.reports.html.text import card, columns, section
-from resmfn.reports.run_record import RunRecord
+from resmfn.reports.run_record import CLASS_FOLDER, RunRecord
 from resmfn.reports.tables import angstrom
 from resmfn.reports.values import as_number, number, words
 
@@ -50,7 +50,7 @@ def number_section(record: RunRecord) -> Markup | None:
 def _line(record: RunRecord, row: dict[str, Any]) -> Markup:
     folder = words(row, "folder")
     name: Markup | str = folder.replace("class", "Class ")
-    if (record.folder / folder / "report.html").is_file() and "/" not in folder:
+    if CLASS_FOLDER.fullmatch(folder) and (record.folder / folder / "report.html").is_file():
         name = element("a", name, href=f"{folder}/report.html")
     resolution, share = number(row, "resolution_half_0143"), number(row, "share")
     cells = [
