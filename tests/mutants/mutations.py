@@ -68,7 +68,7 @@ MUTATIONS = (
         ("dim=(-2, -1), correction=0", "dim=(-3, -2, -1), correction=0"),
     )),
     Group("physics/projection.py", "tests/physics/test_projection.py", (
-        ("return 0.5 * (grid + _mates(grid).conj())", "return 0.5 * (grid + _mates(grid))"),
+        ("return 0.5 * (grid + _friedel_mates(grid).conj())", "return 0.5 * (grid + _friedel_mates(grid))"),
         ("return volume * _gridding_correction(volume, padding)", "return volume"),
         ("corrected = volume * _gridding_correction(volume, padding)", "corrected = volume"),
     )),
@@ -123,16 +123,16 @@ MUTATIONS = (
     )),
     Group("reconstruction/results/outputs.py", "tests/reconstruction/results/test_outputs.py", (
         ("bare = inverted(bare) if run.config.flip_hand else bare", "pass"),
-        ("bare = network.decode(run.full, scale).cpu() * run.observations.grey", "bare = network.decode(run.full, scale).cpu()"),
-        ("for row in (good < 0.5).nonzero()[:, 0].tolist()", "for row in (good >= 0.5).nonzero()[:, 0].tolist()"),
+        ("bare = network.decode(run.full, scale).cpu() * run.observations.gray_scale", "bare = network.decode(run.full, scale).cpu()"),
+        ("for row in (particle_probability < 0.5).nonzero()[:, 0].tolist()", "for row in (particle_probability >= 0.5).nonzero()[:, 0].tolist()"),
         ("if not resolution < split:", "if not resolution < 2 * split:"),
-        ("n_bad = int((good_images(run) < 0.5).sum())\n    if n_bad:", "n_bad = int((good_images(run) < 0.05).sum())\n    if n_bad:"),
+        ("n_bad = int((particle_probabilities(run) < 0.5).sum())\n    if n_bad:", "n_bad = int((particle_probabilities(run) < 0.05).sum())\n    if n_bad:"),
     )),
     Group("reconstruction/results/independence.py", "tests/reconstruction/results/test_outputs.py", (
         ("if run.moves_poses else None", "if True else None"),
     )),
     Group("reconstruction/phases/focus.py", "tests/reconstruction/phases/test_independent_halves.py::test_what_poses_of_the_input_know_of_noise_is_forgotten_where_they_are_refined_and_stays_where_they_are_kept", (
-        ("run.state.rotation = _turned(run, required(run.state.rotation), radius)", "pass"),
+        ("run.state.rotation = _turned(run, already_set(run.state.rotation), radius)", "pass"),
     )),
     Group("reconstruction/maps/agreement.py", "tests/reconstruction/phases/test_rounds.py", (
         ("return min(wanted, radius * 1.25 + 1, radius_max)", "return min(wanted, radius_max)"),
@@ -140,7 +140,7 @@ MUTATIONS = (
     )),
     Group("reconstruction/maps/symmetrize.py", "tests/reconstruction/maps/test_symmetrize.py", (
         ("return torch.from_numpy(total / len(group))", "return torch.from_numpy(total)"),
-        ("position = 2 * (points @ turn.T) + size", "position = 2 * (points @ turn.T) + size - 1"),
+        ("position = 2 * (points @ operator.T) + size", "position = 2 * (points @ operator.T) + size - 1"),
     )),
     Group("reconstruction/images/contrast.py", "tests/reconstruction/images/test_contrast.py", (
         ("white[rows] = (score > 0).float()", "white[rows] = (score < 0).float()"),

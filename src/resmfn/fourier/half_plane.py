@@ -48,9 +48,9 @@ def images_from_half_plane(values: Tensor, pixels: Tensor, box_size: int) -> Ten
         Real ``(..., N, N)``, origin at ``N // 2``; differentiable.
     """
     width = box_size // 2 + 1
-    is_own_mate = ((2 * pixels) % box_size == 0).all(dim=1)
-    values = torch.where(is_own_mate, values.real.to(values.dtype), values)
-    on_axis = torch.nonzero((2 * pixels[:, 0] % box_size == 0) & (pixels[:, 1] > 0) & ~is_own_mate).squeeze(-1)
+    is_own_friedel_mate = ((2 * pixels) % box_size == 0).all(dim=1)
+    values = torch.where(is_own_friedel_mate, values.real.to(values.dtype), values)
+    on_axis = torch.nonzero((2 * pixels[:, 0] % box_size == 0) & (pixels[:, 1] > 0) & ~is_own_friedel_mate).squeeze(-1)
     mates = _rfft_index(-pixels.index_select(0, on_axis), box_size)
     index = torch.cat((_rfft_index(pixels, box_size), mates))
     filled = torch.cat((values, values.index_select(-1, on_axis).conj()), dim=-1)

@@ -1,7 +1,7 @@
 """Volume, pose and optics to image: one CTF, two projectors, composed; no files, no networks."""
 
 from resmfn.physics.background import fit_planes, planes, ramp_strength
-from resmfn.physics.contrast import CLEAR, FIRST_SHELLS, vote_certainty, whiteness
+from resmfn.physics.contrast import CLEAR, FIRST_SHELLS, contrast_score, majority_significance
 from resmfn.physics.ctf import compute_ctf, electron_wavelength
 from resmfn.physics.image_formation import ImageFormation
 from resmfn.physics.noise import add_noise
@@ -31,10 +31,12 @@ __all__ = [
     "add_noise",
     "add_slices",
     "compute_ctf",
+    "contrast_score",
     "electron_wavelength",
     "extract_slices",
     "fit_planes",
     "insert_slices",
+    "majority_significance",
     "padded_transform",
     "padded_transform_adjoint",
     "phase_shift",
@@ -43,6 +45,4 @@ __all__ = [
     "project_real_space",
     "ramp_strength",
     "recorded_transfer",
-    "vote_certainty",
-    "whiteness",
 ]

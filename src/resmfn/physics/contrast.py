@@ -17,7 +17,7 @@ CLEAR = 4.0
 No comparison recorded."""
 
 
-def whiteness(values: Tensor, ctf: Tensor, radius: Tensor) -> Tensor:
+def contrast_score(values: Tensor, ctf: Tensor, radius: Tensor) -> Tensor:
     """Return the correlation (n,) of images, times their CTF, with a blob at the center: above 0 if they look white.
 
     Parameters
@@ -30,7 +30,7 @@ def whiteness(values: Tensor, ctf: Tensor, radius: Tensor) -> Tensor:
     return (values.real * ctf) @ (-(radius / WIDTH).square()).exp().to(ctf)
 
 
-def vote_certainty(share_white: float, n_images: int) -> float:
+def majority_significance(share_white: float, n_images: int) -> float:
     """Return by how many standard deviations of a binomial count with p = 1/2 images look white; negative if black.
 
     Beyond :data:`CLEAR` either way it is significant.

@@ -109,7 +109,7 @@ def insert_slices(values: Tensor, rotation: Tensor, pixels: Tensor, size: int, p
         Complex ``(M, M, M)``, the transform of a real map.
     """
     grid = scatter_trilinear(values.reshape(-1), slice_points(rotation, pixels, padding, size), size)
-    return 0.5 * (grid + _mates(grid).conj())
+    return 0.5 * (grid + _friedel_mates(grid).conj())
 
 
 def add_slices(
@@ -251,7 +251,7 @@ def slice_order(rotation: Tensor) -> Tensor:
     return (zone * (2 * math.pi) + torch.atan2(y, x)).argsort()
 
 
-def _mates(grid: Tensor) -> Tensor:
+def _friedel_mates(grid: Tensor) -> Tensor:
     """Return the value at -k for every k of a centered ``(M, M, M)`` grid."""
     flipped = grid.flip(0, 1, 2)
     return flipped if grid.shape[0] % 2 else flipped.roll((1, 1, 1), (0, 1, 2))

@@ -94,7 +94,7 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, grid: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         ctx.save_for_backward(grid, x, y, z)
         values = grid.new_empty(len(x))
-        for part in _cachefuls(x):
+        for part in _cache_chunks(x):
             cells = _locate(Points(x[part], y[part], z[part]), grid.shape[0])
             corners = _corners(grid, cells)
             for fraction in _spread(cells.fraction, grid):
@@ -122,7 +122,7 @@ class _Scatter(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, x: Tensor, y: Tensor, z: Tensor, size: int) -> Tensor:
         ctx.save_for_backward(values, x, y, z)
         grid = values.new_zeros(size, size, size)
-        for part in _cachefuls(x):
+        for part in _cache_chunks(x):
             add_trilinear((grid,), (values[part],), Points(x[part], y[part], z[part]))
         return grid
 
@@ -137,7 +137,7 @@ class _Scatter(torch.autograd.Function):
         return to_values, *_along_slopes(to_grid, values, Points(*points)), None
 
 
-def _cachefuls(axis: Tensor) -> list[slice]:
+def _cache_chunks(axis: Tensor) -> list[slice]:
     step = points_at_a_time(axis.device)
     return [slice(start, start + step) for start in range(0, len(axis), step)]
 
@@ -145,7 +145,7 @@ def _cachefuls(axis: Tensor) -> list[slice]:
 def _along_slopes(grid: Tensor, values: Tensor, points: Points) -> tuple[Tensor, ...]:
     """Return the real part of <slope of the grid along x, y, z, value> at every point; ``(n,)`` each."""
     found = torch.empty(3, len(values), dtype=grid.dtype.to_real(), device=grid.device)
-    for part in _cachefuls(values):
+    for part in _cache_chunks(values):
         _, slopes = gather_trilinear_with_slopes(grid, Points(*(axis[part] for axis in points)))
         products = slopes.conj() * values[part]
         found[:, part] = products.real if products.is_complex() else products

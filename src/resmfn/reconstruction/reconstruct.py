@@ -22,14 +22,14 @@ from resmfn.data.runs.progress_file import ProgressFile
 from resmfn.data.runs.result_files import recorded_results
 from resmfn.data.runs.run_folder import RunFolder, settings_of
 from resmfn.reconstruction.config import ReconstructionConfig
-from resmfn.reconstruction.images.contrast import settle_contrast
+from resmfn.reconstruction.images.contrast import choose_contrast
 from resmfn.reconstruction.images.observations import observe
 from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.maps.network_map import default_width
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.results.classes import write_classes
 from resmfn.reconstruction.results.outputs import write_results
-from resmfn.reconstruction.run.bookkeeping import Clock, Teller, save
+from resmfn.reconstruction.run.bookkeeping import Clock, ProgressReporter, save
 from resmfn.reconstruction.run.context import RunContext
 from resmfn.reconstruction.run.input_digest import NOISE, digest_input, require_same_images, require_same_noise
 from resmfn.reconstruction.run.preflight import refuse_early, require_memory_for_images, require_space, space_needed
@@ -117,18 +117,18 @@ def _reconstruct(
                 require_space(folder.path, space_needed(len(particles), box.box_size, config.hidden_dim))
                 _require_same_images(config, particles, state)
         progress = ProgressFile(folder)
-        teller = Teller(folder, progress, listener if team.leads else None)
+        reporter = ProgressReporter(folder, progress, listener if team.leads else None)
         several = f", {team.size} processes" if team.size > 1 else ""
-        teller(ProgressEvent("read", f"{_describe(particles, box)} on {device}{several}", 0.0))
+        reporter(ProgressEvent("read", f"{_describe(particles, box)} on {device}{several}", 0.0))
         for line in (*particles.remarks.applied, *particles.remarks.notes):
-            teller(ProgressEvent("read", line, 0.0))
+            reporter(ProgressEvent("read", line, 0.0))
         observations = observe(particles, mask_radius=radius, device=device, box_size=box.box_size, team=team)
         require_same_noise(config.out, particles, state.input.get(NOISE), observations.noise_level)
         state.input[NOISE] = observations.noise_level
-        observations.chunked_work.listener = lambda message: teller(ProgressEvent("memory", message))
-        vote = settle_contrast(observations, config.contrast)
-        teller(ProgressEvent("read", vote.message, 0.0))
-        run = RunContext(config, particles, observations, state, teller, vote)
+        observations.chunked_work.listener = lambda message: reporter(ProgressEvent("memory", message))
+        vote = choose_contrast(observations, config.contrast)
+        reporter(ProgressEvent("read", vote.message, 0.0))
+        run = RunContext(config, particles, observations, state, reporter, vote)
         if not resumed:
             enter_first_phase(run)
         folder.begin()  # all input was read by now: what it lacked left the folder as it was
@@ -136,15 +136,15 @@ def _reconstruct(
         progress.earlier_seconds = state.seconds
         if resumed:
             folder.keep_metrics(state.n_metrics)
-            teller(ProgressEvent("resume", f"from phase {state.phase}, step {state.step}"))
+            reporter(ProgressEvent("resume", f"from phase {state.phase}, step {state.step}"))
         while state.phase != "done":
             take_step(run)
             if team.leads:  # the others have the same state
                 save(folder, state, started)
                 write_preview(folder, run)
-            _stop_if_asked(stop, folder, state, team, teller)
+            _stop_if_asked(stop, folder, state, team, reporter)
         summary = team.from_leader(_write_results(folder, run) if team.leads else {})
-        teller(ProgressEvent("done", str(summary["verdict"]), 1.0))
+        reporter(ProgressEvent("done", str(summary["verdict"]), 1.0))
     return ReconstructionResult(config.out, summary)
 
 
@@ -177,10 +177,10 @@ def _write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
 
 
 def _stop_if_asked(
-    stop: Callable[[], bool] | None, folder: RunFolder, state: RunState, team: Team, teller: Teller
+    stop: Callable[[], bool] | None, folder: RunFolder, state: RunState, team: Team, reporter: ProgressReporter
 ) -> None:
     if team.from_leader(stop is not None and stop()):
-        teller(ProgressEvent("stop", f"stopping on request; saved before phase {state.phase}, step {state.step}"))
+        reporter(ProgressEvent("stop", f"stopping on request; saved before phase {state.phase}, step {state.step}"))
         raise StoppedError(
             "stopped after a complete step, everything is saved; continue with: resmfn reconstruct "
             f"--config {shlex.quote(str(folder.path / CONFIG))} --out {shlex.quote(str(folder.path))} --resume"

@@ -24,7 +24,7 @@ SPARSE_SHARE, DENSE_VIEWS = 0.25, 4.0
 views prevail."""
 AT_THE_EDGE, EDGE_SHARE = 0.95, 0.05
 """Shifts beyond this share of the range count as at its edge; more such particles than this share are too many."""
-STILL_TURNING = 1.0
+STILL_MOVING = 1.0
 """Degrees: a larger median change of poses in the last round means that they had not converged;
 no comparison recorded."""
 POOR_FIT = 0.9  # share of the explicit map's gain; no comparison recorded
@@ -279,7 +279,7 @@ def _shifts(record: RunRecord) -> list[Finding]:
 
 def _rest(record: RunRecord) -> list[Finding]:
     turns = record.series("pose_change", ["halves"])
-    if not record.is_done or not turns or turns[-1][1] <= STILL_TURNING:
+    if not record.is_done or not turns or turns[-1][1] <= STILL_MOVING:
         return []
     text = (
         f"In the last round of the half maps the poses still changed by {turns[-1][1]:.1f}°, so they "

@@ -72,7 +72,7 @@ def project(
     if ctf and optics is None:
         raise InputError(f"{star_path}: has no rlnDefocusU, so no CTF can be applied; give --no-ctf")
     if ctf:
-        particles.require_modelled()
+        particles.require_modeled()
     names = [f"{row:06d}@{stack_path.name}" for row in range(1, len(particles) + 1)]
     with ImageStackWriter(stack_path, len(particles), density.box_size, density.pixel_size) as stack:
         for images in clean_images(density, rotations, shifts, optics, progress):

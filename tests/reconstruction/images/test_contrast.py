@@ -7,7 +7,7 @@ from reconstruction.scenes import PIXEL_SIZE, varied_optics
 from resmfn.core import make_generator
 from resmfn.fourier import half_plane_pixels
 from resmfn.physics import GaussianBlobs, compute_ctf, phase_shift
-from resmfn.reconstruction.images.contrast import settle_contrast
+from resmfn.reconstruction.images.contrast import choose_contrast
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.rotations import random_rotations
 
@@ -40,24 +40,24 @@ def test_the_images_tell_and_are_made_white(sign: float, seed: int) -> None:
     observations = images(sign=sign, seed=seed, bad=0.2)
     index = torch.arange(300)
     before = observations.batch(index, 50)[0].clone()
-    vote = settle_contrast(observations, "auto")
+    vote = choose_contrast(observations, "auto")
     assert vote.is_clear
     assert vote.contrast == ("white" if sign > 0 else "black")
     assert f"molecules are {vote.contrast} (" in vote.message
     assert torch.equal(observations.batch(index, 50)[0], sign * before)
-    assert settle_contrast(observations, "auto").contrast == "white"
+    assert choose_contrast(observations, "auto").contrast == "white"
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_hollow_shell_has_the_sign_of_its_density(sign: float) -> None:
-    vote = settle_contrast(images(sign=sign, hollow=True, amplitude=2.0), "auto")
+    vote = choose_contrast(images(sign=sign, hollow=True, amplitude=2.0), "auto")
     assert (vote.is_clear, vote.contrast) == (True, "white" if sign > 0 else "black")
 
 
 def test_noise_does_not_tell_and_is_left_as_it_is() -> None:
     observations = images(amplitude=0.0)
     before = observations.batch(torch.arange(300), 50)[0].clone()
-    vote = settle_contrast(observations, "auto")
+    vote = choose_contrast(observations, "auto")
     assert (vote.is_clear, vote.contrast, vote.forced) == (False, "white", False)
     assert "contrast is not clear" in vote.message
     assert torch.equal(observations.batch(torch.arange(300), 50)[0], before)
@@ -67,7 +67,7 @@ def test_noise_does_not_tell_and_is_left_as_it_is() -> None:
 def test_the_flag_has_the_last_word(wanted) -> None:
     observations = images()
     before = observations.batch(torch.arange(300), 50)[0].clone()
-    vote = settle_contrast(observations, wanted)
+    vote = choose_contrast(observations, wanted)
     assert (vote.contrast, vote.forced) == (wanted, True)
     assert "as set by --contrast" in vote.message
     assert torch.equal(observations.batch(torch.arange(300), 50)[0], before if wanted == "white" else -before)
@@ -76,4 +76,4 @@ def test_the_flag_has_the_last_word(wanted) -> None:
 def test_a_few_bright_outliers_do_not_outvote_the_others() -> None:
     observations = images(sign=-1.0)
     observations._values[:20] += 1000
-    assert settle_contrast(observations, "auto").contrast == "black"
+    assert choose_contrast(observations, "auto").contrast == "black"

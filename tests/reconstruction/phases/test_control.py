@@ -17,7 +17,7 @@ from resmfn.fourier.transforms import fft2_centered, fftn_centered, ifft2_center
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import control
-from resmfn.reconstruction.phases.control import NoiseControl, decoy, start_agreement
+from resmfn.reconstruction.phases.control import NoiseControl, random_map, start_agreement
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.rotations import matrix_from_euler, random_rotations
 
@@ -111,12 +111,16 @@ def test_images_that_the_search_left_out_are_asked_where_there_are_enough(contex
 def test_a_decoy_has_the_power_of_the_map_and_nothing_else_of_it() -> None:
     volume = small_blobs().volume(SMALL_BOX)
     mask = soft_sphere(SMALL_BOX, 8.0, 1.0)
-    false = decoy(volume, mask, generator=make_generator(1))
+    false = random_map(volume, mask, generator=make_generator(1))
     own, other = (shell_average(fftn_centered(v).abs().square(), SMALL_BOX) for v in (volume, false))
     torch.testing.assert_close(other, own, rtol=1e-3, atol=1e-6 * float(own.max()))
     # Few numbers decide the strong first shells, so that single decoys do correlate: their mean does not.
     found = [
-        float(torch.corrcoef(torch.stack((decoy(volume, mask, generator=make_generator(s)), volume)).flatten(1))[0, 1])
+        float(
+            torch.corrcoef(torch.stack((random_map(volume, mask, generator=make_generator(s)), volume)).flatten(1))[
+                0, 1
+            ]
+        )
         for s in range(40)
     ]
     assert abs(sum(found) / len(found)) < 0.25

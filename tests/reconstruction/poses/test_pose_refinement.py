@@ -48,12 +48,12 @@ def off_the_peak(scene: Scene) -> Poses:
 def test_the_gradient_is_half_the_slope_of_the_log_likelihood(spread: float | None) -> None:
     scene = make_scene(6, noise=0.3, shift=2.0, dtype=DOUBLE)
     climb, poses = climb_of(scene, model_of(scene, shift_spread=spread)), off_the_peak(scene)
-    point = climb._look(poses)
+    point = climb._evaluate(poses)
     assert point.gradient.dtype == DOUBLE
     step = 1e-7
     for axis in range(5):
         change = step * torch.eye(5, dtype=DOUBLE)[axis].expand(6, 5)
-        ahead, behind = (climb._look(moved(poses, sign * change)).log_likelihood for sign in (1, -1))
+        ahead, behind = (climb._evaluate(moved(poses, sign * change)).log_likelihood for sign in (1, -1))
         slope = (ahead - behind) / (2 * step)
         torch.testing.assert_close(2 * point.gradient[:, axis], slope, rtol=1e-4, atol=1e-3)
 
@@ -67,13 +67,13 @@ def test_the_curvature_is_that_of_the_linearized_residual(spread: float | None) 
     columns = []
     for axis in range(5):
         change = step * torch.eye(5, dtype=DOUBLE)[axis].expand(5, 5)
-        ahead, behind = (climb.model_values(climb._look(moved(poses, sign * change))) for sign in (1, -1))
+        ahead, behind = (climb.model_values(climb._evaluate(moved(poses, sign * change))) for sign in (1, -1))
         columns.append((ahead - behind) / (2 * step))
     jacobian = torch.stack(columns, dim=1)
     expected = torch.einsum("nip,njp->nij", jacobian, jacobian.conj()).real
     if spread is not None:
         expected[:, 3:, 3:] += torch.eye(2, dtype=DOUBLE) / (2 * spread**2)
-    found = climb._look(poses).curvature
+    found = climb._evaluate(poses).curvature
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
@@ -224,7 +224,7 @@ def test_no_step_is_longer_than_it_may_be() -> None:
     start = Poses(turned(scene.rotation, 60.0), scene.shift)
     fit = refine_poses(scene.observations, scene.index, start, model_of(scene), iterations=1)
     turn = geodesic_degrees(fit.poses.rotation, start.rotation)
-    assert float(turn.max()) < math.degrees(module._LARGEST_TURN) + 0.1
+    assert float(turn.max()) < math.degrees(module._LARGEST_ROTATION) + 0.1
     assert float((fit.poses.shift - start.shift).abs().max()) <= scene.observations.pixel_size + 1e-4
     assert float(turn.max()) > 1.0
 
@@ -238,7 +238,7 @@ def test_a_peak_stands_for_all_its_symmetric_copies(symmetry: str) -> None:
     shares = [
         refine_poses(
             scene.observations, scene.index, scene.poses, PoseModel(g, g.transform(scene.volume), 8.0, False), 0
-        ).images.log_share
+        ).images.log_occam_factor
         for g in (plain, grid)
     ]
     expected = torch.full((5,), math.log(len(grid.group)))

@@ -23,10 +23,10 @@ def verdict(
     starts: tuple[float, ...] = (),
     pixel_size: float = 1.5,
     control: dict[str, float | bool] = FOUND,
-    good: torch.Tensor | None = None,
+    particle_probability: torch.Tensor | None = None,
     poses: str = "unknown",
 ) -> str:
-    state = SimpleNamespace(start_agreement=list(starts), control=control, good=good)
+    state = SimpleNamespace(start_agreement=list(starts), control=control, particle_probability=particle_probability)
     run = SimpleNamespace(state=state, pixel_size=pixel_size, particles=range(5), **posed(state, split, poses))
     return _verdict(run, resolution)
 
@@ -122,9 +122,11 @@ def test_what_is_to_be_said_of_the_input_is_a_warning_of_the_run() -> None:
 
 
 def test_images_that_look_like_noise_are_counted() -> None:
-    good = torch.tensor([1.0, 0.1, 0.9, 0.4, 1.0])
-    assert "; 2 of 5 images look like noise (bad_particles.txt)" in verdict(4.0, good=good)
-    assert "noise" not in verdict(4.0, good=torch.ones(5))
+    particle_probability = torch.tensor([1.0, 0.1, 0.9, 0.4, 1.0])
+    assert "; 2 of 5 images look like noise (bad_particles.txt)" in verdict(
+        4.0, particle_probability=particle_probability
+    )
+    assert "noise" not in verdict(4.0, particle_probability=torch.ones(5))
 
 
 def test_the_list_of_bad_images_holds_those_that_look_like_noise() -> None:
@@ -132,7 +134,9 @@ def test_the_list_of_bad_images_holds_those_that_look_like_noise() -> None:
     folder = SimpleNamespace(write_text=written.__setitem__)
     names = [f"{i:06d}@p.mrcs" for i in range(1, 6)]
     particles = SimpleNamespace(table=SimpleNamespace(text=lambda column: names))
-    run = SimpleNamespace(state=SimpleNamespace(good=torch.tensor([1.0, 0.1, 0.9, 0.4, 0.5])), particles=particles)
+    run = SimpleNamespace(
+        state=SimpleNamespace(particle_probability=torch.tensor([1.0, 0.1, 0.9, 0.4, 0.5])), particles=particles
+    )
     _write_bad_images(folder, run)
     assert written == {"bad_particles.txt": "2 000002@p.mrcs 0.100000\n4 000004@p.mrcs 0.400000\n"}
 
@@ -144,7 +148,7 @@ def test_the_maps_of_all_scales_have_the_hand_and_the_grey_scale_of_the_run(tmp_
         run = SimpleNamespace(
             network=lambda name: network,
             full=None,
-            observations=SimpleNamespace(grey=2.0),
+            observations=SimpleNamespace(gray_scale=2.0),
             config=SimpleNamespace(flip_hand=flip),
             pixel_size=1.5,
         )

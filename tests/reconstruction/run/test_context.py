@@ -12,7 +12,7 @@ from resmfn.reconstruction.maps.network_map import FittedNetwork
 from resmfn.reconstruction.phase_table import PHASES
 from resmfn.reconstruction.phases import starts
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
-from resmfn.reconstruction.run.context import HALVES, required
+from resmfn.reconstruction.run.context import HALVES, already_set
 from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations
 
@@ -173,9 +173,9 @@ def test_resolutions_are_in_angstroms(context) -> None:
 
 
 def test_a_phase_that_comes_too_early_says_so() -> None:
-    assert required(0.0) == 0.0
+    assert already_set(0.0) == 0.0
     with pytest.raises(RuntimeError, match="before the one that it depends on"):
-        required(None)
+        already_set(None)
 
 
 # --- state -------------------------------------------------------------------------------------------

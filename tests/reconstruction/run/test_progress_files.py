@@ -69,10 +69,10 @@ def test_the_map_so_far_is_the_joint_one_or_the_mean_of_the_halves(context, tmp_
     folder.path.mkdir()
     signs_of_life.write_preview(folder, run)
     assert not (folder.path / PREVIEW).exists()
-    size, grey = run.box_size, run.observations.grey
+    size, gray_scale = run.box_size, run.observations.gray_scale
     run.state.references |= {"half1": torch.ones(size, size, size), "half2": 3 * torch.ones(size, size, size)}
     signs_of_life.write_preview(folder, run)
-    assert torch.allclose(read_map(folder.path / PREVIEW).data, torch.tensor(2 * grey))
+    assert torch.allclose(read_map(folder.path / PREVIEW).data, torch.tensor(2 * gray_scale))
     run.state.references["joint"] = torch.zeros(size, size, size)
     signs_of_life.write_preview(folder, run)
     assert float(read_map(folder.path / PREVIEW).data.abs().max()) == 0

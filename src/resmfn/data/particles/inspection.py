@@ -17,11 +17,11 @@ from resmfn.physics import (
     CLEAR,
     FIRST_SHELLS,
     compute_ctf,
+    contrast_score,
     fit_planes,
+    majority_significance,
     planes,
     ramp_strength,
-    vote_certainty,
-    whiteness,
 )
 
 _MOST_LISTED = 20
@@ -84,7 +84,7 @@ def inspect_particles(particles: ParticleSet, n_samples: int = 300, box_size: in
     if particles.images is not None:
         rows = np.unique(np.linspace(0, n - 1, min(n, n_samples)).round().astype(np.int64))
         bad, white, ramps = _look_at_images(particles, rows)
-    certainty = vote_certainty(float(white.mean()), len(white)) if len(white) else 0.0
+    certainty = majority_significance(float(white.mean()), len(white)) if len(white) else 0.0
     box, faults = _working_box(particles, box_size)
     used, not_used = columns_by_use(particles.metadata, particles.records)
     return Inspection(
@@ -137,7 +137,7 @@ def _look_at_images(particles: ParticleSet, rows: np.ndarray) -> tuple[list[tupl
     for part in torch.tensor(good, dtype=torch.int64).split(_BATCH):
         if len(part):
             pixels = particles.read_images(part)
-            white.append(_look_white(particles, part, pixels))
+            white.append(_looks_white(particles, part, pixels))
             ramps.append(_ramps(pixels))
     return bad, torch.cat(white).numpy(), torch.cat(ramps).numpy()
 
@@ -153,7 +153,7 @@ def _ramps(images: torch.Tensor) -> torch.Tensor:
     return ramp_strength(found, noise, box_size)[noise > 0]
 
 
-def _look_white(particles: ParticleSet, rows: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+def _looks_white(particles: ParticleSet, rows: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Return whether images look white (m,) bool."""
     pixels = half_plane_pixels(min(FIRST_SHELLS, (particles.box_size - 1) // 2), radius_min=0.5)
     values = half_plane_from_images(images, pixels)
@@ -161,7 +161,7 @@ def _look_white(particles: ParticleSet, rows: torch.Tensor, images: torch.Tensor
     if particles.optics is not None:
         frequencies = pixels.float() / (particles.box_size * particles.pixel_size)
         ctf = compute_ctf(particles.optics.select(rows), frequencies).float()
-    return whiteness(values, ctf, pixels.float().norm(dim=1)) > 0
+    return contrast_score(values, ctf, pixels.float().norm(dim=1)) > 0
 
 
 def _optics_groups(particles: ParticleSet) -> list[dict[str, float]]:

@@ -130,7 +130,7 @@ class ParticleSet:
         InputError
             The file states something about its images that is not modeled.
         """
-        self.require_modelled()
+        self.require_modeled()
         return self.in_plain_frame()
 
     def in_plain_frame(self) -> ParticleSet:
@@ -140,7 +140,7 @@ class ParticleSet:
         framed = replace(self, frame=CommonFrame.of(self.box_sizes, self.pixel_sizes))
         return framed if self.optics is None else replace(framed, **_plain(self.optics, self.shifts))
 
-    def require_modelled(self) -> None:
+    def require_modeled(self) -> None:
         """Raise InputError if the file states something about its images that is not modeled."""
         if self.remarks.refusals:
             raise InputError(self.remarks.refusals[0])

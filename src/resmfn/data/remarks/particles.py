@@ -62,7 +62,7 @@ def remark_on(
         (n,) in Å, where known.
     """
     refusals = [
-        *_not_modelled(metadata, records),
+        *_not_modeled(metadata, records),
         *_lone_terms(metadata, optics),
         *_strange_units(optics, pixel_sizes),
     ]
@@ -77,7 +77,7 @@ def remark_on(
     return Remarks(tuple(f"{metadata.path}: {line}" for line in refusals), tuple(notes), tuple(_applied(optics)))
 
 
-def _not_modelled(metadata: Metadata, records: np.ndarray | None) -> list[str]:
+def _not_modeled(metadata: Metadata, records: np.ndarray | None) -> list[str]:
     found = []
     if CORRECTED_COLUMN in metadata and truths(metadata, CORRECTED_COLUMN).any():
         found.append(

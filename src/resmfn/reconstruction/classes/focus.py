@@ -14,7 +14,7 @@ from resmfn.reconstruction.classes.mixture import Mixture, ask, run_mixture
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.slice_sums import MapEquations
-from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, START_STAGES, SearchTask, sums_of, turned_grid
+from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, START_STAGES, SearchTask, rotated_grid, sums_of
 from resmfn.reconstruction.phases.control import N_HELD_OUT, NoiseControl, held_out_control
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
@@ -70,7 +70,7 @@ def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, g
     """Score all images against one class; return what a run of this class alone would know."""
     observations, radius = run.observations, maps.radius
     grid = MapGrid(run.box_size, maps.volumes.shape[-1], run.config.symmetry)
-    rotations = turned_grid(FOCUS_STAGE.n_rotations, grid, generator=generator, device=run.device)
+    rotations = rotated_grid(FOCUS_STAGE.n_rotations, grid, generator=generator, device=run.device)
     pixels = observations.pixels[: observations.n_pixels(radius)]
     slices = grid.slices(grid.transform(maps.volumes[number]), rotations, pixels)
     offsets, spread = neighbor_offsets(observations, radius, run.space), shift_spread(maps.shift, run.space)

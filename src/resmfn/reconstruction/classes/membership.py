@@ -9,7 +9,7 @@ from torch import Tensor
 
 from resmfn.reconstruction.images.image_quality import ImageFits, judge_images
 from resmfn.reconstruction.poses.posed_images import PosedImages
-from resmfn.reconstruction.run.context import RunContext, required
+from resmfn.reconstruction.run.context import RunContext, already_set
 
 LEAST_CHANCE = 1e-3
 """Probability of a class below which an image is not compared with it in a round, but where all are compared anew."""
@@ -17,8 +17,10 @@ LEAST_CHANCE = 1e-3
 
 def candidates_of_class(run: RunContext, number: int) -> Tensor:
     """Return the images, int64 (m,), that may show a class; each is at least in the likeliest one."""
-    good = torch.stack([required(state.good) for state in run.state.classes])
-    return ((good[number] >= LEAST_CHANCE) | (good.argmax(dim=0) == number)).nonzero()[:, 0]
+    particle_probability = torch.stack([already_set(state.good) for state in run.state.classes])
+    return ((particle_probability[number] >= LEAST_CHANCE) | (particle_probability.argmax(dim=0) == number)).nonzero()[
+        :, 0
+    ]
 
 
 def judge_classes(
@@ -43,10 +45,10 @@ def judge_classes(
     run.state.gain = gain
     run.observations.set_gain(gain)
     for number, (class_run, (posed, _)) in enumerate(zip(runs, found, strict=True)):
-        good = required(class_run.state.good).clone()
-        good[index] = quality.of_map[:, number]
-        class_run.state.good, class_run.state.gain = good, gain
-        posed.good = good[posed.index]
+        particle_probability = already_set(class_run.state.good).clone()
+        particle_probability[index] = quality.of_map[:, number]
+        class_run.state.good, class_run.state.gain = particle_probability, gain
+        posed.particle_probability = particle_probability[posed.index]
 
 
 def _of_all(index: Tensor, found: Sequence[tuple[PosedImages, ImageFits]]) -> list[ImageFits]:
@@ -62,7 +64,7 @@ def _of_all(index: Tensor, found: Sequence[tuple[PosedImages, ImageFits]]) -> li
         rows = torch.searchsorted(index, posed.index)
         of_map = torch.zeros(2, len(index), fits.overlap.shape[1], device=index.device)
         of_map[0, rows], of_map[1, rows] = fits.overlap, fits.power
-        log_share = torch.full((len(index),), -torch.inf, device=index.device)
-        log_share[rows] = fits.log_share
-        expanded.append(ImageFits(of_map[0], of_map[1], of_image[0], of_image[1], log_share, n_pixels))
+        log_occam_factor = torch.full((len(index),), -torch.inf, device=index.device)
+        log_occam_factor[rows] = fits.log_occam_factor
+        expanded.append(ImageFits(of_map[0], of_map[1], of_image[0], of_image[1], log_occam_factor, n_pixels))
     return expanded

@@ -26,8 +26,8 @@ from resmfn.reconstruction.phases.annealing import (
     belief_of_shifts,
     carried_prior,
     near_shifts,
+    rotated_grid,
     stage_radius,
-    turned_grid,
 )
 from resmfn.reconstruction.poses.factored_posterior import factored_posterior
 from resmfn.reconstruction.poses.grid_posterior import GridPosterior, PoseGrid, grid_posterior
@@ -231,7 +231,7 @@ def _slices(
     """Return the grid, the rotations (G, 3, 3) of a stage, turned by chance, and slices (K G, P) of all maps."""
     observations = task.observations
     grid = MapGrid(observations.box_size, maps.volumes.shape[-1], task.space.symmetry)
-    rotations = turned_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
+    rotations = rotated_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
     pixels = observations.pixels[: observations.n_pixels(maps.radius)]
     slices = torch.cat([grid.slices(grid.transform(volume), rotations, pixels) for volume in maps.volumes])
     return grid, rotations, slices

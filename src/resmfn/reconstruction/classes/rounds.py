@@ -16,7 +16,7 @@ from resmfn.reconstruction.phases.halves import (
 )
 from resmfn.reconstruction.phases.joint import begin_joint, end_joint
 from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
-from resmfn.reconstruction.run.context import HALVES, RunContext, required
+from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 
 
 def class_halves_step(run: RunContext) -> bool:
@@ -28,7 +28,7 @@ def class_halves_step(run: RunContext) -> bool:
     if state.step >= RECHECK_ROUND:
         _update_noise(run, runs, rounds)
     for number, name in enumerate(HALVES):
-        found = [(its.halves[name], required(its.reports[number].images)) for its in rounds]
+        found = [(its.halves[name], already_set(its.reports[number].images)) for its in rounds]
         judge_classes(run, runs, run.half_index[number], found)
     at_rest = [end_round(*pair) for pair in zip(runs, rounds, strict=True)]
     state.step += 1
@@ -48,7 +48,7 @@ def class_joint_step(run: RunContext) -> bool:
     runs = _runs(run, "joint")
     rounds = [begin_joint(of_class) for of_class in runs]
     if all(its.report.images is not None for its in rounds):
-        found = [(its.everyone, required(its.report.images)) for its in rounds]
+        found = [(its.everyone, already_set(its.report.images)) for its in rounds]
         judge_classes(run, runs, run.index, found)
     at_end = [end_joint(*pair) for pair in zip(runs, rounds, strict=True)]
     run.state.step += 1
@@ -57,7 +57,7 @@ def class_joint_step(run: RunContext) -> bool:
 
 def _likeliest(run: RunContext) -> Tensor:
     """Return the likeliest class of each image, int64 (n,) from 0."""
-    return torch.stack([required(state.good) for state in run.state.classes]).argmax(dim=0)
+    return torch.stack([already_set(state.good) for state in run.state.classes]).argmax(dim=0)
 
 
 def _tell(run: RunContext, before: Tensor) -> None:
@@ -84,7 +84,7 @@ def _update_noise(run: RunContext, runs: list[RunContext], rounds: list[HalvesRo
     """Correct the noise spectrum by what the maps of all classes leave unexplained."""
     if any(its.soft_sums is not None for its in rounds):
         return
-    weights = [float(required(of_class.state.good).sum()) for of_class in runs]
+    weights = [float(already_set(of_class.state.good).sum()) for of_class in runs]
     of_classes = [torch.stack([report.residual_power for report in its.reports]).mean(dim=0) for its in rounds]
     n_known = min(min(residual.shape[1] for residual in of_classes), *(int(its.state.radius) + 1 for its in runs))
     residual = sum(w * r[:, :n_known] for w, r in zip(weights, of_classes, strict=True)) / max(sum(weights), 1e-6)

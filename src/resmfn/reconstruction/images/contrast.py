@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from resmfn.physics import CLEAR, FIRST_SHELLS, vote_certainty, whiteness
+from resmfn.physics import CLEAR, FIRST_SHELLS, contrast_score, majority_significance
 from resmfn.reconstruction.config import Contrast
 from resmfn.reconstruction.images.observations import Observations
 
@@ -16,7 +16,7 @@ _BATCH = 10_000
 
 
 @dataclass(frozen=True)
-class ContrastVote:
+class ContrastChoice:
     """The contrast that was chosen, and why."""
 
     contrast: Contrast
@@ -39,7 +39,7 @@ class ContrastVote:
         return f"molecules are {self.contrast} ({share})"
 
 
-def settle_contrast(observations: Observations, wanted: Contrast) -> ContrastVote:
+def choose_contrast(observations: Observations, wanted: Contrast) -> ContrastChoice:
     """Decide whether molecules are white or black, and make them white, in place.
 
     Parameters
@@ -56,17 +56,17 @@ def settle_contrast(observations: Observations, wanted: Contrast) -> ContrastVot
         white[rows] = (score > 0).float()
     observations.team.sum_(white)
     share = float(white.mean())
-    is_clear = abs(vote_certainty(share, len(white))) > CLEAR
+    is_clear = abs(majority_significance(share, len(white))) > CLEAR
     contrast: Contrast = wanted
     if wanted == "auto":
         contrast = "black" if is_clear and share < 0.5 else "white"
     if contrast == "black":
         observations.invert()
-    return ContrastVote(contrast, share, wanted != "auto", is_clear)
+    return ContrastChoice(contrast, share, wanted != "auto", is_clear)
 
 
 def _score(observations: Observations, rows: Tensor) -> Tensor:
     """Return how white the images look (m,)."""
     n_pixels = observations.n_pixels(FIRST_SHELLS)
     values, ctf = observations.batch(rows, n_pixels)
-    return whiteness(values, ctf, observations.radius[:n_pixels])
+    return contrast_score(values, ctf, observations.radius[:n_pixels])

@@ -36,7 +36,7 @@ class Quality:
     """(n,): strength of its signal over its noise, 1 in the mean; drawn towards 1 as far as noise would spread it."""
 
     @property
-    def good(self) -> Tensor:
+    def particle_probability(self) -> Tensor:
         """Probability (n,) that the image shows a particle."""
         return self.of_map.sum(dim=1)
 
@@ -53,7 +53,7 @@ class ImageFits:
     """<Y, Y>; of noise it is the number of pixels."""
     ctf_power: Tensor
     """<C, C>."""
-    log_share: Tensor
+    log_occam_factor: Tensor
     """(n,): log of the share of all poses that fit about as well; -inf if the image was not compared with the map."""
     n_pixels: Tensor
     """(shells,): complex pixels of the half plane."""
@@ -139,7 +139,7 @@ def judge_images(fits: Sequence[ImageFits]) -> Quality:
         say of images and CTFs is the same.
     """
     field = StrayField.first(fits[0])
-    compared = torch.stack([of_map.log_share.isfinite() for of_map in fits], dim=1)
+    compared = torch.stack([of_map.log_occam_factor.isfinite() for of_map in fits], dim=1)
     of_map = compared / compared.sum(dim=1, keepdim=True).clamp_min(1)
     n_maps = len(fits)
     shares = of_map.new_tensor([0.5 * (1 - FIRST_SHARE)] * 2 + [0.5 * FIRST_SHARE / n_maps] * 2 * n_maps)
@@ -185,15 +185,17 @@ class _MapFit:
     """(n, shells): power that is left."""
 
 
-def _fit_of_map(fits: ImageFits, good: Tensor) -> _MapFit:
+def _fit_of_map(fits: ImageFits, particle_probability: Tensor) -> _MapFit:
     overlap, power = fits.overlap.sum(dim=1), fits.power.sum(dim=1).clamp_min(1e-6)
-    amplitude = ((good * overlap).sum() / (good * power).sum().clamp_min(1e-6)).clamp_min(1e-3)
+    amplitude = (
+        (particle_probability * overlap).sum() / (particle_probability * power).sum().clamp_min(1e-6)
+    ).clamp_min(1e-3)
     raw = (overlap / (amplitude * power)).clamp(_SMALLEST, _LARGEST)
     precision = 2 * amplitude.square() * power
-    spread = _own_spread(raw, precision, good)
+    spread = _own_spread(raw, precision, particle_probability)
     gain = 1 + (raw - 1) * spread * precision / (1 + spread * precision)
     scaled = amplitude * gain
-    evidence = 2 * scaled * overlap - scaled.square() * power + fits.log_share
+    evidence = 2 * scaled * overlap - scaled.square() * power + fits.log_occam_factor
     evidence = evidence - 0.5 * torch.log1p(spread * precision)
     evidence = evidence - (gain - 1).square() / (2 * spread.clamp_min(1e-12))
     scaled, shells = scaled[:, None], slice(fits.image_power.shape[1])
@@ -234,18 +236,22 @@ def rival_evidence(fits: ImageFits, evidence: Tensor) -> Tensor:
     return torch.logsumexp(rivals + shares[:2].log(), dim=1) - shares[2].log()
 
 
-def probably_good(evidence: Tensor) -> Tensor:
+def probability_of_particle(evidence: Tensor) -> Tensor:
     """Return the probability (n,) of each image to be more than noise, from its log evidence over that of noise."""
     share = torch.tensor(FIRST_SHARE, dtype=evidence.dtype, device=evidence.device)
-    good = torch.sigmoid(evidence + torch.logit(share))
+    particle_probability = torch.sigmoid(evidence + torch.logit(share))
     for _ in range(STEPS):
-        share = good.mean().clamp(0.01, 0.999)
-        good = torch.sigmoid(evidence + torch.logit(share))
-    return good if float(good.mean()) > LEAST_SHARE else torch.ones_like(good)
+        share = particle_probability.mean().clamp(0.01, 0.999)
+        particle_probability = torch.sigmoid(evidence + torch.logit(share))
+    return (
+        particle_probability
+        if float(particle_probability.mean()) > LEAST_SHARE
+        else torch.ones_like(particle_probability)
+    )
 
 
-def _own_spread(raw: Tensor, precision: Tensor, good: Tensor) -> Tensor:
+def _own_spread(raw: Tensor, precision: Tensor, particle_probability: Tensor) -> Tensor:
     """Return the variance of gains beyond what noise makes of them; 0 where it explains all."""
-    weight = good * precision / (good * precision).sum().clamp_min(1e-6)
+    weight = particle_probability * precision / (particle_probability * precision).sum().clamp_min(1e-6)
     excess = (weight * (raw - 1).square()).sum() - (weight / precision).sum()
     return excess.clamp_min(0.0)

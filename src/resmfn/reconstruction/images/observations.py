@@ -82,7 +82,7 @@ class Observations:
         return self._values.device
 
     @property
-    def grey(self) -> float:
+    def gray_scale(self) -> float:
         """Factor from maps in the scale of these pixels to the images' gray values."""
         return float(self.noise_level.median())
 

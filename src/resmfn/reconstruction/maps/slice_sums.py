@@ -46,8 +46,8 @@ class SliceSums:
 
     def add(self, values: Tensor, weights: Tensor, rotation: Tensor, pixels: Tensor) -> None:
         """Insert ``C Y`` (complex) and ``C^2`` (real), both ``(n, P)``, at poses ``(n, 3, 3)``, in place."""
-        for turn in self.grid.group.to(rotation):
-            add_slices((self.values, self.weights), values, weights, rotation @ turn, pixels, PADDING)
+        for operator in self.grid.group.to(rotation):
+            add_slices((self.values, self.weights), values, weights, rotation @ operator, pixels, PADDING)
 
     def within(self, grid: MapGrid) -> SliceSums:
         """Return the sums that a coarser grid of the same box has: the same numbers, up to its frequencies."""

@@ -26,7 +26,7 @@ def symmetrized(volume: Tensor, group: Tensor) -> Tensor:
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     points = torch.stack((x, y, z), dim=-1).reshape(-1, 3)
     total = np.zeros(size**3)
-    for turn in group.cpu().double():
-        position = 2 * (points @ turn.T) + size
+    for operator in group.cpu().double():
+        position = 2 * (points @ operator.T) + size
         total += ndimage.map_coordinates(fine, position.flip(-1).T.numpy(), order=3, mode="constant", prefilter=False)
     return torch.from_numpy(total / len(group)).reshape(volume.shape).to(volume)

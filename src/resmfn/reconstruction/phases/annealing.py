@@ -172,7 +172,7 @@ def centered(task: SearchTask, stage: SearchStage, start: SearchResult, *, gener
     radius = stage_radius(stage, observations, space)
     grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
     mask = sphere_on(grid, space.mask_radius, observations.device)
-    rotations = turned_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
+    rotations = rotated_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
     pixels = observations.pixels[: observations.n_pixels(radius)]
     slices = grid.slices(grid.transform(resize_map(start.volume, grid.size) * mask), rotations, pixels)
     spread = shift_spread(start.shift, space)
@@ -221,7 +221,7 @@ def run_stage(
     prior = _first_prior(start, grid, mask, int(radius) + 1)
     for step in range(stage.n_steps[1]):
         temperature = max(stage.coolest, stage.temperature * stage.cooling**step)
-        rotations = turned_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
+        rotations = rotated_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
         slices = grid.slices(grid.transform(result.volume), rotations, pixels)
         if jointly:
             posterior = _scored_jointly(task, slices, result, temperature=temperature, n_top=n_top)
@@ -293,7 +293,7 @@ def _first_prior(start: SearchResult, grid: MapGrid, mask: Tensor, n_shells: int
     return carried_prior(prior, n_shells, size, grid.size)
 
 
-def turned_grid(n: int, grid: MapGrid, *, generator: torch.Generator, device: torch.device) -> Tensor:
+def rotated_grid(n: int, grid: MapGrid, *, generator: torch.Generator, device: torch.device) -> Tensor:
     """Return n rotations spread evenly over SO(3), rotated together at random; one of each set of symmetric copies."""
     rotations = super_fibonacci(n, device=device) @ random_rotations(1, generator=generator)[0].to(device)
     return rotations[asymmetric_unit(rotations, grid.group)]

@@ -30,7 +30,7 @@ from resmfn.reconstruction.phases.coarse_maps import coarse_map_of
 from resmfn.reconstruction.phases.starts import N_SEARCH, search_index
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
 from resmfn.reconstruction.poses.search_space import first_offsets
-from resmfn.reconstruction.run.context import RunContext, required
+from resmfn.reconstruction.run.context import RunContext, already_set
 from resmfn.rotations import random_rotations, super_fibonacci
 
 N_HELD_OUT = 500
@@ -38,7 +38,7 @@ N_HELD_OUT = 500
 LEAST_HELD_OUT = 100
 """If the search leaves fewer than this, the control runs a start of its own without half of the images.
 No comparison recorded."""
-N_DECOYS = 4  # no comparison recorded
+N_RANDOM_MAPS = 4  # no comparison recorded
 FRESH_STARTS = 2
 """Starts of the control's own that may fail before a run reports no structure. No comparison recorded."""
 LEAST_GAIN_ERRORS, LEAST_LEAD_ERRORS = 5.0, 3.0
@@ -74,7 +74,7 @@ def control_step(run: RunContext) -> bool:
             break
         fresh = _fresh_control(run, number)
         control = fresh if control is None or fresh.is_structure else control
-    found = required(control)
+    found = already_set(control)
     state.control = {**asdict(found), "is_structure": found.is_structure}
     state.start_agreement = start_agreement(run)
     message = f"held-out images fit the map better than noise by {found.gain:.2f} ± {found.gain_error:.2f} nat"
@@ -109,7 +109,7 @@ def held_out_control(run: RunContext, volume: Tensor, index: Tensor) -> NoiseCon
     center = torch.zeros(len(index), 2, device=run.device)
     generator = spawn(run.config.seed, "control", "decoys")
     evidence = []
-    for candidate in (volume, *(decoy(volume, mask, generator=generator) for _ in range(N_DECOYS))):
+    for candidate in (volume, *(random_map(volume, mask, generator=generator) for _ in range(N_RANDOM_MAPS))):
         slices = grid.slices(grid.transform(candidate), rotations, pixels)
         evidence.append(grid_posterior(observations, index, slices, poses, center).log_evidence.double())
     gain, lead = evidence[0], evidence[0] - torch.stack(evidence[1:]).mean(dim=0)
@@ -117,7 +117,7 @@ def held_out_control(run: RunContext, volume: Tensor, index: Tensor) -> NoiseCon
     return NoiseControl(len(index), float(gain.mean()), errors[0], float(lead.mean()), errors[1])
 
 
-def decoy(volume: Tensor, mask: Tensor, *, generator: torch.Generator) -> Tensor:
+def random_map(volume: Tensor, mask: Tensor, *, generator: torch.Generator) -> Tensor:
     """Return a random map (M, M, M) that fills the mask and has a map's power in every shell."""
     size = volume.shape[0]
     noise = torch.randn(volume.shape, generator=generator).to(volume) * mask
@@ -161,11 +161,11 @@ def _first_control(run: RunContext) -> NoiseControl | None:
         first, second = run.half_index
         return held_out_control(run, coarse_map_of(run, first), _thinned(run, second))
     if config.reference is not None:
-        return held_out_control(run, required(state.coarse), _thinned(run, run.index))
+        return held_out_control(run, already_set(state.coarse), _thinned(run, run.index))
     others = run.first_row[~torch.isin(run.first_row, search_index(run))]
     if len(others) < LEAST_HELD_OUT:
         return None
-    return held_out_control(run, required(state.coarse), _thinned(run, others))
+    return held_out_control(run, already_set(state.coarse), _thinned(run, others))
 
 
 def _fresh_control(run: RunContext, number: int) -> NoiseControl:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resmfn.core.random import spawn
-from resmfn.reconstruction.images.image_quality import probably_good
+from resmfn.reconstruction.images.image_quality import probability_of_particle
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.slice_sums import MapEquations
@@ -26,7 +26,7 @@ from resmfn.reconstruction.phases.annealing import (
 from resmfn.reconstruction.phases.coarse_maps import Focus, equations_at_poses
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
-from resmfn.reconstruction.run.context import HALVES, RunContext, required
+from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 from resmfn.rotations import exp_so3
 
 FORGOTTEN = 2.0
@@ -52,7 +52,7 @@ def focus_step(run: RunContext) -> bool:
 def _focus_on_search(run: RunContext) -> Focus:
     state, generator = run.state, spawn(run.config.seed, "focus")
     shift = torch.zeros(len(run.index), 2, device=run.device)
-    start = SearchResult.from_map(required(state.coarse), state.radius, shift)
+    start = SearchResult.from_map(already_set(state.coarse), state.radius, shift)
     task = SearchTask(run.observations, run.index, run.space)
 
     def steps(stage: SearchStage, before: SearchResult, *, jointly: bool = False) -> SearchResult:
@@ -75,13 +75,13 @@ def _focus_on_search(run: RunContext) -> Focus:
     state.rotation, state.shift = state.candidate_rotation[:, 0], state.candidate_shift[:, 0]
     state.max_probability = result.posterior.max_probability
     state.pose_entropy = result.posterior.entropy
-    state.good = probably_good(result.posterior.log_evidence)
+    state.good = probability_of_particle(result.posterior.log_evidence)
     state.soft = float(result.posterior.entropy.median()) > SOFT_ENTROPY
     grid = MapGrid(run.box_size, result.volume.shape[0], run.config.symmetry)
     pixels = run.observations.pixels[: run.observations.n_pixels(result.radius)]
     equations = MapEquations(sums_of(result.posterior, result.rotations, pixels, grid, run.observations.team))
     mask = sphere_on(grid, run.space.mask_radius, run.device)
-    return equations, required(result.prior), mask, result.radius
+    return equations, already_set(result.prior), mask, result.radius
 
 
 def _focus_on_input(run: RunContext) -> Focus:
@@ -89,7 +89,7 @@ def _focus_on_input(run: RunContext) -> Focus:
     radius = stage_radius(FOCUS_STAGE, run.observations, run.space)
     equations = equations_at_poses(run, run.index, radius)
     if run.moves_poses:
-        run.state.rotation = _turned(run, required(run.state.rotation), radius)
+        run.state.rotation = _turned(run, already_set(run.state.rotation), radius)
     return equations
 
 

@@ -29,7 +29,7 @@ from resmfn.reconstruction.phases.rounds import (
 )
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY, soft_pass, soft_radius, solve_softly
 from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
-from resmfn.reconstruction.run.context import HALVES, RunContext, required
+from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 
 MOST_ROUNDS, JOINT_ROUNDS = 12, 4  # no comparison recorded
 
@@ -37,7 +37,7 @@ MOST_ROUNDS, JOINT_ROUNDS = 12, 4  # no comparison recorded
 FIXED_ROUNDS, FIXED_JOINT_ROUNDS = 3, 2  # of given poses; no comparison recorded
 
 
-SETTLED_TURN = 0.3
+SETTLED_ROTATION = 0.3
 """Degrees: a round has converged if poses change less and the resolution does not improve. No comparison recorded."""
 
 
@@ -70,7 +70,7 @@ def halves_step(run: RunContext) -> bool:
         if found.soft_sums is None:
             update_noise(run, torch.stack([report.residual_power for report in found.reports]).mean(dim=0))
         for posed, report in zip(found.halves.values(), found.reports, strict=True):
-            run.judge(posed, required(report.images))
+            run.judge(posed, already_set(report.images))
     return end_round(run, found)
 
 
@@ -181,12 +181,12 @@ def _round_radius(run: RunContext) -> float:
     return max(next_radius(state.fsc, state.radius, most), state.split_radius)
 
 
-def _halves_are_done(run: RunContext, turn: float) -> bool:
+def _halves_are_done(run: RunContext, angle: float) -> bool:
     """Return whether the rounds have converged: poses and resolution did not change in consecutive rounds."""
     state = run.state
     if not run.moves_poses:
         return state.step == FIXED_ROUNDS
-    rests = _round_radius(run) < 1.02 * state.radius and turn < SETTLED_TURN
+    rests = _round_radius(run) < 1.02 * state.radius and angle < SETTLED_ROTATION
     state.rounds_at_rest = state.rounds_at_rest + 1 if rests else 0
     looked_again = run.config.poses != "unknown" or state.step > RECHECK_ROUND
     return state.step == MOST_ROUNDS or (looked_again and state.rounds_at_rest >= ROUNDS_AT_REST)

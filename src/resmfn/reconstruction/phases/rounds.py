@@ -26,7 +26,7 @@ from resmfn.reconstruction.phases.annealing import (
 from resmfn.reconstruction.poses.candidates import N_LISTED, best_of, distinct_candidates
 from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import PosedImages
-from resmfn.reconstruction.run.context import RunContext, required
+from resmfn.reconstruction.run.context import RunContext, already_set
 from resmfn.rotations import geodesic_degrees
 
 MAP_STEPS = 8
@@ -72,7 +72,7 @@ def plan_round(run: RunContext, radius: float, *, moves: bool) -> RoundPlan:
     """Return what a round to a radius does."""
     spread = None
     if run.moves_shift:
-        spread = max(float(required(run.state.shift).square().mean().sqrt()), 0.5 * run.pixel_size)
+        spread = max(float(already_set(run.state.shift).square().mean().sqrt()), 0.5 * run.pixel_size)
     return RoundPlan(radius, POSE_STEPS if moves else 0, run.moves_shift, spread)
 
 
@@ -88,8 +88,8 @@ def refine_against(run: RunContext, posed: PosedImages, name: str, plan: RoundPl
         model = PoseModel(grid, grid.transform(volume), plan.radius, plan.moves_shift, plan.shift_spread)
         posed.poses = best_of(run.observations, posed.index, *candidates, model, plan.iterations)
     report = move_poses(run.observations, posed, volume, plan, run.config.symmetry)
-    turn = geodesic_degrees(posed.poses.rotation, before.rotation)
-    return replace(report, pose_change=float(turn.median()))
+    angle = geodesic_degrees(posed.poses.rotation, before.rotation)
+    return replace(report, pose_change=float(angle.median()))
 
 
 def _candidates(run: RunContext, posed: PosedImages, name: str) -> tuple[Tensor, Tensor] | None:
@@ -98,7 +98,7 @@ def _candidates(run: RunContext, posed: PosedImages, name: str) -> tuple[Tensor,
     if state.phase != "halves" or run.config.poses != "unknown":
         return None
     if state.step == 0:
-        rotation, shift = required(state.candidate_rotation), required(state.candidate_shift)
+        rotation, shift = already_set(state.candidate_rotation), already_set(state.candidate_shift)
         return rotation[posed.index], shift[posed.index]
     return search_again(run, posed, name) if state.step == RECHECK_ROUND else None
 
@@ -126,12 +126,12 @@ def move_poses(
     """Refine the poses of a posed against a map ``(M, M, M)``, in place."""
     grid = MapGrid(observations.box_size, volume.shape[0], symmetry)
     model = PoseModel(grid, grid.transform(volume), plan.radius, plan.moves_shift, plan.shift_spread)
-    fit = refine_poses(observations, posed.index, posed.poses, model, plan.iterations, posed.good)
-    turn = geodesic_degrees(fit.poses.rotation, posed.poses.rotation)
+    fit = refine_poses(observations, posed.index, posed.poses, model, plan.iterations, posed.particle_probability)
+    angle = geodesic_degrees(fit.poses.rotation, posed.poses.rotation)
     moved = (fit.poses.shift - posed.poses.shift).norm(dim=1)
     posed.poses = fit.poses
     return RoundReport(
-        float(turn.median()),
+        float(angle.median()),
         float(moved.median()),
         float(fit.log_likelihood.mean()),
         fit.residual_power,
@@ -142,7 +142,7 @@ def move_poses(
 def solve_map(run: RunContext, sums: SliceSums, mask: Tensor, plan: RoundPlan, team: Team, *, halves_in: int) -> Tensor:
     """Return the map (N, N, N) within a mask that images at their poses give, by the halves' FSC."""
     equations = MapEquations(sums, mask, team)
-    prior = fsc_prior(equations, required(run.state.fsc), int(plan.radius) + 1, halves_in=halves_in)
+    prior = fsc_prior(equations, already_set(run.state.fsc), int(plan.radius) + 1, halves_in=halves_in)
     volume = equations.solve(mask, prior, iterations=MAP_STEPS)
     return resized(symmetrized(volume, sums.grid.group), run.box_size).cpu()
 
@@ -151,7 +151,7 @@ def fit_network(
     run: RunContext, name: str, sums: SliceSums, mask: Tensor, plan: RoundPlan, team: Team, *, halves_in: int
 ) -> FittedNetwork:
     """Fit a network to the sums of some images, scale by scale."""
-    network, fsc = run.network(name), required(run.state.fsc)
+    network, fsc = run.network(name), already_set(run.state.fsc)
     finest, reached = network.scale_for(plan.radius), 0.0
     for scale in range(1, finest + 1):
         radius = plan.radius if scale == finest else min(plan.radius, network.network.half_width(scale))
@@ -169,11 +169,11 @@ def tell_round(
 ) -> None:
     """Report a round: its radius, the change of poses, and the agreement of the half maps."""
     state = run.state
-    turn = max(report.pose_change for report in reports)
+    angle = max(report.pose_change for report in reports)
     values = {
         "round": float(state.step),
         "radius": state.radius,
-        "pose_change": turn,
+        "pose_change": angle,
         "shift_change": max(report.shift_change for report in reports),
         "log_likelihood": sum(report.log_likelihood for report in reports) / len(reports),
         "resolution": state.resolutions[-1],
@@ -181,7 +181,7 @@ def tell_round(
     }
     name = "last maps of the halves" if stage == "validate" else f"round {state.step}"
     message = f"{name} to {run.resolution(state.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"
-    if turn > 0:
-        message += f", log-likelihood {values['log_likelihood']:.1f}, poses moved {turn:.2f}°"
+    if angle > 0:
+        message += f", log-likelihood {values['log_likelihood']:.1f}, poses moved {angle:.2f}°"
     known = {name: value for name, value in values.items() if math.isfinite(value)}
     run.tell(stage, message, done, known)

@@ -21,7 +21,7 @@ _LEAST_CHUNK = 500_000
 """Pixels of images whose poses are stepped together; their slices are taken a cacheful at a time."""
 
 
-_LARGEST_TURN = 0.12
+_LARGEST_ROTATION = 0.12
 """Largest rotation in one step, radians. No comparison recorded."""
 
 
@@ -111,8 +111,8 @@ def refine_poses(
 
 def _image_fits(fits: Tensor, shells: Tensor) -> ImageFits:
     """Put together what :meth:`_Climb.image_fits` found of each image."""
-    overlap, power, image_power, ctf_power, log_share = fits.split([(len(fits) - 1) // 4] * 4 + [1])
-    return ImageFits(overlap.T, power.T, image_power.T, ctf_power.T, log_share[0], torch.bincount(shells))
+    overlap, power, image_power, ctf_power, log_occam_factor = fits.split([(len(fits) - 1) // 4] * 4 + [1])
+    return ImageFits(overlap.T, power.T, image_power.T, ctf_power.T, log_occam_factor[0], torch.bincount(shells))
 
 
 @dataclass
@@ -157,10 +157,10 @@ class _Climb:
         """(2, 2 P): kx and ky, for real and imaginary parts."""
 
     def run(self, poses: Poses, iterations: int) -> _Point:
-        best = self._look(poses)
+        best = self._evaluate(poses)
         damping = torch.full_like(best.log_likelihood, 0.02)
         for _ in range(iterations):
-            trial = self._look(self._step(best, damping))
+            trial = self._evaluate(self._step(best, damping))
             better = trial.log_likelihood >= best.log_likelihood
             best.update(trial, better)
             damping = torch.where(better, damping * 0.3, damping * 8)
@@ -185,30 +185,32 @@ class _Climb:
         steady = point.curvature + 1e-3 * torch.eye(n_free, device=point.power.device)
         volume = math.log(8 * math.pi**2 / len(self.model.grid.group))
         spread = self.model.shift_spread
-        log_share = 0.5 * (n_free * math.log(math.pi) - torch.linalg.slogdet(steady)[1])
+        log_occam_factor = 0.5 * (n_free * math.log(math.pi) - torch.linalg.slogdet(steady)[1])
         if self.model.moves_shift and spread is not None:
             volume += math.log(2 * math.pi * spread**2)
-            log_share = log_share - 0.5 * point.poses.shift.square().sum(dim=1) / spread**2
+            log_occam_factor = log_occam_factor - 0.5 * point.poses.shift.square().sum(dim=1) / spread**2
         of_shell = torch.zeros(len(shells), int(shells.max()) + 1, device=shells.device)
         of_shell[torch.arange(len(shells)), shells] = 1
         fitted = self.model_values(point)
         overlap = (fitted.conj() * self.values).real
         products = (overlap, fitted.abs().square(), self.values.abs().square(), self.ctf.square())
         parts = [(product @ of_shell).T for product in products]
-        return torch.cat((*parts, (log_share - volume).clamp_max(0.0)[None]))
+        return torch.cat((*parts, (log_occam_factor - volume).clamp_max(0.0)[None]))
 
     def _step(self, point: _Point, damping: Tensor) -> Poses:
         diagonal = point.curvature.diagonal(dim1=1, dim2=2)
         damped = point.curvature + torch.diag_embed(diagonal * damping[:, None] + 1e-6)
         step = torch.linalg.solve(damped, point.gradient)
-        turn = step[:, :3]
-        turn = turn * (_LARGEST_TURN / turn.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
+        rotation_step = step[:, :3]
+        rotation_step = rotation_step * (
+            _LARGEST_ROTATION / rotation_step.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        ).clamp_max(1)
         shift = point.poses.shift
         if self.model.moves_shift:
             shift = shift + step[:, 3:].clamp(-self.pixel_size, self.pixel_size)
-        return Poses(exp_so3(turn) @ point.poses.rotation, shift)
+        return Poses(exp_so3(rotation_step) @ point.poses.rotation, shift)
 
-    def _look(self, poses: Poses) -> _Point:
+    def _evaluate(self, poses: Poses) -> _Point:
         """Slice the map at these poses; all that a step needs are a few products of pixels for each image."""
         n, n_free = len(poses), 5 if self.model.moves_shift else 3
         centered = self.ctf.new_empty(n, self.k.shape[1])

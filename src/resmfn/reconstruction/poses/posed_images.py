@@ -24,7 +24,7 @@ class PosedImages:
     """int64 (m,): its images."""
     poses: Poses
     """Of its images, in the order of ``index``."""
-    good: Tensor | None = None
+    particle_probability: Tensor | None = None
     """(m,): probability of each to show the molecule, by which it counts; None is 1."""
 
 
@@ -40,8 +40,11 @@ def insert_images(observations: Observations, posed: PosedImages, grid: MapGrid,
             values, ctf = observations.batch(posed.index[rows], n_pixels)
             poses = posed.poses.select(rows)
             back, weights = centered_ctf(observations, ctf, poses.shift), ctf.square()
-            if posed.good is not None:
-                back, weights = back * posed.good[rows, None], weights * posed.good[rows, None]
+            if posed.particle_probability is not None:
+                back, weights = (
+                    back * posed.particle_probability[rows, None],
+                    weights * posed.particle_probability[rows, None],
+                )
             found.add(values * back, weights, poses.rotation, pixels)
         return found
 

@@ -81,7 +81,7 @@ class PublishedSettings:
 
     def __post_init__(self) -> None:
         require_numbers(self, RANGES)
-        _ = self.start_turn
+        _ = self.start_angles
         _ = self.switches
 
     @property
@@ -90,7 +90,7 @@ class PublishedSettings:
         return self.variant != "vanilla"
 
     @property
-    def start_turn(self) -> tuple[float, float] | None:
+    def start_angles(self) -> tuple[float, float] | None:
         """Least and largest angle between true and starting poses, degrees."""
         if self.init_from_truth is None:
             return None

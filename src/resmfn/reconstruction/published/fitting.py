@@ -96,7 +96,7 @@ class PublishedFit:
         """Return a scale (default: the finest that is active) on the full grid, in the images' gray values."""
         grid = MapGrid(self.images.box_size, self.images.box_size)
         with torch.no_grad():
-            return self.field.decode(grid, scale or self.stage.scale) * self.images.grey
+            return self.field.decode(grid, scale or self.stage.scale) * self.images.gray_scale
 
     def store(self, state: PublishedState) -> None:
         """Write what is known into a state."""
@@ -158,9 +158,9 @@ def starting_poses(config: PublishedConfig, images: PublishedImages) -> Tensor:
     """
     n = len(images)
     generator = spawn(config.seed, "start")
-    if config.start_turn is None:
+    if config.start_angles is None:
         return random_rotations(n, generator=generator)
-    least, most = (torch.deg2rad(torch.tensor(angle)) for angle in config.start_turn)
+    least, most = (torch.deg2rad(torch.tensor(angle)) for angle in config.start_angles)
     axis = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=1)
     angle = least + (most - least) * torch.rand(n, 1, generator=generator)
     return exp_so3(axis * angle) @ images.rotations

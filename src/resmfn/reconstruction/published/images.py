@@ -37,7 +37,7 @@ class PublishedImages:
     box_size: int
     pixel_size: float
     """Å per pixel."""
-    grey: float
+    gray_scale: float
     """Gray value of the images that stands for 1."""
 
     def __len__(self) -> int:
@@ -124,16 +124,16 @@ def read_images(config: PublishedConfig, device: torch.device) -> PublishedImage
         if optics is not None:
             contrast = compute_ctf(optics.select(rows), pixels.to(images) / (box_size * pixel_size))
         ctf.append(contrast.to(device))
-    grey = (power / (n * box_size**2)) ** 0.5
+    gray_scale = (power / (n * box_size**2)) ** 0.5
     return PublishedImages(
-        torch.cat(values).div_(grey),
+        torch.cat(values).div_(gray_scale),
         torch.cat(ctf),
         pixels.to(device),
         data.rotations,
         data.optics,
         box_size,
         pixel_size,
-        grey,
+        gray_scale,
     )
 
 

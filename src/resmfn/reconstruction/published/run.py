@@ -25,7 +25,7 @@ from resmfn.reconstruction.published.outputs import (
     write_true_poses,
 )
 from resmfn.reconstruction.published.state import PublishedState
-from resmfn.reconstruction.run.bookkeeping import Clock, Teller, save
+from resmfn.reconstruction.run.bookkeeping import Clock, ProgressReporter, save
 from resmfn.reconstruction.run.progress_files import write_provenance
 
 
@@ -76,7 +76,7 @@ def reconstruct_published(config: PublishedConfig, listener: Listener | None = N
         folder.keep_metrics(state.n_metrics)
         write_provenance(folder, device)
         write_true_poses(folder.path, images)
-        tell = Teller(folder, listener)
+        tell = ProgressReporter(folder, listener)
         tell(ProgressEvent("read", _describe(config, images, device), 0.0))
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -90,7 +90,9 @@ def reconstruct_published(config: PublishedConfig, listener: Listener | None = N
     return PublishedResult(config.out, summary)
 
 
-def _epoch(fit: PublishedFit, state: PublishedState, folder: RunFolder, tell: Teller, events: EventLog) -> None:
+def _epoch(
+    fit: PublishedFit, state: PublishedState, folder: RunFolder, tell: ProgressReporter, events: EventLog
+) -> None:
     """Run one epoch, judge its poses, write its maps and its line of the log."""
     wall, cpu = time.monotonic(), time.process_time()
     values = fit.run_epoch()
@@ -125,5 +127,7 @@ def _digest(config: PublishedConfig, n_images: int) -> dict[str, object]:
 
 def _describe(config: PublishedConfig, images: PublishedImages, device: torch.device) -> str:
     box = images.box_size
-    start = "random poses" if config.start_turn is None else f"TRUE poses perturbed by {config.init_from_truth} degrees"
+    start = (
+        "random poses" if config.start_angles is None else f"TRUE poses perturbed by {config.init_from_truth} degrees"
+    )
     return f"{len(images)} images of {box} x {box} pixels of {images.pixel_size:g} Å, {start}, on {device}"

@@ -11,7 +11,7 @@ from torch import Tensor
 from resmfn.evaluation import align_maps, apply_alignment, view_coverage
 from resmfn.evaluation.starts import SAME_MAP
 from resmfn.evaluation.views import symmetric_copies
-from resmfn.reconstruction.run.context import RunContext, required
+from resmfn.reconstruction.run.context import RunContext, already_set
 
 MOST_COMPARED = 8
 """Classes, the largest first, whose maps are compared with each other: an alignment takes seconds."""
@@ -49,7 +49,7 @@ def _noise(run: RunContext) -> list[str]:
 def _same_maps(run: RunContext) -> list[str]:
     found = []
     for first, second in combinations(range(min(MOST_COMPARED, len(run.state.classes))), 2):
-        one, other = (required(run.state.classes[number].coarse).cpu() for number in (first, second))
+        one, other = (already_set(run.state.classes[number].coarse).cpu() for number in (first, second))
         pixel_size = run.box_size * run.pixel_size / one.shape[0]
         if not (bool(one.any()) and bool(other.any())):
             continue
@@ -67,7 +67,7 @@ def _one_view(run: RunContext, members: list[Tensor]) -> list[str]:
     """Name classes whose images look from one side, where those of all do not: orientation may have been sorted."""
     densities = []
     for state, mine in zip(run.state.classes, members, strict=True):
-        views = symmetric_copies(required(state.rotation)[mine].double().cpu(), run.full.group.cpu())
+        views = symmetric_copies(already_set(state.rotation)[mine].double().cpu(), run.full.group.cpu())
         densities.append(view_coverage(views).largest if len(views) else 1.0)
     usual = sorted(densities)[(len(densities) - 1) // 2]
     return [

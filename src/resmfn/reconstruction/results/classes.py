@@ -16,7 +16,7 @@ from resmfn.data.runs.run_folder import RunFolder
 from resmfn.reconstruction.results.class_warnings import class_warnings
 from resmfn.reconstruction.results.hand import flipped_rotation
 from resmfn.reconstruction.results.outputs import write_results
-from resmfn.reconstruction.run.context import RunContext, required
+from resmfn.reconstruction.run.context import RunContext, already_set
 from resmfn.reconstruction.run.progress_files import PREVIEW
 
 LEAST_PROBABILITY = 0.5
@@ -51,7 +51,7 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
 
 def likeliest_class(run: RunContext) -> tuple[Tensor, Tensor]:
     """Return the class of each image, int64 (n,) from 0, and its probability, against all classes and none."""
-    good = torch.stack([required(state.good) for state in run.state.classes])
+    good = torch.stack([already_set(state.good) for state in run.state.classes])
     probability, of_image = good.max(dim=0)
     return of_image, probability
 
@@ -62,11 +62,11 @@ def _class_alone(run: RunContext, number: int, mine: Tensor) -> RunContext:
     state, rows = alone.state, mine.cpu()
     alone.state = replace(
         state,
-        rotation=required(state.rotation)[mine],
-        shift=required(state.shift)[mine],
-        max_probability=required(state.max_probability)[mine],
-        pose_entropy=required(state.pose_entropy)[mine],
-        good=required(state.good)[mine],
+        rotation=already_set(state.rotation)[mine],
+        shift=already_set(state.shift)[mine],
+        max_probability=already_set(state.max_probability)[mine],
+        pose_entropy=already_set(state.pose_entropy)[mine],
+        good=already_set(state.good)[mine],
         gain=None,
         seconds=run.state.seconds,
         cpu_seconds=run.state.cpu_seconds,
@@ -84,11 +84,11 @@ def _write_all_images(folder: RunFolder, run: RunContext, of_image: Tensor, prob
     """Write particles.star: every image at the pose of its likeliest class, with that class and its probability."""
     everyone = torch.arange(len(of_image), device=of_image.device)
     states = run.state.classes
-    rotation = torch.stack([required(state.rotation) for state in states])[of_image, everyone]
-    shift = torch.stack([required(state.shift) for state in states])[of_image, everyone]
+    rotation = torch.stack([already_set(state.rotation) for state in states])[of_image, everyone]
+    shift = torch.stack([already_set(state.shift) for state in states])[of_image, everyone]
     if run.config.flip_hand:
         rotation = flipped_rotation(rotation)
-    good = torch.stack([required(state.good) for state in states]).sum(dim=0)
+    good = torch.stack([already_set(state.good) for state in states]).sum(dim=0)
     subset = torch.ones(len(of_image), dtype=torch.int64)
     subset[run.half_index[1].cpu()] = 2
     columns = {

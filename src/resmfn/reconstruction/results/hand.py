@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from resmfn.reconstruction.run.context import RunContext, required
+from resmfn.reconstruction.run.context import RunContext, already_set
 
 
 def flip_hand(run: RunContext) -> None:
@@ -17,7 +17,7 @@ def flip_hand(run: RunContext) -> None:
     state = run.state
     state.references = {name: inverted(volume) for name, volume in state.references.items()}
     state.unmasked = {name: inverted(volume) for name, volume in state.unmasked.items()}
-    state.rotation = flipped_rotation(required(state.rotation))
+    state.rotation = flipped_rotation(already_set(state.rotation))
     if run.user_mask is not None:
         run.user_mask = inverted(run.user_mask)
 

@@ -19,7 +19,7 @@ from resmfn.reconstruction.results.examples import write_examples
 from resmfn.reconstruction.results.hand import flip_hand, inverted
 from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
 from resmfn.reconstruction.results.validation_files import write_validation
-from resmfn.reconstruction.run.context import HALVES, RunContext, required
+from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 from resmfn.reconstruction.run.progress_files import PREVIEW
 
 
@@ -29,8 +29,8 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
         flip_hand(run)
     state = run.state
     mask = run.mask_on(run.full).cpu()
-    grey = run.observations.grey
-    maps = {name: state.references[name].cpu() * grey for name in (*HALVES, "joint")}
+    gray_scale = run.observations.gray_scale
+    maps = {name: state.references[name].cpu() * gray_scale for name in (*HALVES, "joint")}
     # As in the rounds: the same maps, mask and phases, so that the verdict says what the last round said.
     first, second = (state.unmasked[name].cpu() for name in HALVES)
     generator = spawn(run.config.seed, "phases")
@@ -66,7 +66,7 @@ def _write_scales(folder: RunFolder, run: RunContext) -> None:
     network = run.network("joint")
     for scale in range(1, network.n_scales + 1):
         with torch.no_grad():
-            bare = network.decode(run.full, scale).cpu() * run.observations.grey
+            bare = network.decode(run.full, scale).cpu() * run.observations.gray_scale
         bare = inverted(bare) if run.config.flip_hand else bare
         write_map(folder.path / f"map_scale{scale}.mrc", bare, run.pixel_size)
 
@@ -87,23 +87,26 @@ def _write_poses(folder: RunFolder, run: RunContext) -> None:
     subset[run.half_index[1].cpu()] = 2
     columns = {
         "rlnRandomSubset": subset,
-        "rlnMaxValueProbDistribution": required(state.max_probability).double().cpu(),
-        "rlnPoseEntropy": required(state.pose_entropy).double().cpu(),
-        "rlnParticleFigureOfMerit": good_images(run).double(),
+        "rlnMaxValueProbDistribution": already_set(state.max_probability).double().cpu(),
+        "rlnPoseEntropy": already_set(state.pose_entropy).double().cpu(),
+        "rlnParticleFigureOfMerit": particle_probabilities(run).double(),
     }
     write_particles(folder.path / PARTICLES, particles.with_columns(columns))
 
 
-def good_images(run: RunContext) -> Tensor:
+def particle_probabilities(run: RunContext) -> Tensor:
     """Return the probability (n,) of each image to show the molecule; 1 where poses were fixed."""
-    good = run.state.good
-    return torch.ones(len(run.particles)) if good is None else good.cpu()
+    particle_probability = run.state.good
+    return torch.ones(len(run.particles)) if particle_probability is None else particle_probability.cpu()
 
 
 def _write_bad_images(folder: RunFolder, run: RunContext) -> None:
     """List the images that look like noise: row in the STAR file from 1, name, probability to show the particle."""
-    good, names = good_images(run), run.particles.table.text("rlnImageName")
-    lines = [f"{row + 1} {names[row]} {float(good[row]):.6f}\n" for row in (good < 0.5).nonzero()[:, 0].tolist()]
+    particle_probability, names = particle_probabilities(run), run.particles.table.text("rlnImageName")
+    lines = [
+        f"{row + 1} {names[row]} {float(particle_probability[row]):.6f}\n"
+        for row in (particle_probability < 0.5).nonzero()[:, 0].tolist()
+    ]
     folder.write_text("bad_particles.txt", "".join(lines))
 
 
@@ -115,8 +118,8 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         "resolution_split": None if split is None else round(split, 4),
         "halves_share": shared_by_halves(run),
         "n_particles": len(run.particles),
-        "n_bad": int((good_images(run) < 0.5).sum()),
-        "gain_spread": round(float(run.observations.gain[good_images(run).to(run.device) >= 0.5].std()), 4),
+        "n_bad": int((particle_probabilities(run) < 0.5).sum()),
+        "gain_spread": round(float(run.observations.gain[particle_probabilities(run).to(run.device) >= 0.5].std()), 4),
         "seconds": round(state.seconds, 2),
         "cpu_seconds": round(state.cpu_seconds, 2),
         "peak_memory": state.peak_memory,
@@ -188,7 +191,7 @@ def _verdict(run: RunContext, resolution: float) -> str:
         text += f"; {agree} of {len(starts)} starts found the same coarse map"
         if agree == 1:
             text += ", so run again with another --seed to be sure"
-    n_bad = int((good_images(run) < 0.5).sum())
+    n_bad = int((particle_probabilities(run) < 0.5).sum())
     if n_bad:
         text += f"; {n_bad} of {len(run.particles)} images look like noise (bad_particles.txt)"
     if resolution <= 2.02 * run.pixel_size:

@@ -31,7 +31,7 @@ def write_validation(folder: RunFolder, run: RunContext, mask: Tensor, halves: H
         Curves of the half maps without mask.
     """
     write_map(folder.path / MASK, mask, run.pixel_size)
-    maps = {name: volume.cpu() * run.observations.grey for name, volume in run.state.unmasked.items()}
+    maps = {name: volume.cpu() * run.observations.gray_scale for name, volume in run.state.unmasked.items()}
     for name, volume in maps.items():
         write_map(folder.path / f"{name}_unfil.mrc", volume, run.pixel_size)
     folder.write_text(FSC, fsc_csv_text(halves.curves.by_name()))

@@ -39,7 +39,7 @@ class Clock:
         return passed
 
 
-class Teller:
+class ProgressReporter:
     """Passes progress events to the run's files and to listeners.
 
     Parameters

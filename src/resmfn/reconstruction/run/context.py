@@ -18,7 +18,7 @@ from resmfn.data import ParticleSet
 from resmfn.data.particles.half_sets import half_sets
 from resmfn.evaluation import FscCurve
 from resmfn.reconstruction.config import ReconstructionConfig
-from resmfn.reconstruction.images.contrast import ContrastVote
+from resmfn.reconstruction.images.contrast import ContrastChoice
 from resmfn.reconstruction.images.image_quality import ImageFits, judge_images
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.images.working_box import WorkingBox
@@ -63,7 +63,7 @@ class RunContext:
         observations: Observations,
         state: RunState,
         listener: Listener,
-        vote: ContrastVote | None = None,
+        vote: ContrastChoice | None = None,
     ) -> None:
         self.config, self.particles, self.observations, self.state = config, particles, observations, state
         self.listener, self.vote = listener, vote
@@ -122,7 +122,7 @@ class RunContext:
 
     def poses(self) -> Poses:
         """Return the poses of all images."""
-        return Poses(required(self.state.rotation), required(self.state.shift))
+        return Poses(already_set(self.state.rotation), already_set(self.state.shift))
 
     def half(self, name: str) -> PosedImages:
         """Return one half of the images with their poses."""
@@ -131,8 +131,10 @@ class RunContext:
 
     def posed(self, index: Tensor) -> PosedImages:
         """Return some images with their poses and qualities."""
-        good = self.state.good
-        return PosedImages(index, self.poses().select(index), None if good is None else good[index])
+        particle_probability = self.state.good
+        return PosedImages(
+            index, self.poses().select(index), None if particle_probability is None else particle_probability[index]
+        )
 
     def judge(self, posed: PosedImages, fits: ImageFits) -> None:
         """Estimate the gain of some images, and the probability that they show the particle, from their fits."""
@@ -142,13 +144,13 @@ class RunContext:
         ones = torch.ones(len(self.particles), device=self.device)
         state.gain = ones.clone() if state.gain is None else state.gain.clone()
         state.good = ones if state.good is None else state.good.clone()
-        state.gain[index], state.good[index] = quality.gain, quality.good
-        posed.good = quality.good
+        state.gain[index], state.good[index] = quality.gain, quality.particle_probability
+        posed.particle_probability = quality.particle_probability
         self.observations.set_gain(state.gain)
 
     def keep_poses(self, halves: list[PosedImages]) -> None:
         """Take over the poses of some images."""
-        rotation, shift = required(self.state.rotation).clone(), required(self.state.shift).clone()
+        rotation, shift = already_set(self.state.rotation).clone(), already_set(self.state.shift).clone()
         for posed in halves:
             rotation[posed.index] = posed.poses.rotation
             shift[posed.index] = posed.poses.shift
@@ -227,7 +229,7 @@ def _of_class(event: ProgressEvent, number: int) -> dict[str, float] | None:
     return None if event.values is None else {**event.values, "class": number + 1}
 
 
-def required(value: Value | None) -> Value:
+def already_set(value: Value | None) -> Value:
     """Return a thing that an earlier phase has set."""
     if value is None:
         raise RuntimeError("a phase ran before the one that it depends on")

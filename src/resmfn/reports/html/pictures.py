@@ -35,7 +35,7 @@ def png_uri(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + body).decode()
 
 
-def grey_uri(image: np.ndarray) -> str:
+def gray_uri(image: np.ndarray) -> str:
     """Return an image (y upwards, as in a stack) as a picture whose gray values span mean +- 3 deviations."""
     spread = float(image.std()) or 1.0
     grey = (image - image.mean()) / (6 * spread) + 0.5

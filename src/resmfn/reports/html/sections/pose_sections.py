@@ -12,7 +12,7 @@ from resmfn.evaluation import ViewCoverage
 from resmfn.reports.findings import all_views, median, symmetry_of
 from resmfn.reports.html.charts import Axes, histogram
 from resmfn.reports.html.elements import Markup, element
-from resmfn.reports.html.pictures import MOST_VIEWS, graticule, grey_uri, mollweide_uri
+from resmfn.reports.html.pictures import MOST_VIEWS, graticule, gray_uri, mollweide_uri
 from resmfn.reports.html.sections.map_sections import ramp
 from resmfn.reports.html.sections.structure_sections import sampling_card
 from resmfn.reports.html.text import card, columns, section, table
@@ -74,8 +74,8 @@ def examples_section(record: RunRecord) -> Markup:
         pairs.append(
             element(
                 "figure",
-                element("img", src=grey_uri(particle), alt=f"Particle {name}, low-passed"),
-                element("img", src=grey_uri(view), alt=f"Projection of the map at the pose of particle {name}"),
+                element("img", src=gray_uri(particle), alt=f"Particle {name}, low-passed"),
+                element("img", src=gray_uri(view), alt=f"Projection of the map at the pose of particle {name}"),
                 element("figcaption", f"particle {name}", element("br"), f"correlation {agreement:.2f}"),
             )
         )
