@@ -26,7 +26,7 @@ def verdict(
     particle_probability: torch.Tensor | None = None,
     poses: str = "unknown",
 ) -> str:
-    state = SimpleNamespace(start_agreement=list(starts), control=control, particle_probability=particle_probability)
+    state = SimpleNamespace(start_agreement=list(starts), control=control, good=particle_probability)
     run = SimpleNamespace(state=state, pixel_size=pixel_size, particles=range(5), **posed(state, split, poses))
     return _verdict(run, resolution)
 
@@ -135,7 +135,7 @@ def test_the_list_of_bad_images_holds_those_that_look_like_noise() -> None:
     names = [f"{i:06d}@p.mrcs" for i in range(1, 6)]
     particles = SimpleNamespace(table=SimpleNamespace(text=lambda column: names))
     run = SimpleNamespace(
-        state=SimpleNamespace(particle_probability=torch.tensor([1.0, 0.1, 0.9, 0.4, 0.5])), particles=particles
+        state=SimpleNamespace(good=torch.tensor([1.0, 0.1, 0.9, 0.4, 0.5])), particles=particles
     )
     _write_bad_images(folder, run)
     assert written == {"bad_particles.txt": "2 000002@p.mrcs 0.100000\n4 000004@p.mrcs 0.400000\n"}

@@ -22,6 +22,15 @@ from resmfn.reconstruction.run.progress_files import PREVIEW
 LEAST_PROBABILITY = 0.5
 """Of an image's likeliest class, noise and stray fields counted: below, it belongs to none, and is listed as bad."""
 
+EMPTY: dict[str, object] = {
+    "n_particles": 0,
+    "resolution_half_0143": None,
+    "structure_found": False,
+    "resolved": False,
+    "verdict": "empty: no image shows this class likelier than the others",
+}
+"""What is said of a class that has lost its images."""
+
 
 def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
     """Write a folder of each class, all images with their classes, and the summary, which is returned."""
@@ -31,6 +40,9 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
         mine = ((of_image == number) & (probability >= LEAST_PROBABILITY)).nonzero()[:, 0]
         name = f"class{number + 1}"
         run.tell("results", f"{name}: {len(mine)} images", 0.99)
+        if len(mine) == 0:
+            summaries.append({"folder": name, "share": 0.0, **EMPTY})
+            continue
         settings = replace(run.config, out=folder.path / name, n_classes=1, overwrite=True, resume=False)
         with RunFolder(settings) as of_class:
             of_class.begin()
@@ -40,8 +52,9 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
             with recorded_results(of_class):
                 summary = write_results(of_class, _class_alone(run, number, mine))
         summaries.append({"folder": name, "share": round(len(mine) / len(of_image), 4), **summary})
-    _write_all_images(folder, run, of_image, probability)
-    summary = _summary(run, summaries, int((probability < LEAST_PROBABILITY).sum()))
+    bad = (probability < LEAST_PROBABILITY) | (probability_of_structure(run) < LEAST_PROBABILITY)
+    _write_all_images(folder, run, of_image, probability, bad)
+    summary = _summary(run, summaries, int(bad.sum()))
     summary["warnings"] = [*run.particles.remarks.notes, *class_warnings(run, of_image, probability)]
     folder.write_json(SUMMARY, summary)
     write_chimerax_view(folder.path)
@@ -54,6 +67,13 @@ def likeliest_class(run: RunContext) -> tuple[Tensor, Tensor]:
     good = torch.stack([already_set(state.good) for state in run.state.classes])
     probability, of_image = good.max(dim=0)
     return of_image, probability
+
+
+def probability_of_structure(run: RunContext) -> Tensor:
+    """Return the probability (n,) of each image to show a particle: of any class, but those that show noise alone."""
+    states = run.state.classes
+    shown = [state for state in states if state.control["is_structure"]] or states
+    return torch.stack([already_set(state.good) for state in shown]).sum(dim=0)
 
 
 def _class_alone(run: RunContext, number: int, mine: Tensor) -> RunContext:
@@ -80,7 +100,7 @@ def _class_alone(run: RunContext, number: int, mine: Tensor) -> RunContext:
     return alone
 
 
-def _write_all_images(folder: RunFolder, run: RunContext, of_image: Tensor, probability: Tensor) -> None:
+def _write_all_images(folder: RunFolder, run: RunContext, of_image: Tensor, probability: Tensor, bad: Tensor) -> None:
     """Write particles.star: every image at the pose of its likeliest class, with that class and its probability."""
     everyone = torch.arange(len(of_image), device=of_image.device)
     states = run.state.classes
@@ -88,26 +108,29 @@ def _write_all_images(folder: RunFolder, run: RunContext, of_image: Tensor, prob
     shift = torch.stack([already_set(state.shift) for state in states])[of_image, everyone]
     if run.config.flip_hand:
         rotation = flipped_rotation(rotation)
-    good = torch.stack([already_set(state.good) for state in states]).sum(dim=0)
+    of_any, good = torch.stack([already_set(state.good) for state in states]).sum(dim=0), probability_of_structure(run)
     subset = torch.ones(len(of_image), dtype=torch.int64)
     subset[run.half_index[1].cpu()] = 2
     columns = {
         "rlnRandomSubset": subset,
         "rlnClassNumber": of_image.cpu() + 1,
-        "rlnClassProbability": (probability / good.clamp_min(1e-12)).double().cpu(),
+        "rlnClassProbability": (probability / of_any.clamp_min(1e-12)).double().cpu(),
         "rlnParticleFigureOfMerit": good.double().cpu(),
     }
     particles = run.particles.with_poses(rotation.double().cpu(), shift.double().cpu()).with_columns(columns)
     write_particles(folder.path / PARTICLES, particles)
     names = run.particles.table.text("rlnImageName")
-    bad = (probability < LEAST_PROBABILITY).nonzero()[:, 0].tolist()
-    folder.write_text("bad_particles.txt", "".join(f"{row + 1} {names[row]} {float(good[row]):.6f}\n" for row in bad))
+    lines = [f"{row + 1} {names[row]} {float(good[row]):.6f}\n" for row in bad.nonzero()[:, 0].tolist()]
+    folder.write_text("bad_particles.txt", "".join(lines))
 
 
 def _summary(run: RunContext, summaries: list[dict[str, object]], n_bad: int) -> dict[str, object]:
     state = run.state
     found = [of_class for of_class in summaries if of_class["structure_found"]]
-    resolutions = [f"{of_class['resolution_half_0143']:.2f} Å" for of_class in summaries]
+    resolutions = [
+        "-" if of_class["resolution_half_0143"] is None else f"{of_class['resolution_half_0143']:.2f} Å"
+        for of_class in summaries
+    ]
     n_classes, asked = len(summaries), run.config.n_classes
     verdict = f"{n_classes} class{'es' if n_classes > 1 else ''}: half maps agree to {', '.join(resolutions)}"
     if asked not in ("auto", n_classes):
