@@ -23,8 +23,8 @@ from resmfn.reconstruction.poses.search_space import neighbor_offsets, shift_spr
 from resmfn.reconstruction.run.context import HALVES, RunContext
 from resmfn.reconstruction.run.state import RunState
 
-LEAST_ASKED = 30
-"""Images left out of a class that say whether it is structure; fewer cannot."""
+LEAST_ASKED = 10
+"""Images left out of a class that say whether it is structure; fewer cannot: such a class is of 50 images or less."""
 
 
 def class_focus_step(run: RunContext) -> bool:
