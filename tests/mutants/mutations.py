@@ -134,7 +134,7 @@ MUTATIONS = (
     Group("reconstruction/phases/focus.py", "tests/reconstruction/phases/test_independent_halves.py::test_what_poses_of_the_input_know_of_noise_is_forgotten_where_they_are_refined_and_stays_where_they_are_kept", (
         ("run.state.rotation = _turned(run, already_set(run.state.rotation), radius)", "pass"),
     )),
-    Group("reconstruction/maps/agreement.py", "tests/reconstruction/phases/test_rounds.py", (
+    Group("reconstruction/maps/agreement.py", "tests/reconstruction/maps/test_agreement.py", (
         ("return min(wanted, radius * 1.25 + 1, radius_max)", "return min(wanted, radius_max)"),
         ("below = (fsc[1:] < AGREED).nonzero()", "below = (fsc[1:] < 0.8).nonzero()"),
     )),

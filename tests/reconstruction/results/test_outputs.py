@@ -134,9 +134,7 @@ def test_the_list_of_bad_images_holds_those_that_look_like_noise() -> None:
     folder = SimpleNamespace(write_text=written.__setitem__)
     names = [f"{i:06d}@p.mrcs" for i in range(1, 6)]
     particles = SimpleNamespace(table=SimpleNamespace(text=lambda column: names))
-    run = SimpleNamespace(
-        state=SimpleNamespace(good=torch.tensor([1.0, 0.1, 0.9, 0.4, 0.5])), particles=particles
-    )
+    run = SimpleNamespace(state=SimpleNamespace(good=torch.tensor([1.0, 0.1, 0.9, 0.4, 0.5])), particles=particles)
     _write_bad_images(folder, run)
     assert written == {"bad_particles.txt": "2 000002@p.mrcs 0.100000\n4 000004@p.mrcs 0.400000\n"}
 
