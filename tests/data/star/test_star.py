@@ -202,3 +202,9 @@ def test_files_of_other_programs_are_read_as_a_cif_parser_reads_them(shared, tmp
     for name in refused:
         with pytest.raises(InputError, match=f"{name}: line"):
             read_star(shared / "corpus" / "star" / name)
+
+
+def test_a_text_is_quoted_by_the_mark_that_it_does_not_hold() -> None:
+    for text in ('a "b" c', "a 'b' c", "a b"):
+        assert unquote(quote(text)) == text
+    assert quote('a "b" c') == "'a \"b\" c'"

@@ -41,8 +41,9 @@ def _of_noise(n_pixels: int, n: int, generator: torch.Generator) -> torch.Tensor
     return torch.randn(n, max(1, 2 * n_pixels), generator=generator).square().sum(dim=1) / 2 * (n_pixels > 0)
 
 
-def test_equal_gains_come_out_equal() -> None:
-    quality = judge_images([fits(torch.ones(3000))])
+@pytest.mark.parametrize("amplitude", [1.0, 0.5, 2.0])
+def test_equal_gains_come_out_equal(amplitude: float) -> None:
+    quality = judge_images([fits(torch.ones(3000), amplitude=amplitude)])
     assert float((quality.gain - 1).abs().max()) < 0.06
     assert float(quality.gain.std()) < 0.02
     assert float(quality.particle_probability.min()) > 0.99
