@@ -124,7 +124,7 @@ MUTATIONS = (
     Group("reconstruction/results/outputs.py", "tests/reconstruction/results/test_outputs.py", (
         ("bare = inverted(bare) if run.config.flip_hand else bare", "pass"),
         ("bare = network.decode(run.full, scale).cpu() * run.observations.gray_scale", "bare = network.decode(run.full, scale).cpu()"),
-        ("for row in (particle_probability < 0.5).nonzero()[:, 0].tolist()", "for row in (particle_probability >= 0.5).nonzero()[:, 0].tolist()"),
+        ("particle_probability < 0.5)\n\n\ndef list_bad", "particle_probability >= 0.5)\n\n\ndef list_bad"),
         ("if not resolution < split:", "if not resolution < 2 * split:"),
         ("n_bad = int((particle_probabilities(run) < 0.5).sum())\n    if n_bad:", "n_bad = int((particle_probabilities(run) < 0.05).sum())\n    if n_bad:"),
     )),

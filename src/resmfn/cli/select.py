@@ -28,11 +28,11 @@ def select(
     """
     from resmfn.core import InputError
     from resmfn.data import select_particles
+    from resmfn.reports.compare import refuse_existing
 
     if out.suffix not in (".star", ".cs"):
         raise InputError(f"--out {out} must end in .star or .cs; give such a name")
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: exists already; give another name, or --overwrite")
+    refuse_existing(out, overwrite=overwrite)
     chosen, n = select_particles(source, out, classes=_numbers(classes), least_probability=min_probability)
     print(f"{len(chosen)} of {n} particles: {out} written")
 

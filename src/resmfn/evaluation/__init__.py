@@ -1,6 +1,12 @@
 """Figures of merit of a reconstruction: tensors in, records out; no files and no plots."""
 
-from resmfn.evaluation.alignment.map_alignment import MapAlignment, align_both_hands, align_maps, apply_alignment
+from resmfn.evaluation.alignment.map_alignment import (
+    MapAlignment,
+    align_both_hands,
+    align_maps,
+    apply_alignment,
+    correlation_after_alignment,
+)
 from resmfn.evaluation.alignment.model_hand import HandVerdict, judge_hand
 from resmfn.evaluation.alignment.pose_error import (
     PoseAlignment,
@@ -64,6 +70,7 @@ __all__ = [
     "compare_maps",
     "compare_poses",
     "contour_level",
+    "correlation_after_alignment",
     "directional_fsc",
     "enclosing_diameter",
     "evaluate_run",

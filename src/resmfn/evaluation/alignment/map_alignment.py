@@ -135,6 +135,14 @@ def _alignment(found: Candidates, hand: int, offset: Tensor, pixel: float, pixel
     return MapAlignment(rotation, shift * pixel, hand, float(best.score[0]), other, pixel_size)
 
 
+def correlation_after_alignment(moving: Tensor, reference: Tensor, pixel_size: float) -> float:
+    """Return the correlation of two maps (N, N, N) after alignment in either hand; 0 if one is empty."""
+    if not (bool(moving.any()) and bool(reference.any())):
+        return 0.0
+    moved = apply_alignment(moving, align_maps(moving, reference, pixel_size))
+    return float(torch.corrcoef(torch.stack((moved.flatten(), reference.flatten())))[0, 1])
+
+
 def apply_alignment(moving: Tensor, alignment: MapAlignment) -> Tensor:
     """Resample a map in the frame of the reference it was aligned to; (N, N, N), dtype and device kept.
 

@@ -120,7 +120,7 @@ def with_branch(
 ) -> Branches:
     """Put several maps in the place of one, and let all compete for all images."""
     maps = branches.maps
-    kept = [k for k in range(branches.n_classes) if k != number]
+    kept = _all_but(branches, number)
     together = replace(
         maps,
         volumes=torch.cat((maps.volumes[kept], several.volumes)),

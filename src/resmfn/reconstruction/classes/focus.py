@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import torch
 from torch import Tensor
 
@@ -60,10 +58,8 @@ def _control(run: RunContext, branches: Branches, number: int) -> dict[str, floa
     """Ask the images left out that are likeliest of a class whether its map is more than noise."""
     index = left_out_and_rest(run).left_out.index[members(branches.asked, number)][:N_HELD_OUT]
     if len(index) < LEAST_ASKED:
-        nothing = NoiseControl(len(index), 0.0, 0.0, 0.0, 0.0)
-        return {**asdict(nothing), "is_structure": False}
-    found = held_out_control(run, branches.maps.volumes[number], index)
-    return {**asdict(found), "is_structure": found.is_structure}
+        return NoiseControl(len(index), 0.0, 0.0, 0.0, 0.0).as_dict()
+    return held_out_control(run, branches.maps.volumes[number], index).as_dict()
 
 
 def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, generator: torch.Generator) -> RunState:

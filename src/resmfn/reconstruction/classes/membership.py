@@ -15,12 +15,15 @@ LEAST_CHANCE = 1e-3
 """Probability of a class below which an image is not compared with it in a round, but where all are compared anew."""
 
 
+def class_probabilities(run: RunContext) -> Tensor:
+    """Return the probability (K, n) of each image to show each class; what is left to 1 is of no particle."""
+    return torch.stack([already_set(state.good) for state in run.state.classes])
+
+
 def candidates_of_class(run: RunContext, number: int) -> Tensor:
     """Return the images, int64 (m,), that may show a class; each is at least in the likeliest one."""
-    particle_probability = torch.stack([already_set(state.good) for state in run.state.classes])
-    return ((particle_probability[number] >= LEAST_CHANCE) | (particle_probability.argmax(dim=0) == number)).nonzero()[
-        :, 0
-    ]
+    probability = class_probabilities(run)
+    return ((probability[number] >= LEAST_CHANCE) | (probability.argmax(dim=0) == number)).nonzero()[:, 0]
 
 
 def judge_classes(

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from resmfn.core.processes import Team
 from resmfn.fourier import resize_map
 from resmfn.reconstruction.images.image_quality import ImageFits, rival_evidence
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.priors import posterior_prior
-from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
+from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.phases.annealing import (
     SETTLED,
     Progress,
@@ -25,9 +24,11 @@ from resmfn.reconstruction.phases.annealing import (
     SearchTask,
     belief_of_shifts,
     carried_prior,
+    map_at_poses,
     near_shifts,
     rotated_grid,
     stage_radius,
+    sums_of,
 )
 from resmfn.reconstruction.poses.factored_posterior import factored_posterior
 from resmfn.reconstruction.poses.grid_posterior import GridPosterior, PoseGrid, grid_posterior
@@ -102,31 +103,14 @@ class Mixture:
 
 def random_mixture(task: SearchTask, n_classes: int, stage: SearchStage, *, generator: torch.Generator) -> Mixture:
     """Return maps of images at random poses in random classes."""
-    observations, index, space = task.observations, task.index, task.space
-    radius = stage_radius(stage, observations, space)
-    grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
-    mask = sphere_on(grid, space.mask_radius, observations.device)
-    n_pixels = observations.n_pixels(radius)
+    observations, index = task.observations, task.index
+    radius = stage_radius(stage, observations, task.space)
     rotation = random_rotations(len(index), generator=generator).to(observations.device)
     of_class = torch.randint(n_classes, (len(index),), generator=generator).to(observations.device)
-    volumes, priors = [], []
-    for number in range(n_classes):
-        mine = (of_class == number).nonzero()[:, 0]
-        sums = SliceSums(grid, observations.device)
-
-        def inserted(rows: Tensor, mine: Tensor = mine) -> SliceSums:
-            values, ctf = observations.batch(index[mine[rows]], n_pixels)
-            turns = rotation[mine[rows]]
-            return SliceSums.of(grid, values * ctf, ctf.square(), turns, observations.pixels[:n_pixels])
-
-        for _, part in observations.in_chunks("inserting images", index[mine], len(index), inserted):
-            sums += part
-        observations.team.sum_(sums.values, sums.weights)
-        equations = MapEquations(sums)
-        prior = 3 * equations.shell_weights()[: int(radius) + 1]
-        volume = equations.solve(mask, prior, iterations=4)
-        volumes.append(volume)
-        priors.append(posterior_prior(equations, volume, mask, prior))
+    members = [(of_class == number).nonzero()[:, 0] for number in range(n_classes)]
+    volumes, priors = zip(
+        *(map_at_poses(replace(task, index=index[mine]), rotation[mine], radius) for mine in members), strict=True
+    )
     return Mixture(
         torch.stack(volumes),
         torch.stack(priors),
@@ -209,10 +193,8 @@ def image_powers(task: SearchTask, radius: float) -> ImageFits:
     """Return the power of images, and of their CTFs, by shell up to a radius; no map is compared."""
     observations, index = task.observations, task.index
     n_pixels = observations.n_pixels(radius)
-    shell = observations.shell[:n_pixels]
-    of_shell = torch.zeros(n_pixels, int(shell.max()) + 1, device=shell.device)
-    of_shell[torch.arange(n_pixels), shell] = 1
-    found = torch.zeros(2, len(index), of_shell.shape[1], device=shell.device)
+    of_shell = observations.shell_matrix(n_pixels)
+    found = torch.zeros(2, len(index), of_shell.shape[1], device=observations.device)
 
     def powers(rows: Tensor) -> tuple[Tensor, Tensor]:
         values, ctf = observations.batch(index[rows], n_pixels)
@@ -222,7 +204,7 @@ def image_powers(task: SearchTask, radius: float) -> ImageFits:
         found[0, rows], found[1, rows] = parts
     observations.team.sum_(found)
     nothing = torch.zeros_like(found[0])
-    return ImageFits(nothing, nothing, found[0], found[1], nothing[:, 0], torch.bincount(shell))
+    return ImageFits(nothing, nothing, found[0], found[1], nothing[:, 0], torch.bincount(observations.shell[:n_pixels]))
 
 
 def _slices(
@@ -270,7 +252,7 @@ def _step(
     pixels = observations.pixels[: observations.n_pixels(maps.radius)]
     volumes, priors = [], []
     for number, (volume, prior) in enumerate(zip(maps.volumes, maps.priors, strict=True)):
-        sums = _sums_of_class(posterior, number, rotations, pixels, grid, observations.team)
+        sums = sums_of(posterior, rotations, pixels, grid, observations.team, number)
         equations = MapEquations(sums)
         volumes.append(equations.solve(mask, prior, start=volume, iterations=4))
         priors.append(posterior_prior(equations, volumes[-1], mask, prior))
@@ -289,15 +271,3 @@ def _step(
     share = (maps.good @ new.posterior) / maps.good.sum()
     share = share.clamp_min(LEAST_SHARE)
     return replace(new, share=share / share.sum())
-
-
-def _sums_of_class(
-    posterior: GridPosterior, number: int, rotations: Tensor, pixels: Tensor, grid: MapGrid, team: Team
-) -> SliceSums:
-    """Return the sums of one class; each process inserts its share of the rotations."""
-    share = team.share_of(len(rotations))
-    rows = slice(number * len(rotations) + share.start, number * len(rotations) + share.stop)
-    turns = rotations[share.start : share.stop]
-    sums = SliceSums.of(grid, posterior.values[rows], posterior.weights[rows], turns, pixels)
-    team.sum_(sums.values, sums.weights)
-    return sums

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from resmfn.reconstruction.classes.membership import candidates_of_class, judge_classes
+from resmfn.reconstruction.classes.membership import candidates_of_class, class_probabilities, judge_classes
 from resmfn.reconstruction.phases.halves import (
     MOST_ROUNDS,
     HalvesRound,
     begin_round,
     end_round,
+    share_done,
     update_noise,
     validate_step,
 )
@@ -23,7 +24,7 @@ def class_halves_step(run: RunContext) -> bool:
     """Do one round of both halves of every class; say whether it was the last."""
     state = run.state
     anew = state.step in (0, RECHECK_ROUND)  # poses are searched further away then
-    runs, before = _runs(run, "halves", anew=anew), _likeliest(run)
+    runs, before = _runs(run, "halves", anew=anew), class_probabilities(run).argmax(dim=0)
     rounds = [begin_round(of_class) for of_class in runs]
     if state.step >= RECHECK_ROUND:
         _update_noise(run, runs, rounds)
@@ -55,19 +56,13 @@ def class_joint_step(run: RunContext) -> bool:
     return all(at_end)
 
 
-def _likeliest(run: RunContext) -> Tensor:
-    """Return the likeliest class of each image, int64 (n,) from 0."""
-    return torch.stack([already_set(state.good) for state in run.state.classes]).argmax(dim=0)
-
-
 def _tell(run: RunContext, before: Tensor) -> None:
     """Report a round of all classes: how far the half maps of each agree, and how many images changed class."""
     states = run.state.classes
-    changed = int((_likeliest(run) != before).sum())
+    changed = int((class_probabilities(run).argmax(dim=0) != before).sum())
     resolutions = ", ".join(f"{state.resolutions[-1]:.2f}" for state in states)
-    done = 0.3 + 0.45 * min(1, run.state.step / 9)
     message = f"round {run.state.step}: half maps agree to {resolutions} Å, {changed} images changed class"
-    run.tell("classes", message, done, {"changed_class": float(changed)})
+    run.tell("classes", message, share_done(run.state.step), {"changed_class": float(changed)})
 
 
 def _runs(run: RunContext, phase: str, *, anew: bool = False) -> list[RunContext]:

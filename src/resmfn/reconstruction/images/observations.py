@@ -113,6 +113,13 @@ class Observations:
         """How many pixels lie within a radius: they come first."""
         return int((self.radius <= radius + 1e-6).sum())
 
+    def shell_matrix(self, n_pixels: int) -> Tensor:
+        """Return what sums the first pixels by shell, as a product from the right: (n_pixels, shells) of 0 and 1."""
+        shell = self.shell[:n_pixels]
+        matrix = torch.zeros(n_pixels, int(shell.max()) + 1, device=shell.device)
+        matrix[torch.arange(n_pixels), shell] = 1
+        return matrix
+
     def set_noise_power(self, power: Tensor) -> None:
         """Set the noise variance of a complex pixel in each shell, (groups, shells), or (shells,) for all groups."""
         self.noise_power = power.to(self.noise_power).expand_as(self.noise_power).clone()

@@ -125,15 +125,31 @@ def radius_of_cycles(cycles: float, observations: Observations, space: SearchSpa
 
 def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress) -> SearchResult:
     """Run one annealed start from images at random poses."""
-    observations, index, space = task.observations, task.index, task.space
+    observations, space = task.observations, task.space
     generator = spawn(seed, "start", start)
-    stage = START_STAGES[0]
-    radius = stage_radius(stage, observations, space)
+    radius = stage_radius(START_STAGES[0], observations, space)
+    rotation = random_rotations(len(task.index), generator=generator).to(observations.device)
+    volume, prior = map_at_poses(task, rotation, radius)
+    still = torch.zeros(len(task.index), 2, device=observations.device)
+    result = replace(SearchResult.from_map(volume, radius, still), prior=prior)
+    for number, stage in enumerate(START_STAGES):
+        if number > 0:
+            result = centered(task, START_STAGES[number - 1], result, generator=generator)
+        result = run_stage(task, stage, result, generator=generator, progress=progress)
+    if space.shift_range == 0:
+        return result
+    # What is believed apart has a lower bound for its likelihood, and a map not quite at rest: neither picks a start.
+    last = replace(START_STAGES[-1].once(), n_steps=(JOINT_STEPS, JOINT_STEPS))
+    return run_stage(task, last, result, generator=generator, progress=progress, jointly=True)
+
+
+def map_at_poses(task: SearchTask, rotation: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """Return a first map (M, M, M) of images at some rotations (n, 3, 3), and the prior (shells,) of the next."""
+    observations, index, space = task.observations, task.index, task.space
     grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
     mask = sphere_on(grid, space.mask_radius, observations.device)
-    sums = SliceSums(grid, observations.device)
-    rotation = random_rotations(len(index), generator=generator).to(observations.device)
     n_pixels = observations.n_pixels(radius)
+    sums = SliceSums(grid, observations.device)
 
     def inserted(rows: Tensor) -> SliceSums:
         values, ctf = observations.batch(index[rows], n_pixels)
@@ -144,20 +160,8 @@ def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress)
     observations.team.sum_(sums.values, sums.weights)
     equations = MapEquations(sums)
     prior = 3 * equations.shell_weights()[: int(radius) + 1]
-    still = torch.zeros(len(index), 2, device=observations.device)
     volume = equations.solve(mask, prior, iterations=4)
-    result = replace(
-        SearchResult.from_map(volume, radius, still), prior=posterior_prior(equations, volume, mask, prior)
-    )
-    for number, stage in enumerate(START_STAGES):
-        if number > 0:
-            result = centered(task, START_STAGES[number - 1], result, generator=generator)
-        result = run_stage(task, stage, result, generator=generator, progress=progress)
-    if space.shift_range == 0:
-        return result
-    # What is believed apart has a lower bound for its likelihood, and a map not quite at rest: neither picks a start.
-    last = replace(START_STAGES[-1].once(), n_steps=(JOINT_STEPS, JOINT_STEPS))
-    return run_stage(task, last, result, generator=generator, progress=progress, jointly=True)
+    return volume, posterior_prior(equations, volume, mask, prior)
 
 
 def centered(task: SearchTask, stage: SearchStage, start: SearchResult, *, generator: torch.Generator) -> SearchResult:
@@ -299,11 +303,16 @@ def rotated_grid(n: int, grid: MapGrid, *, generator: torch.Generator, device: t
     return rotations[asymmetric_unit(rotations, grid.group)]
 
 
-def sums_of(posterior: GridPosterior, rotations: Tensor, pixels: Tensor, grid: MapGrid, team: Team) -> SliceSums:
-    """Return the sums of softly assigned images; each process inserts its share of the rotations."""
-    share = team.share_of(len(rotations))
-    rows = slice(share.start, share.stop)
-    sums = SliceSums.of(grid, posterior.values[rows], posterior.weights[rows], rotations[rows], pixels)
+def sums_of(
+    posterior: GridPosterior, rotations: Tensor, pixels: Tensor, grid: MapGrid, team: Team, number: int = 0
+) -> SliceSums:
+    """Return the sums of softly assigned images, where there are several maps those of one, counted from 0.
+
+    Each process inserts its share of the rotations.
+    """
+    share, first = team.share_of(len(rotations)), number * len(rotations)
+    mine, rows = slice(share.start, share.stop), slice(first + share.start, first + share.stop)
+    sums = SliceSums.of(grid, posterior.values[rows], posterior.weights[rows], rotations[mine], pixels)
     team.sum_(sums.values, sums.weights)
     return sums
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from resmfn.core.processes import Team
 from resmfn.core.random import spawn
-from resmfn.evaluation import align_maps, apply_alignment
+from resmfn.evaluation import correlation_after_alignment
 from resmfn.fourier import resize_map, shell_average, shell_index
 from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 from resmfn.reconstruction.maps.map_grid import MapGrid
@@ -59,6 +59,10 @@ class NoiseControl:
     """Mean of the same over the mean of the decoys, nat."""
     lead_error: float
 
+    def as_dict(self) -> dict[str, float | bool]:
+        """Return the fields, and the verdict, as a state holds them."""
+        return {**asdict(self), "is_structure": self.is_structure}
+
     @property
     def is_structure(self) -> bool:
         """Whether the images show a structure."""
@@ -75,7 +79,7 @@ def control_step(run: RunContext) -> bool:
         fresh = _fresh_control(run, number)
         control = fresh if control is None or fresh.is_structure else control
     found = already_set(control)
-    state.control = {**asdict(found), "is_structure": found.is_structure}
+    state.control = found.as_dict()
     state.start_agreement = start_agreement(run)
     message = f"held-out images fit the map better than noise by {found.gain:.2f} ± {found.gain_error:.2f} nat"
     if not found.is_structure:
@@ -147,11 +151,7 @@ def start_agreement(run: RunContext) -> list[float]:
 
 
 def _agreement(volume: Tensor, reference: Tensor, pixel_size: float, _: Team) -> float:
-    """Return the correlation of a map with another after alignment; 0 if either is empty."""
-    if not (bool(volume.any()) and bool(reference.any())):
-        return 0.0
-    moved = apply_alignment(volume, align_maps(volume, reference, pixel_size))
-    return float(torch.corrcoef(torch.stack((moved.flatten(), reference.flatten())))[0, 1])
+    return correlation_after_alignment(volume, reference, pixel_size)
 
 
 def _first_control(run: RunContext) -> NoiseControl | None:

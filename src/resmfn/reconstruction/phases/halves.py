@@ -74,6 +74,11 @@ def halves_step(run: RunContext) -> bool:
     return end_round(run, found)
 
 
+def share_done(n_rounds: int) -> float:
+    """Return the share of a run that is done after some rounds of the halves."""
+    return 0.3 + 0.45 * min(1, n_rounds / 9)
+
+
 def begin_round(run: RunContext) -> HalvesRound:
     """Move the poses of both halves, each against its own map."""
     radius = _round_radius(run)
@@ -92,7 +97,7 @@ def end_round(run: RunContext, found: HalvesRound) -> bool:
     _solve(run, found)
     run.keep_poses(list(found.halves.values()))
     state.radius, state.step = radius, state.step + 1
-    tell_round(run, "halves", 0.3 + 0.45 * min(1, state.step / 9), found.reports)
+    tell_round(run, "halves", share_done(state.step), found.reports)
     if not state.soft:
         return _halves_are_done(run, max(report.pose_change for report in found.reports))
     grew = radius > 1.02 * radius_before or state.resolutions[-1] < 0.98 * before

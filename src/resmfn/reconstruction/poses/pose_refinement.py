@@ -86,16 +86,18 @@ def refine_poses(
     weight = torch.ones(len(index), device=shells.device) if weight is None else weight
     rotation, shift = torch.zeros_like(poses.rotation), torch.zeros_like(poses.shift)
     log_likelihood = torch.zeros(len(index), device=shells.device)
-    n_shells = int(shells.max()) + 1
-    fits = torch.zeros(4 * n_shells + 1, len(index), device=shells.device)
+    of_shell = observations.shell_matrix(n_pixels)
+    fits = torch.zeros(4 * of_shell.shape[1] + 1, len(index), device=shells.device)
 
     def climbed(rows: Tensor) -> tuple[Poses, Tensor, Tensor, Tensor]:
         values, ctf = observations.batch(index[rows], n_pixels)
         climb = _Climb(observations, values, ctf, model)
         best = climb.run(poses.select(rows), iterations)
+        fitted = climb.model_values(best)
         of_group = torch.zeros(observations.n_groups, len(rows), device=shells.device)
         of_group[group[rows], torch.arange(len(rows), device=shells.device)] = weight[rows]
-        return best.poses, best.log_likelihood, of_group @ climb.residual_power(best), climb.image_fits(best, shells)
+        power = of_group @ climb.residual_power(fitted)
+        return best.poses, best.log_likelihood, power, climb.image_fits(best, fitted, of_shell)
 
     for rows, (found, likelihood, power, fit) in observations.in_chunks(
         "refining poses", index, max(1, budget // n_pixels), climbed, order=slice_order(poses.rotation)
@@ -122,10 +124,6 @@ class _Point:
     poses: Poses
     centered: Tensor
     """C S as real numbers (n, 2 P): the model of an image with its shift taken out."""
-    overlap: Tensor
-    """Re <C S, Y>."""
-    power: Tensor
-    """<C S, C S>."""
     log_likelihood: Tensor
     gradient: Tensor
     curvature: Tensor
@@ -134,7 +132,7 @@ class _Point:
         """Take the other point for the images where it is better."""
         mine, its = self.poses, other.poses
         self.poses = Poses(_choose(where, its.rotation, mine.rotation), _choose(where, its.shift, mine.shift))
-        for name in ("centered", "overlap", "power", "log_likelihood", "gradient", "curvature"):
+        for name in ("centered", "log_likelihood", "gradient", "curvature"):
             setattr(self, name, _choose(where, getattr(other, name), getattr(self, name)))
 
 
@@ -171,10 +169,10 @@ class _Climb:
         centered = torch.view_as_complex(point.centered.unflatten(1, (-1, 2)))
         return centered * self._phase(point.poses.shift) if self.model.moves_shift else centered
 
-    def residual_power(self, point: _Point) -> Tensor:
-        return (self.values - self.model_values(point)).abs().square()
+    def residual_power(self, fitted: Tensor) -> Tensor:
+        return (self.values - fitted).abs().square()
 
-    def image_fits(self, point: _Point, shells: Tensor) -> Tensor:
+    def image_fits(self, point: _Point, fitted: Tensor, of_shell: Tensor) -> Tensor:
         """Return overlap, power, image power and CTF power by shell, and log share, of :class:`ImageFits`.
 
         The integral of the likelihood around a peak is ``(pi^d / det H)^(1/2)`` times its height, where it falls off
@@ -182,16 +180,13 @@ class _Climb:
         peak stands for all its symmetric copies; shifts have that of their prior.
         """
         n_free = point.curvature.shape[1]
-        steady = point.curvature + 1e-3 * torch.eye(n_free, device=point.power.device)
+        steady = point.curvature + 1e-3 * torch.eye(n_free, device=point.curvature.device)
         volume = math.log(8 * math.pi**2 / len(self.model.grid.group))
         spread = self.model.shift_spread
         log_occam_factor = 0.5 * (n_free * math.log(math.pi) - torch.linalg.slogdet(steady)[1])
         if self.model.moves_shift and spread is not None:
             volume += math.log(2 * math.pi * spread**2)
             log_occam_factor = log_occam_factor - 0.5 * point.poses.shift.square().sum(dim=1) / spread**2
-        of_shell = torch.zeros(len(shells), int(shells.max()) + 1, device=shells.device)
-        of_shell[torch.arange(len(shells)), shells] = 1
-        fitted = self.model_values(point)
         overlap = (fitted.conj() * self.values).real
         products = (overlap, fitted.abs().square(), self.values.abs().square(), self.ctf.square())
         parts = [(product @ of_shell).T for product in products]
@@ -231,7 +226,7 @@ class _Climb:
             log_likelihood = log_likelihood - precision * poses.shift.square().sum(dim=1)
             gradient[:, 3:] -= precision * poses.shift
             curvature[:, 3:, 3:] += precision * torch.eye(2, device=curvature.device)
-        return _Point(poses, centered, overlap, power, log_likelihood, gradient, curvature)
+        return _Point(poses, centered, log_likelihood, gradient, curvature)
 
     def _phase(self, shift: Tensor) -> Tensor:
         return phase_shift(self.pixels, shift, self.pixel_size, self.box_size)

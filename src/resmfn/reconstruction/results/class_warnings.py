@@ -8,7 +8,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from resmfn.evaluation import align_maps, apply_alignment, view_coverage
+from resmfn.evaluation import correlation_after_alignment, view_coverage
 from resmfn.evaluation.starts import SAME_MAP
 from resmfn.evaluation.views import symmetric_copies
 from resmfn.reconstruction.run.context import RunContext, already_set
@@ -22,18 +22,16 @@ LEAST_ERRORS = 5.0
 """Standard errors by which halves differ in the size of a class."""
 
 
-def class_warnings(run: RunContext, of_image: Tensor, probability: Tensor) -> list[str]:
+def class_warnings(run: RunContext, members: list[Tensor]) -> list[str]:
     """Return lines about the classes of a finished run.
 
     Parameters
     ----------
     run
         The run.
-    of_image, probability
-        int64 (n,) and (n,): each image's likeliest class, from 0, and its probability.
+    members
+        Of each class its images, int64 (m,).
     """
-    numbers = range(len(run.state.classes))
-    members = [((of_image == number) & (probability >= 0.5)).nonzero()[:, 0] for number in numbers]
     return [*_noise(run), *_same_maps(run), *_one_view(run, members), *_halves_differ(run, members)]
 
 
@@ -50,11 +48,7 @@ def _same_maps(run: RunContext) -> list[str]:
     found = []
     for first, second in combinations(range(min(MOST_COMPARED, len(run.state.classes))), 2):
         one, other = (already_set(run.state.classes[number].coarse).cpu() for number in (first, second))
-        pixel_size = run.box_size * run.pixel_size / one.shape[0]
-        if not (bool(one.any()) and bool(other.any())):
-            continue
-        moved = apply_alignment(one, align_maps(one, other, pixel_size))
-        alike = float(torch.corrcoef(torch.stack((moved.flatten(), other.flatten())))[0, 1])
+        alike = correlation_after_alignment(one, other, run.box_size * run.pixel_size / one.shape[0])
         if alike > SAME_MAP:
             found.append(
                 f"classes {first + 1} and {second + 1} look alike at {run.resolution(run.state.split_radius):.0f} Å "

@@ -13,9 +13,10 @@ from resmfn.data.runs.chimerax import write_chimerax_view
 from resmfn.data.runs.file_names import PARTICLES, SUMMARY
 from resmfn.data.runs.result_files import recorded_results
 from resmfn.data.runs.run_folder import RunFolder
+from resmfn.reconstruction.classes.membership import class_probabilities
 from resmfn.reconstruction.results.class_warnings import class_warnings
 from resmfn.reconstruction.results.hand import flipped_rotation
-from resmfn.reconstruction.results.outputs import write_results
+from resmfn.reconstruction.results.outputs import half_set_of_image, list_bad_images, run_figures, write_results
 from resmfn.reconstruction.run.context import RunContext, already_set
 from resmfn.reconstruction.run.progress_files import PREVIEW
 
@@ -34,10 +35,13 @@ EMPTY: dict[str, object] = {
 
 def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
     """Write a folder of each class, all images with their classes, and the summary, which is returned."""
-    of_image, probability = likeliest_class(run)
+    probability, of_image = class_probabilities(run).max(dim=0)
+    members = [
+        ((of_image == number) & (probability >= LEAST_PROBABILITY)).nonzero()[:, 0]
+        for number in range(len(run.state.classes))
+    ]
     summaries, rounds = [], [row for row in folder.metrics() if "class" in row]
-    for number in range(len(run.state.classes)):
-        mine = ((of_image == number) & (probability >= LEAST_PROBABILITY)).nonzero()[:, 0]
+    for number, mine in enumerate(members):
         name = f"class{number + 1}"
         run.tell("results", f"{name}: {len(mine)} images", 0.99)
         if len(mine) == 0:
@@ -55,25 +59,18 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
     bad = (probability < LEAST_PROBABILITY) | (probability_of_structure(run) < LEAST_PROBABILITY)
     _write_all_images(folder, run, of_image, probability, bad)
     summary = _summary(run, summaries, int(bad.sum()))
-    summary["warnings"] = [*run.particles.remarks.notes, *class_warnings(run, of_image, probability)]
+    summary["warnings"] = [*run.particles.remarks.notes, *class_warnings(run, members)]
     folder.write_json(SUMMARY, summary)
     write_chimerax_view(folder.path)
     (folder.path / PREVIEW).unlink(missing_ok=True)
     return summary
 
 
-def likeliest_class(run: RunContext) -> tuple[Tensor, Tensor]:
-    """Return the class of each image, int64 (n,) from 0, and its probability, against all classes and none."""
-    good = torch.stack([already_set(state.good) for state in run.state.classes])
-    probability, of_image = good.max(dim=0)
-    return of_image, probability
-
-
 def probability_of_structure(run: RunContext) -> Tensor:
     """Return the probability (n,) of each image to show a particle: of any class, but those that show noise alone."""
     states = run.state.classes
-    shown = [state for state in states if state.control["is_structure"]] or states
-    return torch.stack([already_set(state.good) for state in shown]).sum(dim=0)
+    shown = [number for number, state in enumerate(states) if state.control["is_structure"]] or range(len(states))
+    return class_probabilities(run)[list(shown)].sum(dim=0)
 
 
 def _class_alone(run: RunContext, number: int, mine: Tensor) -> RunContext:
@@ -108,24 +105,19 @@ def _write_all_images(folder: RunFolder, run: RunContext, of_image: Tensor, prob
     shift = torch.stack([already_set(state.shift) for state in states])[of_image, everyone]
     if run.config.flip_hand:
         rotation = flipped_rotation(rotation)
-    of_any, good = torch.stack([already_set(state.good) for state in states]).sum(dim=0), probability_of_structure(run)
-    subset = torch.ones(len(of_image), dtype=torch.int64)
-    subset[run.half_index[1].cpu()] = 2
+    of_any, good = class_probabilities(run).sum(dim=0), probability_of_structure(run)
     columns = {
-        "rlnRandomSubset": subset,
+        "rlnRandomSubset": half_set_of_image(run),
         "rlnClassNumber": of_image.cpu() + 1,
         "rlnClassProbability": (probability / of_any.clamp_min(1e-12)).double().cpu(),
         "rlnParticleFigureOfMerit": good.double().cpu(),
     }
     particles = run.particles.with_poses(rotation.double().cpu(), shift.double().cpu()).with_columns(columns)
     write_particles(folder.path / PARTICLES, particles)
-    names = run.particles.table.text("rlnImageName")
-    lines = [f"{row + 1} {names[row]} {float(good[row]):.6f}\n" for row in bad.nonzero()[:, 0].tolist()]
-    folder.write_text("bad_particles.txt", "".join(lines))
+    list_bad_images(folder, run, good, bad)
 
 
 def _summary(run: RunContext, summaries: list[dict[str, object]], n_bad: int) -> dict[str, object]:
-    state = run.state
     found = [of_class for of_class in summaries if of_class["structure_found"]]
     resolutions = [
         "-" if of_class["resolution_half_0143"] is None else f"{of_class['resolution_half_0143']:.2f} Å"
@@ -159,18 +151,7 @@ def _summary(run: RunContext, summaries: list[dict[str, object]], n_bad: int) ->
             }
             for of_class in summaries
         ],
-        "branching": state.branching["table"],
-        "seconds": round(state.seconds, 2),
-        "cpu_seconds": round(state.cpu_seconds, 2),
-        "peak_memory": state.peak_memory,
-        "peak_gpu_memory": state.peak_gpu_memory,
-        "device": run.device.type,
-        "processes": run.observations.team.size,
-        "box_size": run.box_size,
-        "pixel_size": run.pixel_size,
-        "symmetry": run.config.symmetry,
-        "flipped": run.config.flip_hand,
-        "image_box_size": run.particles.box_size,
-        "image_pixel_size": run.particles.pixel_size,
+        "branching": run.state.branching["table"],
+        **run_figures(run),
         "verdict": verdict,
     }

@@ -83,15 +83,20 @@ def _write_poses(folder: RunFolder, run: RunContext) -> None:
     if run.moves_poses or run.config.flip_hand:
         poses = run.poses()
         particles = particles.with_poses(poses.rotation.double().cpu(), poses.shift.double().cpu())
-    subset = torch.ones(len(particles), dtype=torch.int64)
-    subset[run.half_index[1].cpu()] = 2
     columns = {
-        "rlnRandomSubset": subset,
+        "rlnRandomSubset": half_set_of_image(run),
         "rlnMaxValueProbDistribution": already_set(state.max_probability).double().cpu(),
         "rlnPoseEntropy": already_set(state.pose_entropy).double().cpu(),
         "rlnParticleFigureOfMerit": particle_probabilities(run).double(),
     }
     write_particles(folder.path / PARTICLES, particles.with_columns(columns))
+
+
+def half_set_of_image(run: RunContext) -> Tensor:
+    """Return 1 or 2, int64 (n,): the half set of each image."""
+    subset = torch.ones(len(run.particles), dtype=torch.int64)
+    subset[run.half_index[1].cpu()] = 2
+    return subset
 
 
 def particle_probabilities(run: RunContext) -> Tensor:
@@ -101,13 +106,34 @@ def particle_probabilities(run: RunContext) -> Tensor:
 
 
 def _write_bad_images(folder: RunFolder, run: RunContext) -> None:
-    """List the images that look like noise: row in the STAR file from 1, name, probability to show the particle."""
-    particle_probability, names = particle_probabilities(run), run.particles.table.text("rlnImageName")
-    lines = [
-        f"{row + 1} {names[row]} {float(particle_probability[row]):.6f}\n"
-        for row in (particle_probability < 0.5).nonzero()[:, 0].tolist()
-    ]
+    particle_probability = particle_probabilities(run)
+    list_bad_images(folder, run, particle_probability, particle_probability < 0.5)
+
+
+def list_bad_images(folder: RunFolder, run: RunContext, particle_probability: Tensor, bad: Tensor) -> None:
+    """List some images, bool (n,): row in the STAR file from 1, name, probability (n,) to show the particle."""
+    names = run.particles.table.text("rlnImageName")
+    lines = [f"{row + 1} {names[row]} {float(particle_probability[row]):.6f}\n" for row in bad.nonzero()[:, 0].tolist()]
     folder.write_text("bad_particles.txt", "".join(lines))
+
+
+def run_figures(run: RunContext) -> dict[str, object]:
+    """Return what a summary says of the run itself: its cost, its device, its box."""
+    state = run.state
+    return {
+        "seconds": round(state.seconds, 2),
+        "cpu_seconds": round(state.cpu_seconds, 2),
+        "peak_memory": state.peak_memory,
+        "peak_gpu_memory": state.peak_gpu_memory,
+        "device": run.device.type,
+        "processes": run.observations.team.size,
+        "box_size": run.box_size,
+        "pixel_size": run.pixel_size,
+        "symmetry": run.config.symmetry,
+        "flipped": run.config.flip_hand,
+        "image_box_size": run.particles.box_size,
+        "image_pixel_size": run.particles.pixel_size,
+    }
 
 
 def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
@@ -120,20 +146,9 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         "n_particles": len(run.particles),
         "n_bad": int((particle_probabilities(run) < 0.5).sum()),
         "gain_spread": round(float(run.observations.gain[particle_probabilities(run).to(run.device) >= 0.5].std()), 4),
-        "seconds": round(state.seconds, 2),
-        "cpu_seconds": round(state.cpu_seconds, 2),
-        "peak_memory": state.peak_memory,
-        "peak_gpu_memory": state.peak_gpu_memory,
         "log_likelihood": [round(value, 4) for value in state.log_likelihoods],
-        "device": run.device.type,
-        "processes": run.observations.team.size,
-        "box_size": run.box_size,
-        "pixel_size": run.pixel_size,
-        "symmetry": run.config.symmetry,
-        "flipped": run.config.flip_hand,
+        **run_figures(run),
         "hand": "undecided" if run.config.poses == "unknown" and run.config.reference is None else "as given",
-        "image_box_size": run.particles.box_size,
-        "image_pixel_size": run.particles.pixel_size,
     }
     if run.vote is not None:
         summary["contrast"] = run.vote.contrast
