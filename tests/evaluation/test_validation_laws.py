@@ -36,6 +36,18 @@ def test_the_sharpened_map_ends_at_its_resolution() -> None:
     assert float(power[radius > 8].max()) < 1e-12 * float(power.max())
 
 
+def test_a_steep_fall_is_undone_up_to_the_resolution_and_overflows_nowhere() -> None:
+    """Three shells at 8 to 10 Å may give any B-factor; beyond the filter nothing is amplified."""
+    steep = -160.0 * (2 * PIXEL) ** 2  # exp(160 / 4) at Nyquist, three times the exponent in the corners
+    for volume in (noise(1), noise(1).float()):
+        sharpened = sharpen(volume, flat_curve(0.9), steep, 2 * PIXEL)
+        assert bool(torch.isfinite(sharpened).all())
+    mild = sharpen(noise(1), flat_curve(0.9), -100.0, SIZE * PIXEL / 5)
+    gain = (fftn_centered(mild).abs() / fftn_centered(noise(1)).abs())[radius_grid(SIZE, 3) == 4]
+    expected = float(fsc_weight(flat_curve(0.9))[4]) * math.exp(100.0 / 4 * (4 / (SIZE * PIXEL)) ** 2)
+    torch.testing.assert_close(gain, torch.full_like(gain, expected), rtol=1e-3, atol=0.0)
+
+
 def test_local_resolution_is_finest_where_the_halves_agree() -> None:
     """Halves with the same noise in a ball off the center on each axis, and different noise elsewhere."""
     place = torch.tensor([2.0, -3.0, 1.0])

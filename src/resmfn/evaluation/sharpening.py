@@ -78,12 +78,13 @@ def sharpen(volume: Tensor, fsc: FscCurve, b_factor: float, resolution: float) -
     """Weight a map (N, N, N) by its FSC, correct it for a B-factor, and low-pass it at its resolution."""
     size = volume.shape[0]
     pixel_size = 1 / (2 * float(fsc.frequency[-1])) * (2 * (size // 2) / size)
+    cutoff = min(size * pixel_size / resolution, size / 2)
     radius = radius_grid(size, 3, volume.device)
-    squared = (radius / (size * pixel_size)).square()
+    # What the low-pass takes away is not amplified first: a steep B-factor would overflow in the corners.
+    squared = (radius.clamp_max(cutoff + FILTER_EDGE) / (size * pixel_size)).square()
     shell = radius.round().long().clamp_max(len(fsc.frequency) - 1)
     weight = fsc_weight(fsc).to(volume.device)[shell] * torch.exp(-b_factor / 4 * squared)
     sharpened = ifftn_centered(fftn_centered(volume.double()) * weight).real
-    cutoff = min(size * pixel_size / resolution, size / 2)
     return low_pass(sharpened, cutoff, FILTER_EDGE).to(volume.dtype)
 
 
