@@ -16,7 +16,9 @@ from resmfn.reconstruction.classes.branching import (
     LeftOut,
     branched,
     first_class,
+    junk_classes,
     with_branch,
+    with_rivals,
     without_needless,
 )
 from resmfn.reconstruction.classes.mixture import Mixture
@@ -47,7 +49,7 @@ def branch_step(run: RunContext) -> bool:
         branches, untried, table = _stored(state.branching, run.device)
         number = _largest(branches, untried)
         untried.remove(number)
-        n_maps = min(BRANCHES[branches.n_classes > 1], most_classes(run) + 1)
+        n_maps = BRANCHES[branches.n_classes > 1]
         found = branched(tasks, branches, number, n_maps, generator=generator, progress=told)
         message = f"class {number + 1} of {branches.n_classes} has too few images to be divided"
         if found is not None:
@@ -56,7 +58,7 @@ def branch_step(run: RunContext) -> bool:
             message = f"class {number + 1} of {branches.n_classes} as {n_maps}: {_words(comparison)}"
             if comparison.is_better:
                 more = with_branch(tasks, branches, number, several, generator=generator, progress=told)
-                more, given_up = without_needless(tasks, more, most_classes(run), generator=generator, progress=told)
+                more, given_up = without_needless(tasks, more, MOST_CLASSES, generator=generator, progress=told)
                 untried = [k - (k > number) for k in untried]
                 untried += range(branches.n_classes - 1, branches.n_classes - 1 + n_maps)
                 for gone in given_up:
@@ -64,11 +66,20 @@ def branch_step(run: RunContext) -> bool:
                 branches = more
                 table.append(_row(branches, None))
                 message += f"; {branches.n_classes} classes now"
+    n_junk = len(junk_classes(tasks, branches))
+    message += f", {n_junk} of them of junk" if n_junk else ""
+    is_last = not untried or branches.n_classes - n_junk >= most_classes(run)
+    if is_last and branches.n_classes > 1:
+        branches, _ = without_needless(
+            tasks, with_rivals(tasks, branches), most_classes(run), generator=generator, progress=told
+        )
+        table.append(_row(branches, None))
+        message += f"; {branches.n_classes} kept"
     state.branching = _to_store(branches, untried, table)
     state.step += 1
     values = {"classes": float(branches.n_classes), "log_likelihood": float(branches.log_evidence.mean())}
     run.tell("classes", message, min(0.2, 0.02 * state.step), values)
-    return not untried or branches.n_classes >= most_classes(run)
+    return is_last
 
 
 def most_classes(run: RunContext) -> int:

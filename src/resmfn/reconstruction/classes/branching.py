@@ -1,10 +1,12 @@
 """How many classes, and which: they branch, coarse to fine, as far as images tell that were left out.
 
 All images begin in one class. A class is tried as several: maps from its images at random poses and in random classes,
-annealed as a start is. Its images that were left out of them decide: if they are likelier under several maps than under
-the one that all of the class make, the class branches. After each branching all maps compete for all images, for a
+annealed as a start is. The bands of a start are cycles over the diameter of what it looks for, and here that is the
+diameter of the class's own map: small species in the mask of a large one differ only in finer bands. Images that were
+left out of the maps decide: if they are likelier under several maps than under the one that all of the class make, the
+class branches. After each branching all maps compete for all images, in the finest band that a class needed, for a
 species that two branches share must come together again: a class without which images left out are as likely is given
-up.
+up. A class whose images are likelier a stray field than its map is junk, and does not count.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from resmfn.reconstruction.classes.mixture import Mixture, ask, random_mixture, run_mixture
-from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchTask
+from resmfn.fourier import radius_grid
+from resmfn.reconstruction.classes.mixture import Mixture, ask, image_powers, on_stage, random_mixture, run_mixture
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchStage, SearchTask
 from resmfn.reconstruction.phases.starts import N_SEARCH
+from resmfn.reconstruction.poses.search_space import SearchSpace
 
 LEAST_ERRORS = 4.0
 """Standard errors by which the images left out of a class must prefer several maps to one."""
@@ -28,11 +33,17 @@ LEAST_MEMBERS = 60
 BRANCHES = 4, 3
 """Maps that a class is tried as, at first and later. Of five species with junk (3,000 images) two maps found no
 division in one of three tries; more maps than are needed end in a poor division less often, and are given up again."""
-SURELY_NEEDED = 2.0
+SURELY_NEEDED = 3.0
 """Nat: what images of a class lose at least, in the mean, where no other class shows the same. Of a class that is there
-twice they lose some tenths, as the other map was made of other images; open and closed adenylate kinase lose 6."""
-POLISH = replace(START_STAGES[-1], temperature=1.0, coolest=1.0, n_steps=(2, 6))
+twice they lose some tenths, as the other map was made of other images; of junk, beside a stray field, 2.3; open and
+closed adenylate kinase lose 6."""
+WITHIN_EXTENT = 0.98
+"""Share of the power of a map's positive density within its extent. Of three kinases at 24 Å in a mask of 130 Å that
+makes spheres of 40 to 44 Å; they are told apart within 38 and within 45 Å, within 65 Å they are not."""
+POLISH_STEPS = 2, 6
 """Steps in which all classes compete for all images; their maps are cold."""
+MOST_ROTATIONS = 9216
+"""Of the steps in which classes compete."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,11 @@ class Branches:
         return len(self.maps.share)
 
     @property
+    def knows_rivals(self) -> bool:
+        """Whether the images left out were asked if they show a particle at all."""
+        return bool((self.asked.rival > -torch.inf).any())
+
+    @property
     def log_evidence(self) -> Tensor:
         """Of the images left out (m,)."""
         return self.asked.log_evidence
@@ -82,12 +98,30 @@ class LeftOut:
     made_from: SearchTask
     left_out: SearchTask
 
+    @property
+    def space(self) -> SearchSpace:
+        """What is searched."""
+        return self.made_from.space
+
+    def within(self, mask_radius: float) -> LeftOut:
+        """Return the same images, searched for something smaller."""
+        space = replace(self.space, mask_radius=mask_radius)
+        return LeftOut(replace(self.made_from, space=space), replace(self.left_out, space=space))
+
+    def of_class(self, branches: Branches, number: int) -> LeftOut:
+        """Return the images that a class is the likeliest of."""
+        mine, others = members(branches.maps, number), members(branches.asked, number)
+        return LeftOut(
+            replace(self.made_from, index=self.made_from.index[mine]),
+            replace(self.left_out, index=self.left_out.index[others]),
+        )
+
 
 def first_class(tasks: LeftOut, *, generator: torch.Generator, progress: Progress) -> Branches:
     """Return one class of all images."""
     few = replace(tasks.made_from, index=_some(tasks.made_from.index, N_SEARCH, generator))
     start = _started(few, 1, generator=generator, progress=progress)
-    return _polished(tasks, start, generator=generator, progress=progress)
+    return polished(tasks, start, generator=generator, progress=progress)
 
 
 def branched(
@@ -100,40 +134,43 @@ def branched(
     tuple or None
         The maps, of the images of the class alone, and what those left out say; None if it has too few images.
     """
-    mine = members(branches.maps, number)
-    its_left_out = members(branches.asked, number)
-    if min(len(mine), 4 * len(its_left_out)) < LEAST_MEMBERS:
+    of_class = tasks.of_class(branches, number)
+    if min(len(of_class.made_from.index), 4 * len(of_class.left_out.index)) < LEAST_MEMBERS:
         return None
-    few = _some(mine, n_maps * N_SEARCH, generator)
-    task = replace(tasks.made_from, index=tasks.made_from.index[few])
-    several = _started(task, n_maps, generator=generator, progress=progress)
-    others = replace(tasks.left_out, index=tasks.left_out.index[its_left_out])
-    shift = branches.asked.shift[its_left_out]
-    one = branches.maps.only([number])
-    fewer = ask(others, POLISH, one, shift, generator=generator)
-    more = ask(others, POLISH, several, generator=generator)  # maps of a start have a center of their own
-    return several, Comparison.of(more.log_evidence, fewer.log_evidence)
+    of_class = of_class.within(extent_of_map(branches.maps.volumes[number], tasks.made_from))
+    few = replace(of_class.made_from, index=_some(of_class.made_from.index, n_maps * N_SEARCH, generator))
+    several = _started(few, n_maps, generator=generator, progress=progress)
+    one = polished(of_class, branches.maps.only([number]), several.radius, generator=generator, progress=progress)
+    more = ask(
+        of_class.left_out, competition(of_class.left_out, several, several.radius), several, generator=generator
+    )  # maps of a start have a center of their own
+    return several, Comparison.of(more.log_evidence, one.log_evidence)
 
 
 def with_branch(
     tasks: LeftOut, branches: Branches, number: int, several: Mixture, *, generator: torch.Generator, progress: Progress
 ) -> Branches:
-    """Put several maps in the place of one, and let all compete for all images."""
-    maps = branches.maps
+    """Put several maps in the place of one, and let all compete for all images, in the finest band of any."""
     kept = _all_but(branches, number)
-    together = replace(
-        maps,
-        volumes=torch.cat((maps.volumes[kept], several.volumes)),
-        priors=torch.cat((maps.priors[kept], several.priors)),
-        share=torch.cat((maps.share[kept], maps.share[number] * several.share)),
+    radius = max(branches.maps.radius, several.radius)
+    before, added = (
+        on_stage(tasks.made_from, competition(tasks.made_from, maps, radius), maps) for maps in (branches.maps, several)
     )
-    return _polished(tasks, together, generator=generator, progress=progress)
+    together = replace(
+        before,
+        volumes=torch.cat((before.volumes[kept], added.volumes)),
+        priors=torch.cat((before.priors[kept], added.priors)),
+        share=torch.cat((before.share[kept], before.share[number] * added.share)),
+    )
+    return polished(tasks, together, radius, generator=generator, progress=progress)
 
 
 def without_needless(
     tasks: LeftOut, branches: Branches, most: int, *, generator: torch.Generator, progress: Progress
 ) -> tuple[Branches, list[int]]:
     """Give up classes without which the images left out are as likely, one after the other, and those beyond ``most``.
+
+    Where it has been asked whether images show a particle at all (:func:`with_rivals`), junk is needless too.
 
     Returns
     -------
@@ -142,13 +179,13 @@ def without_needless(
     """
     given_up = []
     while branches.n_classes > 1:
-        need = [_need(branches, k) for k in range(branches.n_classes)]
+        need = [need_of_class(branches, k) for k in range(branches.n_classes)]
         number = min(range(branches.n_classes), key=need.__getitem__)
         too_many = branches.n_classes > most
         if need[number] > SURELY_NEEDED and not too_many:
             break
         rest = branches.maps.only(_all_but(branches, number))
-        fewer = _polished(tasks, rest, generator=generator, progress=progress)
+        fewer = polished(tasks, rest, rest.radius, generator=generator, progress=progress, rivals=branches.knows_rivals)
         if not too_many and Comparison.of(branches.log_evidence, fewer.log_evidence).is_better:
             break
         branches = fewer
@@ -156,12 +193,32 @@ def without_needless(
     return branches, given_up
 
 
+def with_rivals(tasks: LeftOut, branches: Branches) -> Branches:
+    """Ask the images left out whether they show a particle at all."""
+    return replace(branches, asked=branches.asked.with_rival(image_powers(tasks.left_out, branches.asked.radius)))
+
+
+def junk_classes(tasks: LeftOut, branches: Branches) -> list[int]:
+    """Return the classes whose images, of those left out, are about as likely noise or a stray field as their map."""
+    asked = with_rivals(tasks, branches)
+    return [number for number in range(asked.n_classes) if need_of_class(asked, number) < SURELY_NEEDED]
+
+
+def extent_of_map(volume: Tensor, task: SearchTask) -> float:
+    """Return the radius, in pixels of the images, of a sphere around the center that holds the density of a map."""
+    grid = MapGrid(task.observations.box_size, volume.shape[0])
+    distance, order = radius_grid(grid.size, 3, volume.device).flatten().sort()
+    power = volume.flatten()[order].clamp_min(0).square().cumsum(0)
+    holds = distance[int(torch.searchsorted(power, WITHIN_EXTENT * power[-1]))]
+    return min(task.space.mask_radius, (float(holds) + 1) * grid.box_size / grid.size)
+
+
 def members(maps: Mixture, number: int) -> Tensor:
     """Return the images, int64 (m,), that a class is the likeliest of."""
     return (maps.posterior.argmax(dim=1) == number).nonzero()[:, 0]
 
 
-def _need(branches: Branches, number: int) -> float:
+def need_of_class(branches: Branches, number: int) -> float:
     """Return what the images left out that are likeliest of a class lose without it, nat in the mean; 0 if none is."""
     mine = members(branches.asked, number)
     without = branches.asked.only(_all_but(branches, number))
@@ -192,8 +249,39 @@ def _started(task: SearchTask, n_classes: int, *, generator: torch.Generator, pr
     return maps
 
 
-def _polished(tasks: LeftOut, maps: Mixture, *, generator: torch.Generator, progress: Progress) -> Branches:
-    """Let maps compete for all images, whose shifts are searched anew; ask those that are left out."""
+def polished(
+    tasks: LeftOut,
+    maps: Mixture,
+    radius: float = 0.0,
+    *,
+    generator: torch.Generator,
+    progress: Progress,
+    rivals: bool = False,
+) -> Branches:
+    """Let maps compete for all images, whose shifts are searched anew; ask those that are left out.
+
+    The band is that of a start, or one beyond it.
+    """
+    stage = competition(tasks.made_from, maps, radius)
     asked = ask(tasks.made_from, START_STAGES[0], maps, generator=generator)
-    maps = run_mixture(tasks.made_from, POLISH, asked, generator=generator, progress=progress)
-    return Branches(maps, ask(tasks.left_out, POLISH, maps, generator=generator))
+    maps = run_mixture(tasks.made_from, stage, asked, generator=generator, progress=progress, with_rivals=rivals)
+    branches = Branches(maps, ask(tasks.left_out, stage, maps, generator=generator))
+    return with_rivals(tasks, branches) if rivals else branches
+
+
+def competition(task: SearchTask, maps: Mixture, radius: float) -> SearchStage:
+    """Return the stage in which maps compete: up to a radius, with the rotations that the largest of them needs."""
+    last, space = START_STAGES[-1], task.space
+    per_cycle = task.observations.box_size / (2 * space.mask_radius)
+    cycles = max(last.cycles, radius / per_cycle)
+    extent = max(extent_of_map(volume, task) for volume in maps.volumes) / space.mask_radius
+    # From the first stage of a start to the last the number of rotations grows as the square, nearly.
+    needed = last.n_rotations * (max(last.cycles, cycles * extent) / last.cycles) ** 2
+    return replace(
+        last,
+        cycles=cycles,
+        n_rotations=min(MOST_ROTATIONS, round(needed)),
+        temperature=1.0,
+        coolest=1.0,
+        n_steps=POLISH_STEPS,
+    )

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from resmfn.core.random import spawn
 from resmfn.reconstruction.classes.branch_step import left_out_and_rest, stored_branches
-from resmfn.reconstruction.classes.branching import POLISH, Branches, members
+from resmfn.reconstruction.classes.branching import Branches, competition, extent_of_map, members
 from resmfn.reconstruction.classes.mixture import Mixture, ask, run_mixture
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.slice_sums import MapEquations
-from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, START_STAGES, SearchTask, rotated_grid, sums_of
+from resmfn.reconstruction.phases.annealing import (
+    FOCUS_STAGE,
+    START_STAGES,
+    SearchStage,
+    SearchTask,
+    rotated_grid,
+    sums_of,
+)
 from resmfn.reconstruction.phases.control import N_HELD_OUT, NoiseControl, held_out_control
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
@@ -34,8 +43,9 @@ def class_focus_step(run: RunContext) -> bool:
         run.tell("focus", f"{what}, log-likelihood {value:.2f}")
 
     maps = ask(task, START_STAGES[0], branches.maps, generator=generator)
-    maps = run_mixture(task, POLISH.once(), maps, generator=generator, progress=told)
-    maps = run_mixture(task, FOCUS_STAGE, maps, generator=generator, progress=told, with_rivals=True)
+    coarse = competition(task, maps, maps.radius).once()
+    maps = run_mixture(task, coarse, maps, generator=generator, progress=told, with_rivals=True)
+    maps = run_mixture(task, _focus_stage(task, maps), maps, generator=generator, progress=told, with_rivals=True)
     good = maps.good[:, None] * maps.posterior
     run.state.classes = [
         _state_of_class(run, maps, number, good[:, number], generator) for number in range(len(maps.share))
@@ -46,6 +56,12 @@ def class_focus_step(run: RunContext) -> bool:
     run.state.radius = run.state.split_radius = maps.radius
     run.tell("focus", f"{len(maps.share)} classes to {run.resolution(maps.radius):.1f} Å", 0.3)
     return True
+
+
+def _focus_stage(task: SearchTask, maps: Mixture) -> SearchStage:
+    """Return the focus of a single map, with its cycles over the diameter of the largest map."""
+    extent = max(extent_of_map(volume, task) for volume in maps.volumes)
+    return replace(FOCUS_STAGE, cycles=FOCUS_STAGE.cycles * task.space.mask_radius / extent)
 
 
 def _by_size(branches: Branches) -> Branches:
