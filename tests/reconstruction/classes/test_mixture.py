@@ -7,17 +7,22 @@ import torch
 
 from reconstruction.scenes import Scene, make_scene
 from resmfn.core import make_generator
+from resmfn.fourier import radius_grid
 from resmfn.reconstruction.classes import branching
 from resmfn.reconstruction.classes.branching import (
     LeftOut,
     branched,
+    competition,
+    extent_of_map,
     first_class,
+    junk_classes,
     with_branch,
+    with_rivals,
     without_needless,
 )
 from resmfn.reconstruction.classes.mixture import Mixture, random_mixture, run_mixture
 from resmfn.reconstruction.images.observations import Observations
-from resmfn.reconstruction.phases.annealing import START_STAGES, SearchStage, SearchTask
+from resmfn.reconstruction.phases.annealing import START_STAGES, SearchStage, SearchTask, stage_radius
 from resmfn.reconstruction.poses.search_space import SearchSpace
 
 SPACE = SearchSpace(mask_radius=9.0, shift_range=0.0)
@@ -61,7 +66,7 @@ def tasks_of(observations: Observations) -> LeftOut:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(branching, "START_STAGES", QUICK)
-    monkeypatch.setattr(branching, "POLISH", replace(QUICK[-1], temperature=1.0, coolest=1.0, n_steps=(2, 4)))
+    monkeypatch.setattr(branching, "POLISH_STEPS", (2, 4))
 
 
 def test_two_structures_come_apart_and_neither_is_divided(quick: None) -> None:
@@ -95,6 +100,61 @@ def test_a_class_that_is_there_twice_is_given_up(quick: None) -> None:
     kept, given_up = without_needless(tasks, twice, 9, generator=generator, progress=quiet)
     assert kept.n_classes == 1
     assert len(given_up) == 1
+
+
+def test_a_class_of_junk_is_found_and_given_up(quick: None) -> None:
+    """Shapeless fields of many strengths make a map of their own, which their images need; beside a stray field not."""
+    observations, of_image = mixed(200, 11, 29)
+    generator = make_generator(6)
+    junk = (of_image == 1).nonzero()[:, 0]
+    radius = observations.pixels.float().norm(dim=1)
+    spread = torch.exp(0.8 * torch.randn(len(junk), 1, generator=generator)) * 6 * torch.exp(-radius / 2)
+    field = torch.randn(observations._values[junk].shape, generator=generator, dtype=torch.complex64)
+    noise = torch.randn(field.shape, generator=generator, dtype=torch.complex64)
+    observations._values[junk] = spread * field + noise
+    tasks = tasks_of(observations)
+    true = of_image[tasks.made_from.index]
+    alone = [replace(tasks.made_from, index=tasks.made_from.index[true == number]) for number in (0, 1)]
+    one, other = (first_class(LeftOut(mine, tasks.left_out), generator=generator, progress=quiet) for mine in alone)
+    found = with_branch(
+        tasks,
+        one,
+        0,
+        replace(one.maps.only([0, 0]), volumes=torch.cat((one.maps.volumes, other.maps.volumes))),
+        generator=generator,
+        progress=quiet,
+    )
+    assert found.n_classes == 2
+    number = int(torch.bincount(found.asked.posterior.argmax(dim=1)[of_image[tasks.left_out.index] == 1]).argmax())
+    assert junk_classes(tasks, found) == [number]
+    kept, given_up = without_needless(tasks, found, 9, generator=generator, progress=quiet)
+    assert (kept.n_classes, given_up) == (2, [])  # by the maps alone it is needed
+    kept, given_up = without_needless(tasks, with_rivals(tasks, found), 9, generator=generator, progress=quiet)
+    assert (kept.n_classes, given_up) == (1, [number])
+
+
+def test_the_extent_of_a_map_holds_its_density_and_noise_fills_the_mask() -> None:
+    observations, _ = mixed(2, 11)
+    task = SearchTask(observations, torch.arange(2), SPACE)
+    distance = radius_grid(observations.box_size, 3)
+    for radius in (3.0, 5.0, 7.0):
+        found = extent_of_map((distance <= radius).float(), task)
+        assert radius <= found <= radius + 2
+    assert extent_of_map(-(distance <= 3.0).float() + 1e-3 * (distance <= 5), task) > 4  # holes are no density
+    noise = torch.randn(distance.shape, generator=make_generator(7))
+    assert extent_of_map(noise, task) == SPACE.mask_radius
+
+
+def test_small_maps_compete_with_fewer_rotations_than_large_ones_in_the_same_band() -> None:
+    observations, _ = mixed(2, 11)
+    task = SearchTask(observations, torch.arange(2), SPACE)
+    distance, radius = radius_grid(observations.box_size, 3), 7.0
+    maps = random_mixture(task, 1, QUICK[0], generator=make_generator(8))
+    small, large = (competition(task, replace(maps, volumes=(distance <= r).float()[None]), radius) for r in (3.0, 8.0))
+    assert small.n_rotations < large.n_rotations
+    assert stage_radius(small, observations, SPACE) == pytest.approx(radius)
+    assert stage_radius(large, observations, SPACE) == pytest.approx(radius)
+    assert competition(task, maps, 0.0).cycles == START_STAGES[-1].cycles  # never coarser than a start
 
 
 def test_images_that_show_nothing_do_not_count(quick: None) -> None:
