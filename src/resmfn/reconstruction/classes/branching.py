@@ -85,6 +85,10 @@ class Branches:
         """Whether the images left out were asked if they show a particle at all."""
         return bool((self.asked.rival > -torch.inf).any())
 
+    def only(self, kept: list[int]) -> Branches:
+        """Return some of the classes, the others' images left as they are."""
+        return Branches(self.maps.only(kept), self.asked.only(kept))
+
     @property
     def log_evidence(self) -> Tensor:
         """Of the images left out (m,)."""
@@ -141,9 +145,7 @@ def branched(
     few = replace(of_class.made_from, index=_some(of_class.made_from.index, n_maps * N_SEARCH, generator))
     several = _started(few, n_maps, generator=generator, progress=progress)
     one = polished(of_class, branches.maps.only([number]), several.radius, generator=generator, progress=progress)
-    more = ask(
-        of_class.left_out, competition(of_class.left_out, several, several.radius), several, generator=generator
-    )  # maps of a start have a center of their own
+    more = _asked(of_class.left_out, several, generator=generator)  # maps of a start have a center of their own
     return several, Comparison.of(more.log_evidence, one.log_evidence)
 
 
@@ -177,20 +179,29 @@ def without_needless(
     tuple
         What is left, and which were given up, by the numbers that they had when it was asked.
     """
-    given_up = []
+    given_up, settled = [], True
+
+    def compete(maps: Mixture) -> Branches:
+        return polished(tasks, maps, maps.radius, generator=generator, progress=progress, rivals=branches.knows_rivals)
+
     while branches.n_classes > 1:
         need = [need_of_class(branches, k) for k in range(branches.n_classes)]
         number = min(range(branches.n_classes), key=need.__getitem__)
-        too_many = branches.n_classes > most
-        if need[number] > SURELY_NEEDED and not too_many:
+        rest = _all_but(branches, number)
+        if branches.n_classes > most or need[number] < LEAST_GAIN:
+            branches, settled = branches.only(rest), False
+        elif not settled:
+            branches, settled = compete(branches.maps), True
+            continue
+        elif need[number] > SURELY_NEEDED:
             break
-        rest = branches.maps.only(_all_but(branches, number))
-        fewer = polished(tasks, rest, rest.radius, generator=generator, progress=progress, rivals=branches.knows_rivals)
-        if not too_many and Comparison.of(branches.log_evidence, fewer.log_evidence).is_better:
-            break
-        branches = fewer
+        else:
+            fewer = compete(branches.maps.only(rest))
+            if Comparison.of(branches.log_evidence, fewer.log_evidence).is_better:
+                break
+            branches = fewer
         given_up.append(number)
-    return branches, given_up
+    return branches if settled else compete(branches.maps), given_up
 
 
 def with_rivals(tasks: LeftOut, branches: Branches) -> Branches:
@@ -265,8 +276,14 @@ def polished(
     stage = competition(tasks.made_from, maps, radius)
     asked = ask(tasks.made_from, START_STAGES[0], maps, generator=generator)
     maps = run_mixture(tasks.made_from, stage, asked, generator=generator, progress=progress, with_rivals=rivals)
-    branches = Branches(maps, ask(tasks.left_out, stage, maps, generator=generator))
+    branches = Branches(maps, _asked(tasks.left_out, maps, generator=generator))
     return with_rivals(tasks, branches) if rivals else branches
+
+
+def _asked(task: SearchTask, maps: Mixture, *, generator: torch.Generator) -> Mixture:
+    """Ask images for shifts in a coarse band, then for all in the band of the maps around these shifts."""
+    coarse = ask(task, START_STAGES[0], maps, generator=generator)
+    return ask(task, competition(task, maps, maps.radius), maps, coarse.shift, generator=generator)
 
 
 def competition(task: SearchTask, maps: Mixture, radius: float) -> SearchStage:

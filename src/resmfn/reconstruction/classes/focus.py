@@ -67,7 +67,7 @@ def _focus_stage(task: SearchTask, maps: Mixture) -> SearchStage:
 def _by_size(branches: Branches) -> Branches:
     """Return the classes with the largest first."""
     order = branches.maps.share.argsort(descending=True).tolist()
-    return Branches(branches.maps.only(order), branches.asked.only(order))
+    return branches.only(order)
 
 
 def _control(run: RunContext, branches: Branches, number: int) -> dict[str, float | bool]:
