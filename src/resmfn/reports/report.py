@@ -13,7 +13,7 @@ from resmfn.reports.findings import Finding, find, measure_views
 from resmfn.reports.fitted.fit_report import build_fit_page, is_fit
 from resmfn.reports.html.elements import Markup, element
 from resmfn.reports.html.page import Page, render
-from resmfn.reports.html.sections.class_sections import classes_section, number_section
+from resmfn.reports.html.sections.class_sections import classes_section, flow_section, number_section
 from resmfn.reports.html.sections.curve_sections import fsc_section, truth_section, validation_section
 from resmfn.reports.html.sections.map_sections import map_sections
 from resmfn.reports.html.sections.pose_sections import examples_section, optics_section, views_section
@@ -146,9 +146,11 @@ def build_page(record: RunRecord, *, refresh: int = 0) -> str:
         sections.append(("truth", "Against the truth", truth_section(record)))
     if record.classes:
         sections.append(("classes", "Classes", classes_section(record)))
-        how_many = number_section(record)
+        how_many, flow = number_section(record), flow_section(record)
         if how_many is not None:
             sections.append(("number", "How many classes", how_many))
+        if flow is not None:
+            sections.append(("flow", "Images between classes", flow))
     sections += map_sections(maps, packed_local)
     if record.fsc:
         sections.append(("fsc", "Half maps", fsc_section(record)))

@@ -79,7 +79,12 @@ def test_a_class_folder_is_a_run_folder_with_images_of_its_own(finished: Reconst
         assert again.found.halves.resolution == pytest.approx(
             finished.summary["classes"][number - 1]["resolution_half_0143"], rel=0.05
         )
-    assert "class2/report.html" in resmfn.report(finished.run).read_text()
+    page = resmfn.report(finished.run).read_text()
+    assert "class2/report.html" in page
+    flow = np.array(finished.summary["class_flow"])
+    assert flow.shape[1:] == (2, 2)
+    assert (flow.sum(axis=(1, 2)) == 2 * N_EACH).all()
+    assert f"{flow[-1][:, 0].sum()} (+{flow[-1][1, 0]} -{flow[-1][0, 1]})" in page
     assert (finished.run / "class2" / "report.html").is_file()
     view = (finished.run / "view.cxc").read_text()
     assert "class1/" in view and "class2/" in view

@@ -58,8 +58,11 @@ def class_joint_step(run: RunContext) -> bool:
 
 def _tell(run: RunContext, before: Tensor) -> None:
     """Report a round of all classes: how far the half maps of each agree, and how many images changed class."""
-    states = run.state.classes
-    changed = int((class_probabilities(run).argmax(dim=0) != before).sum())
+    states, after = run.state.classes, class_probabilities(run).argmax(dim=0)
+    changed = int((after != before).sum())
+    n_classes = len(states)
+    flow = torch.bincount(n_classes * before + after, minlength=n_classes**2).reshape(n_classes, n_classes)
+    run.state.branching.setdefault("flow", []).append(flow.tolist())
     resolutions = ", ".join(f"{state.resolutions[-1]:.2f}" for state in states)
     message = f"round {run.state.step}: half maps agree to {resolutions} Å, {changed} images changed class"
     run.tell("classes", message, share_done(run.state.step), {"changed_class": float(changed)})

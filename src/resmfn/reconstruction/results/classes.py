@@ -152,6 +152,7 @@ def _summary(run: RunContext, summaries: list[dict[str, object]], n_bad: int) ->
             for of_class in summaries
         ],
         "branching": run.state.branching["table"],
+        "class_flow": run.state.branching.get("flow", []),
         **run_figures(run),
         "verdict": verdict,
     }

@@ -47,6 +47,37 @@ def number_section(record: RunRecord) -> Markup | None:
     return section("number", "How many classes", how, columns(cards))
 
 
+def flow_section(record: RunRecord) -> Markup | None:
+    """Return how many images each class gained and lost in each round."""
+    found = record.summary.get("class_flow", [])
+    flows = [flow for flow in found if _is_square(flow, len(record.classes))] if isinstance(found, list) else []
+    if not flows:
+        return None
+    classes = range(len(record.classes))
+    heads = ["Round", *(f"Class {k + 1}" for k in classes), "Changed class"]
+    lines = [element("thead", element("tr", [element("th", name, scope="col") for name in heads]))]
+    for count, flow in enumerate(flows, start=1):
+        cells = [element("th", str(count), scope="row")]
+        for k in classes:
+            n_after, stayed = sum(row[k] for row in flow), flow[k][k]
+            gained, lost = n_after - stayed, sum(flow[k]) - stayed
+            cells.append(element("td", f"{n_after:,} (+{gained:,} -{lost:,})"))
+        changed = sum(map(sum, flow)) - sum(flow[k][k] for k in classes)
+        lines.append(element("tr", [*cells, element("td", f"{changed:,}")]))
+    how = (
+        "Images whose likeliest class each was after a round, and how many it had gained and lost. Classes are settled "
+        "when few images change; classes that keep exchanging images are alike."
+    )
+    return section("flow", "Images between classes, by round", how, card(element("table", lines, class_="plain")))
+
+
+def _is_square(flow: Any, n_classes: int) -> bool:
+    rows = flow if isinstance(flow, list) else []
+    return len(rows) == n_classes and all(
+        isinstance(row, list) and len(row) == n_classes and all(type(n) is int for n in row) for row in rows
+    )
+
+
 def _line(record: RunRecord, row: dict[str, Any]) -> Markup:
     folder = words(row, "folder")
     name: Markup | str = folder.replace("class", "Class ")
