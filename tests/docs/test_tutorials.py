@@ -10,7 +10,7 @@ import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SOURCES = sorted((DOCS / "tutorials").glob("*.py"))
-SLOW = {"relion-set", "simulate-and-reconstruct"}  # whole reconstructions
+SLOW = {"mixture", "relion-set", "simulate-and-reconstruct"}  # whole reconstructions
 FIGURES = sorted((DOCS / "figures").glob("*.py"))
 
 
@@ -23,8 +23,8 @@ def notebooks():
     return module
 
 
-def test_there_are_eight():
-    assert len(SOURCES) == 8
+def test_there_are_nine():
+    assert len(SOURCES) == 9
 
 
 @pytest.mark.parametrize("name", ["deconvolution", "parallel-beam-ct", "undersampled-mri"])

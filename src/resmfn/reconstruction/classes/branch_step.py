@@ -54,6 +54,7 @@ def branch_step(run: RunContext) -> bool:
         message = f"class {number + 1} of {branches.n_classes} has too few images to be divided"
         if found is not None:
             several, comparison = found
+            n_maps = len(several.share)
             table.append(_row(branches, comparison) | {"maps": float(n_maps)})
             message = f"class {number + 1} of {branches.n_classes} as {n_maps}: {_words(comparison)}"
             if comparison.is_better:

@@ -100,8 +100,7 @@ def factored_posterior(
         blurred, nothing = real_rows(centered * moved.blur(rows)), power.new_zeros(len(rows), 1)
         flat = maps.with_prior(products.scores(blurred, power, nothing)).flatten(1)
         best, highest = best_points(flat, products, blurred, power, nothing, 1, maps)
-        of_map = maps.evidence(flat, highest)
-        share, log_evidence, entropy = soften(flat, temperature, highest, with_entropy=False)
+        share, log_evidence, entropy, of_map = soften(flat, temperature, highest, maps, with_entropy=False)
         total = share.sum(dim=1)
 
         shift = belief.mean[rows, None] + belief.offsets
@@ -112,7 +111,7 @@ def factored_posterior(
         counts = (1 / total if weight is None else weight[rows] / total)[:, None]
         images = real_rows(centered * moved.mean_phase(of_shift).conj()) * counts
         log_evidence = log_evidence - divergence[rows]
-        of_map = log_evidence[:, None] if of_map is None else of_map - divergence[rows, None]
+        of_map = of_map - divergence[rows, None]
         of_images = (log_evidence, 1 / total, mean, width, best, mean[:, None], entropy, of_map)
         return ChunkPosterior(images, power * counts, share, share, of_images)
 

@@ -128,14 +128,12 @@ def grid_posterior(
         log_prior = _log_prior(shift, grid.spread)
         flat = maps.with_prior(products.scores(images, power, log_prior)).flatten(1)
         best, highest = best_points(flat, products, images, power, log_prior, n_top, maps)
-        of_map = maps.evidence(flat, highest)
-        share, log_evidence, entropy = soften(flat, temperature, highest, with_entropy=n_top > 1)
+        share, log_evidence, entropy, of_map = soften(flat, temperature, highest, maps, with_entropy=n_top > 1)
         share = share.view(-1, n_slices)
         of_shift = share.sum(dim=1).view(len(rows), n_offsets)
         total = of_shift.sum(dim=1)
         mean_shift, width = moments(of_shift / total[:, None], shift)
         top_shift = torch.take_along_dim(shift, (best // n_slices)[:, :, None].expand(-1, -1, 2), dim=1)
-        of_map = log_evidence[:, None] if of_map is None else of_map
         of_images = (log_evidence, 1 / total, mean_shift, width, best % n_slices, top_shift, entropy, of_map)
         # What an image counts divides its own rows, not those of its many poses.
         counts = 1 / total if weight is None else weight[rows] / total
@@ -162,7 +160,7 @@ class SeveralMaps:
         self.n = 1 if log_share is None else len(log_share)
         self.log_prior = None if log_share is None else log_share.repeat_interleave(n_slices // self.n)
         """(K G,)."""
-        self._log_share = log_share
+        self._log_share, self._n_rotations = log_share, n_slices // self.n
 
     def with_prior(self, score: Tensor) -> Tensor:
         """Add each map's prior to scores (..., K G), in place."""
@@ -170,14 +168,18 @@ class SeveralMaps:
             score += self.log_prior
         return score
 
-    def evidence(self, flat: Tensor, highest: Tensor) -> Tensor | None:
-        """Return the log sum exp (n, K) of each map's scores (n, T K G) without its prior; None where there is one."""
-        if self._log_share is None or self.log_prior is None:
-            return None
-        of_map = flat.view(len(flat), -1, self.n, len(self.log_prior) // self.n)
-        total = torch.exp(of_map - highest[:, :, None, None]).sum(dim=(1, 3))
-        smallest = torch.finfo(total.dtype).tiny  # a map that is this much worse than the best is out of the question
-        return highest + total.clamp_min(smallest).log() - self._log_share
+    def totals(self, likelihood: Tensor) -> Tensor:
+        """Return the sums (n, K) of values (n, T K G) over the points of each map."""
+        if self.n == 1:
+            return likelihood.sum(dim=1, keepdim=True)
+        return likelihood.view(len(likelihood), -1, self.n, self._n_rotations).sum(dim=(1, 3))
+
+    def evidence(self, totals: Tensor, highest: Tensor) -> Tensor:
+        """Return the log sums (n, K) of each map without its prior, from sums that were divided by exp(``highest``)."""
+        if self._log_share is None:
+            return highest + totals.log()
+        smallest = torch.finfo(totals.dtype).tiny  # a map that is this much worse than the best is out of the question
+        return highest + totals.clamp_min(smallest).log() - self._log_share
 
 
 def add_up(
@@ -315,18 +317,22 @@ def _log_prior(shift: Tensor, spread: float | None) -> Tensor:
     return torch.log_softmax(-0.5 * shift.square().sum(dim=-1) / spread**2, dim=1)
 
 
-def soften(flat: Tensor, temperature: float, highest: Tensor, *, with_entropy: bool) -> tuple[Tensor, Tensor, Tensor]:
+def soften(
+    flat: Tensor, temperature: float, highest: Tensor, maps: SeveralMaps, *, with_entropy: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return weights of the posterior (n, m), 1 for the best pose, from scores, which are used up.
 
-    With the log sum exp of the scores at temperature 1, and the posterior's entropy; nan if that is not asked for.
+    With the log sum exp of the scores at temperature 1, the posterior's entropy (nan if that is not asked for), and the
+    log sum exp (n, K) of each map's scores.
     """
     flat -= highest
-    evidence = torch.exp(flat).sum(dim=1).log() if temperature != 1 else None
-    if evidence is not None:
+    totals = maps.totals(torch.exp(flat)) if temperature != 1 else None
+    if temperature != 1:
         flat *= 1 / temperature
     share = torch.exp(flat, out=None if with_entropy else flat)
-    log_total = share.sum(dim=1).log()
-    entropy = torch.full_like(log_total, math.nan)
+    totals = maps.totals(share) if totals is None else totals
+    entropy = torch.full_like(highest[:, 0], math.nan)
     if with_entropy:
+        log_total = share.sum(dim=1).log()
         entropy = log_total - torch.linalg.vecdot(share, flat) / log_total.exp()
-    return share, highest[:, 0] + (log_total if evidence is None else evidence), entropy
+    return share, highest[:, 0] + totals.sum(dim=1).log(), entropy, maps.evidence(totals, highest)
