@@ -9,21 +9,29 @@ import pytest
 import torch
 
 import resmfn
+from core.test_processes import run_team
 from reconstruction.conftest import SMALL_BOX
 from reconstruction.scenes import PIXEL_SIZE, write_particle_files
+from resmfn.cli.reconstruct import EXIT_NOT_RESOLVED
 from resmfn.core import InputError, StoppedError, make_generator
 from resmfn.data import read_map, read_particles, select_particles
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction import ReconstructionConfig, ReconstructionResult
 from resmfn.reports.postprocess import postprocess
-from resmfn.rotations import random_rotations
+from resmfn.rotations import point_group, random_rotations
 
 N_EACH = 150
 SAME = ("particles.star", "class1/map.mrc", "class2/half1_unfil.mrc", "class2/particles.star", "class1/fsc.csv")
 
 
-def images_of(seed: int, n: int) -> torch.Tensor:
+def images_of(seed: int, n: int, symmetry: str = "C1") -> torch.Tensor:
     blobs = GaussianBlobs.random(30, radius=0.3 * SMALL_BOX, width=0.8, generator=make_generator(seed))
+    group = point_group(symmetry).float()
+    blobs = GaussianBlobs(
+        centers=torch.cat([blobs.centers @ operator.T for operator in group]),
+        widths=blobs.widths.repeat(len(group)),
+        amplitudes=blobs.amplitudes.repeat(len(group)),
+    )
     clean = blobs.project(random_rotations(n, generator=make_generator(seed + 1)), SMALL_BOX)
     return clean / float(clean.std())
 
@@ -119,6 +127,39 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_classes(
     resmfn.reconstruct(settings(mixture, out, resume=True))
     for name in SAME:
         assert (out / name).read_bytes() == (finished.run / name).read_bytes(), name
+
+
+def classes_of(run: Path) -> np.ndarray:
+    return read_particles(run / "particles.star", with_images=False).metadata.numbers("rlnClassNumber")
+
+
+def share_agreed(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the share of images (n,) in the class that is expected, whichever of the two is called the first."""
+    agreed = float((found == expected).mean())
+    return max(agreed, 1 - agreed)
+
+
+@pytest.mark.long
+def test_two_processes_find_the_classes_that_one_finds(
+    finished: ReconstructionResult, mixture: Path, tmp_path: Path
+) -> None:
+    flags = {"n-classes": 3, "shift-range": 0, "hidden-dim": 8, "network-steps": 20, "device": "cpu"}
+    flags["mask-diameter"] = 0.84 * SMALL_BOX * PIXEL_SIZE
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    tokens = ["reconstruct", str(mixture), "--out", str(tmp_path / "run"), *words]
+    ended, _, error = run_team("command", 2, tokens=tokens)
+    assert (ended, error) == ([0 if finished.summary["resolved"] else EXIT_NOT_RESOLVED] * 2, "")
+    assert share_agreed(classes_of(tmp_path / "run"), classes_of(finished.run)) > 0.99
+
+
+@pytest.mark.long
+def test_symmetric_structures_come_apart_in_their_symmetry(tmp_path: Path) -> None:
+    clean = torch.stack((images_of(21, N_EACH, "C2"), images_of(77, N_EACH, "C2")), dim=1).flatten(0, 1)
+    noisy = clean + torch.randn(clean.shape, generator=make_generator(5))
+    particles = write_particle_files(tmp_path / "mixture", noisy)
+    found = resmfn.reconstruct(settings(particles, tmp_path / "run", symmetry="C2"))
+    assert found.summary["n_classes"] == 2
+    assert share_agreed(classes_of(found.run), 1 + np.arange(2 * N_EACH) % 2) > 0.98
 
 
 @pytest.mark.parametrize("changed", [{"poses": "fixed"}, {"reference": Path("map.mrc")}])
