@@ -21,6 +21,9 @@ from resmfn.reconstruction.poses.score_products import RESCORED, SliceProducts
 _CPU_BUDGET = 1_500_000
 _GPU_BUDGET = 100_000_000
 _BLOCK = 32
+_LEAST_EXPONENT = -60.0
+"""Of a weight, over the largest of its image: 1e-26 is nothing beside 1 in single precision, and below -87, where most
+scores are, results underflow, for which a CPU takes twenty times as long (37 against 1.7 ns each)."""
 
 
 @dataclass(frozen=True)
@@ -326,10 +329,10 @@ def soften(
     log sum exp (n, K) of each map's scores.
     """
     flat -= highest
-    totals = maps.totals(torch.exp(flat)) if temperature != 1 else None
+    totals = maps.totals(flat.clamp(min=_LEAST_EXPONENT).exp_()) if temperature != 1 else None
     if temperature != 1:
         flat *= 1 / temperature
-    share = torch.exp(flat, out=None if with_entropy else flat)
+    share = (flat.clamp(min=_LEAST_EXPONENT) if with_entropy else flat.clamp_(min=_LEAST_EXPONENT)).exp_()
     totals = maps.totals(share) if totals is None else totals
     entropy = torch.full_like(highest[:, 0], math.nan)
     if with_entropy:
