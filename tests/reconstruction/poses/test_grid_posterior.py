@@ -209,3 +209,28 @@ def test_several_maps_are_one_more_unknown(temperature: float) -> None:
         ctf2 = scene.observations.batch(scene.index, N_PIXELS)[1].square()
         torch.testing.assert_close(both.weights[:30].sum(dim=0), of_map[:, 0] @ ctf2, atol=1e-3, rtol=1e-3)
         torch.testing.assert_close(both.weights[30:].sum(dim=0), of_map[:, 1] @ ctf2, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize("with_entropy", [False, True])
+def test_scores_hundreds_of_nat_apart_are_weighted_as_in_double_precision(
+    temperature: float, with_entropy: bool
+) -> None:
+    """Most weights underflow; what is left of them is as exact as single precision."""
+    scores = 60 * torch.randn(5, 3 * 400, generator=make_generator(11)) - 300
+    highest = scores.amax(dim=1, keepdim=True)
+    exact = scores.double()
+    maps = module.SeveralMaps(torch.tensor([0.5, 0.3, 0.2]).log(), 3 * 400)
+    share, evidence, entropy, of_map = module.soften(
+        scores.clone(), temperature, highest, maps, with_entropy=with_entropy
+    )
+    expected = torch.softmax(exact / temperature, dim=1)
+    torch.testing.assert_close((share / share.sum(dim=1, keepdim=True)).double(), expected, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(evidence.double(), exact.logsumexp(dim=1), rtol=0, atol=1e-3)
+    by_map = exact.view(5, 3, 400).logsumexp(dim=2) - torch.tensor([0.5, 0.3, 0.2]).log()
+    near = by_map > by_map.amax(dim=1, keepdim=True) - 40
+    assert 5 < int(near.sum()) < 15
+    torch.testing.assert_close(of_map.double()[near], by_map[near], rtol=0, atol=1e-3)
+    assert bool((of_map[~near] < of_map.amax(dim=1, keepdim=True).expand_as(of_map)[~near] - 39).all())
+    if with_entropy:
+        torch.testing.assert_close(entropy.double(), torch.special.entr(expected).sum(dim=1), rtol=1e-3, atol=1e-3)
