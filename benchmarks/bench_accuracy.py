@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from judges import add_tools, model_file, names
+from judges import add_tools, model_file, names, simulating
 from records import append, stamp
 
 
@@ -149,7 +149,7 @@ def simulate(case: Case, seed: int, folder: Path, tools: argparse.Namespace) -> 
         model = model_file(tools.models, case.model)
         if model is None:
             raise SystemExit(f"{case.model} is not in {tools.models}: give --models")
-        run([sys.executable, tools.simulator, str(model), str(folder), *case.simulate, "--seed", str(seed)])
+        run([*simulating(tools.simulator), str(model), str(folder), *case.simulate, "--seed", str(seed)])
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -32,6 +33,14 @@ def model_file(models: str | Path, name: str) -> Path | None:
         return path
     shipped = MOLECULES / SHIPPED.get(name, "none")
     return shipped if shipped.is_file() else None
+
+
+def simulating(simulator: str) -> list[str]:
+    """Return the command that a simulator is run by, to which its arguments are added; ours takes a GPU if there is."""
+    import torch
+
+    ours = Path(simulator).resolve() == SIMULATOR and torch.cuda.is_available()
+    return [sys.executable, simulator, *(["--torch", "cuda"] if ours else [])]
 
 
 def names(tools: argparse.Namespace) -> dict[str, str]:

@@ -6,6 +6,8 @@ Only numpy, mrcfile and gemmi: what judges the package shares no line with it.
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import gemmi
 import mrcfile
@@ -28,15 +30,18 @@ def matrices(angles: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.array(rows), 2, 0)
 
 
-def ctf(fx: np.ndarray, fy: np.ndarray, defocus: np.ndarray, voltage: float, cs: float, contrast: float) -> np.ndarray:
-    """Return the CTF at frequencies in 1/A, for one image: defocus U, V (A) and angle (degrees), kV, mm, a share."""
+def ctf(fx: Any, fy: Any, defocus: Any, voltage: float, cs: float, contrast: float, functions: ModuleType = np) -> Any:
+    """Return the CTF at frequencies in 1/A: defocus U, V (A) and angle (degrees), kV, mm, a share.
+
+    Of one image, or of several where the three of ``defocus`` have axes for it. Numpy's or torch's, as ``functions``.
+    """
     volt = 1e3 * voltage
     wavelength = 12.2643 / np.sqrt(volt * (1 + 0.978466e-6 * volt))  # A, relativistic
-    squared, angle = fx**2 + fy**2, np.arctan2(fy, fx)
+    squared, angle = fx**2 + fy**2, functions.arctan2(fy, fx)
     u, v, turned = defocus
-    depth = ((u + v) + (u - v) * np.cos(2 * (angle - np.radians(turned)))) / 2
+    depth = ((u + v) + (u - v) * functions.cos(2 * (angle - turned * (np.pi / 180)))) / 2
     gamma = np.pi * wavelength * depth * squared - np.pi / 2 * 1e7 * cs * wavelength**3 * squared**2
-    return np.sqrt(1 - contrast**2) * np.sin(gamma) + contrast * np.cos(gamma)
+    return np.sqrt(1 - contrast**2) * functions.sin(gamma) + contrast * functions.cos(gamma)
 
 
 def shell_sums(values: np.ndarray, shells: np.ndarray, n: int) -> np.ndarray:

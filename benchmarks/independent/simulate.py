@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import gemmi
 import numpy as np
@@ -75,6 +77,61 @@ def projections(
         yield _without_nyquist((waves(seen[:, 1], f, b_factor) * number) @ waves(seen[:, 0], f, b_factor).T)
 
 
+class Seen(NamedTuple):
+    """How the molecule is seen in each image."""
+
+    pose: np.ndarray
+    """(n, 3, 3)."""
+    origin: np.ndarray
+    """(n, 2), A: the molecule stands at minus the origin."""
+    defocus: np.ndarray | None
+    """(n, 3); None is no CTF."""
+
+
+def clean_images(
+    xyz: np.ndarray, number: np.ndarray, seen: Seen, box: int, pixel_size: float, b_factor: float
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the number of each image, and the image without noise."""
+    fy, fx = np.meshgrid(*[frequencies(box, pixel_size)] * 2, indexing="ij")
+    for i, transform in enumerate(projections(xyz, number, seen.pose, box, pixel_size, b_factor)):
+        transform *= np.exp(2j * np.pi * (fx * seen.origin[i, 0] + fy * seen.origin[i, 1]))
+        if seen.defocus is not None:
+            transform *= ctf(fx, fy, seen.defocus[i], VOLTAGE, CS, CONTRAST)
+        yield i, centered(transform)
+
+
+def clean_images_by_torch(
+    xyz: np.ndarray, number: np.ndarray, seen: Seen, box: int, pixel_size: float, b_factor: float, device: str
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield rows of images, and these without noise: :func:`clean_images` to rounding, some at a time on a device."""
+    import torch  # not needed otherwise
+
+    at, weight = (torch.from_numpy(values).to(device) for values in (xyz, number))
+    f = torch.from_numpy(frequencies(box, pixel_size)).to(device)
+    damping = torch.exp(-b_factor / 4 * f**2)[:, None]
+    fy, fx = torch.meshgrid(f, f, indexing="ij")
+    inside = torch.ones(box, box, device=device)
+    if box % 2 == 0:
+        inside[box // 2], inside[:, box // 2] = 0, 0
+    step = max(1, 20_000_000 // (box * len(xyz)))
+    for start in range(0, len(seen.pose), step):
+        rows = slice(start, start + step)
+        x, y = (at @ torch.from_numpy(seen.pose[rows, :2]).to(device).mT).unbind(2)
+        along_y, along_x = (
+            torch.polar(damping * torch.ones_like(axis[:, None]), -2 * np.pi * f[:, None] * axis[:, None])
+            for axis in (y, x)
+        )
+        transform = (along_y * weight) @ along_x.mT * inside
+        angle = 2 * np.pi * (f * torch.from_numpy(seen.origin[rows, :1, None]).to(device))
+        angle = angle + 2 * np.pi * (f[:, None] * torch.from_numpy(seen.origin[rows, 1:, None]).to(device))
+        transform *= torch.polar(torch.ones_like(angle), angle)
+        if seen.defocus is not None:
+            defocus = torch.from_numpy(seen.defocus[rows].T[:, :, None, None].copy()).to(device)
+            transform *= ctf(fx, fy, defocus, VOLTAGE, CS, CONTRAST, torch)
+        images = torch.fft.ifft2(transform).real
+        yield rows, torch.fft.fftshift(images, dim=(1, 2)).float().cpu().numpy()
+
+
 def _without_nyquist(transform: np.ndarray) -> np.ndarray:
     """Set the Nyquist planes of an even box to 0: they have no mate of the other sign."""
     for axis, size in enumerate(transform.shape):
@@ -104,15 +161,11 @@ def simulate(given: argparse.Namespace) -> None:
     defocus = np.stack((mean + spread / 2, mean - spread / 2, rng.uniform(0, 180, n)), axis=1)
     scale = np.exp(rng.uniform(*np.log(given.scale_range), n)) * (-1 if given.invert else 1)
     empty = rng.choice(n, round(given.noise_fraction * n), replace=False)
-    fy, fx = np.meshgrid(*[frequencies(box, pixel)] * 2, indexing="ij")
+    seen = Seen(matrices(angles), origin, None if given.no_ctf else defocus)
     images = np.empty((n, box, box), np.float32)
-    slices = projections(xyz, number, matrices(angles), box, pixel, given.b_factor)
-    for i, transform in enumerate(slices):
-        # The molecule stands at minus the origin.
-        transform *= np.exp(2j * np.pi * (fx * origin[i, 0] + fy * origin[i, 1]))
-        if not given.no_ctf:
-            transform *= ctf(fx, fy, defocus[i], VOLTAGE, CS, CONTRAST)
-        images[i] = centered(transform)
+    make = clean_images if given.torch is None else partial(clean_images_by_torch, device=given.torch)
+    for rows, made in make(xyz, number, seen, box, pixel, given.b_factor):
+        images[rows] = made
     noise = np.sqrt(images.var(axis=(1, 2)) / given.snr) if given.snr > 0 else np.zeros(n)
     if len(empty):
         images[empty] = 0
@@ -153,6 +206,7 @@ def main() -> None:
     parser.add_argument("--invert", action="store_true", help="molecules black")
     parser.add_argument("--scale-range", type=float, nargs=2, default=(1.0, 1.0), help="grey scale of an image")
     parser.add_argument("--noise-fraction", type=float, default=0.0, help="share of images without a molecule")
+    parser.add_argument("--torch", metavar="DEVICE", help="use PyTorch, on cpu or cuda: the same images to rounding")
     parser.add_argument("--seed", type=int, default=0)
     simulate(parser.parse_args())
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from judges import MOLECULES, add_tools, names
+from judges import MOLECULES, add_tools, names, simulating
 from records import stamp
 
 VARIANTS = ("residual-mfn", "staged-residual", "staged-fair", "staged", "vanilla")
@@ -85,7 +85,7 @@ def make_data(case: Case, seed: int, folder: Path, simulator: str, model: str) -
     if (stack / "done").exists():
         return stack
     sampling = ("--box", str(case.box), "--pixel-size", str(case.pixel_size))
-    run(sys.executable, simulator, model, str(folder), "--n", str(case.n), "--seed", str(seed), *sampling)
+    run(*simulating(simulator), model, str(folder), "--n", str(case.n), "--seed", str(seed), *sampling)
     convert(folder, stack)
     (stack / "done").touch()
     return stack

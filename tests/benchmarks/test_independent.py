@@ -62,7 +62,21 @@ def test_neither_imports_a_line_of_the_package() -> None:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             roots = {name.partition(".")[0] for name in names}
-            assert roots <= {*sys.stdlib_module_names, "numpy", "scipy", "mrcfile", "gemmi", "conventions"}, path.name
+            allowed = {*sys.stdlib_module_names, "numpy", "scipy", "mrcfile", "gemmi", "conventions", "torch"}
+            assert roots <= allowed, path.name
+
+
+@pytest.mark.parametrize("flags", [("--snr", "0"), ("--snr", "0.5", "--no-ctf", "--preferred", "3", "--box", "31")])
+def test_pytorch_makes_the_same_images(model, tmp_path, flags) -> None:
+    flags = ("--shift-std", "4", *flags)
+    plain, by_torch = (
+        simulated(model, tmp_path / name, *flags, *more)
+        for name, more in (("numpy", ()), ("torch", ("--torch", "cpu")))
+    )
+    ours, theirs = (stack(folder / "particles.mrcs") for folder in (plain, by_torch))
+    assert abs(ours - theirs).max() < 1e-6 * abs(ours).max()
+    for name in ("particles.star", "particles_true.star"):
+        assert (plain / name).read_text() == (by_torch / name).read_text()
 
 
 def test_an_atom_comes_where_the_conventions_say(tools) -> None:

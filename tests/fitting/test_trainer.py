@@ -154,6 +154,7 @@ def test_a_compiled_step_is_the_same_step(make):
 
 
 @pytest.mark.cuda
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")  # PyTorch 2.11's compiler: its own
 @pytest.mark.parametrize("compile_backend", [None, "inductor"])
 def test_a_captured_step_on_a_gpu_is_the_same_step(make, network, target, compile_backend):
     on_cpu = make()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
@@ -60,6 +61,12 @@ def test_weights_of_frequencies_change_the_way_and_not_the_end(equations: Penali
         for w in (None, weights)
     )
     torch.testing.assert_close(weighed, plain, rtol=1e-2, atol=1e-3)
+
+
+def test_a_fit_does_without_what_takes_a_second_to_import(equations: Penalized, mask: Tensor, monkeypatch) -> None:
+    """PyTorch imports this module, and with it sympy, for a gradient that is given to torch.autograd.grad."""
+    monkeypatch.setitem(sys.modules, "torch.fx.experimental.symbolic_shapes", None)
+    fit_scale(draw(), equations, mask, scale=1, amplitude=AMPLITUDE, steps=2)
 
 
 def test_features_keep_their_size(equations: Penalized, mask: Tensor) -> None:

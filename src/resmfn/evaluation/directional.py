@@ -114,5 +114,6 @@ def directional_fsc(
     frequency = torch.arange(n_shells, dtype=torch.float64) / (size * pixel_size)
     correlation = torch.stack(curves).cpu()
     if added_by_mask is not None:
-        correlation = ((correlation - added_by_mask) / (1 - added_by_mask)).clamp_min(-1.0)
+        added = added_by_mask.cpu()
+        correlation = ((correlation - added) / (1 - added)).clamp_min(-1.0)
     return DirectionalFsc(directions.cpu(), frequency, correlation)

@@ -67,7 +67,7 @@ class FitConfig:
     log_every: int = 100
     """Epochs between lines of metrics.jsonl."""
     at_a_time: int | None = None
-    """Images of one size fitted together; by default 1 on a CPU, 4 on a GPU."""
+    """Images of one size fitted together; by default 1."""
     compiled: bool = False
     """Compile the step with torch.compile, for long fits on a GPU."""
     tensorboard: bool = True

@@ -169,7 +169,9 @@ class _Scale:
             return mine, self._sampled(packed)
 
     def _pulled_back(self, mine: Tensor, part: Tensor, slope: Tensor) -> Tensor:
-        (gradient,) = torch.autograd.grad(part, mine, slope)
+        # The same as with the slope named as the gradient of part, for which PyTorch imports sympy: a second.
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad((part * slope).sum(), mine)
         result = gradient.new_zeros(len(self.features), gradient.shape[1])
         result[self.channels] = gradient
         self.crew.sum_(result)

@@ -19,7 +19,8 @@ from torch.autograd.function import once_differentiable
 
 CPU_POINTS = 32_000
 """Points at a time: 64 bytes of corners each."""
-GPU_POINTS = 4_000_000
+GPU_POINTS = 16_000_000
+"""Few launches, as these cost more than what they start; 3 GB, or fewer points where that does not fit."""
 
 
 class Points(NamedTuple):

@@ -172,7 +172,8 @@ def _optics_rows(path: Path, optics: Table, particles: Table) -> np.ndarray:
     if twice is not None:
         raise InputError(f"{path}: data_{OPTICS_BLOCK} has several rows of optics group {twice}; renumber them")
     row_of = {name: row for row, name in enumerate(names)}
-    cells = [_group_name(cell) for cell in particles[column]]
+    name_of = {cell: _group_name(cell) for cell in set(particles[column])}
+    cells = [name_of[cell] for cell in particles[column]]
     for row, name in enumerate(cells):
         if name not in row_of:
             known = ", ".join(row_of)

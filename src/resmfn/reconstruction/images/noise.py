@@ -46,7 +46,7 @@ def corner_spectra(images: Tensor, mask_radius: float) -> Tensor:
     """
     box_size = images.shape[-1]
     edge = 0.05 * box_size
-    window = 1 - soft_sphere(box_size, min(mask_radius, box_size / 2 - edge), edge, ndim=2)
+    window = 1 - soft_sphere(box_size, min(mask_radius, box_size / 2 - edge), edge, ndim=2, device=images.device)
     power = fft2_centered(images * window).abs().square() / window.square().sum()
     shells = shell_average(power, box_size, 2)
     # The mean and the plane that were taken off each image empty the first shells, and the window the next.

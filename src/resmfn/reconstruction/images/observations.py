@@ -206,7 +206,7 @@ class _Reading:
 def _read(
     particles: ParticleSet, block: range, pixels: Tensor, size: int, mask_radius: float, device: torch.device
 ) -> _Reading:
-    outside = _outside(size, mask_radius)
+    outside, pixels = _outside(size, mask_radius).to(device), pixels.to(device)
     values = torch.empty(len(block), len(pixels), dtype=torch.complex64, device=device)
     level = torch.zeros(len(particles), device=device)
     sampled = sampled_images(noise_groups(particles))
@@ -214,17 +214,18 @@ def _read(
     n_sampled = int(sampled.sum())
     spectra, n_read = torch.zeros(n_sampled, size // 2 + 1), torch.zeros(n_sampled)
     for chunk in read_once(particles, size, block):
-        _require_noise(particles, chunk.row, chunk.images[:, outside].std(dim=1))
-        images = chunk.images - planes(fit_planes(chunk.images, outside), size)
+        images = chunk.images.to(device)
+        _require_noise(particles, chunk.row, images[:, outside].std(dim=1).cpu())
+        images = images - planes(fit_planes(images, outside), size)
         noise = images[:, outside]
         deviation = noise.std(dim=1)
         images = (images - noise.mean(dim=1)[:, None, None]) / deviation[:, None, None]
         looked_at = sampled[chunk.row]
-        spectra[place[chunk.row[looked_at]]] = corner_spectra(images[looked_at], mask_radius)
+        spectra[place[chunk.row[looked_at]]] = corner_spectra(images[looked_at.to(device)], mask_radius).cpu()
         n_read[place[chunk.row[looked_at]]] = 1
-        shown = chunk.shown_by.to(device)
-        values[shown - block.start] = (half_plane_from_images(images, pixels) / size).to(device)[chunk.image]
-        level[shown] = deviation.to(device)[chunk.image]
+        shown, image = chunk.shown_by.to(device), chunk.image.to(device)
+        values[shown - block.start] = (half_plane_from_images(images, pixels) / size)[image]
+        level[shown] = deviation[image]
     return _Reading(values, level, spectra, n_read)
 
 
@@ -249,10 +250,11 @@ def _contrast_transfer(particles: ParticleSet, block: range, frequencies: Tensor
     if particles.optics is None:
         return torch.ones(len(block), len(frequencies), device=device)
     ctf = torch.empty(len(block), len(frequencies), device=device)
+    frequencies = frequencies.to(device)
     for start in range(0, len(block), _CTF_BATCH):
         rows = slice(start, min(start + _CTF_BATCH, len(block)))
         optics = particles.optics.select(slice(block.start + rows.start, block.start + rows.stop))
-        ctf[rows] = compute_ctf(optics, frequencies).to(device)
+        ctf[rows] = compute_ctf(optics.to(device), frequencies)
     return ctf
 
 

@@ -20,7 +20,7 @@ def half_map_fsc(first: Tensor, second: Tensor, mask: Tensor, radius: float, *, 
     first, second
         ``(M, M, M)``: maps that were solved without the mask.
     mask
-        ``(M, M, M)``.
+        ``(M, M, M)``, on the device that computes.
     radius
         Fourier pixels.
     generator
@@ -31,7 +31,8 @@ def half_map_fsc(first: Tensor, second: Tensor, mask: Tensor, radius: float, *, 
     Tensor
         (shells,); 0 where there is nothing.
     """
-    curve = half_map_resolution(first.cpu(), second.cpu(), mask.cpu(), 1.0, generator=generator).curves.corrected
+    first, second = first.to(mask.device), second.to(mask.device)
+    curve = half_map_resolution(first, second, mask, 1.0, generator=generator).curves.corrected
     return curve.correlation[: int(radius) + 1].nan_to_num(0.0).to(first)
 
 

@@ -195,7 +195,7 @@ class _Climb:
     def _step(self, point: _Point, damping: Tensor) -> Poses:
         diagonal = point.curvature.diagonal(dim1=1, dim2=2)
         damped = point.curvature + torch.diag_embed(diagonal * damping[:, None] + 1e-6)
-        step = torch.linalg.solve(damped, point.gradient)
+        step = torch.linalg.solve_ex(damped, point.gradient)[0]  # damped is regular: no look at it that waits for a GPU
         rotation_step = step[:, :3]
         rotation_step = rotation_step * (
             _LARGEST_ROTATION / rotation_step.norm(dim=1, keepdim=True).clamp_min(1e-12)

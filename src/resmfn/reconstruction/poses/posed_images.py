@@ -48,7 +48,8 @@ def insert_images(observations: Observations, posed: PosedImages, grid: MapGrid,
             found.add(values * back, weights, poses.rotation, pixels)
         return found
 
-    order, at_once = slice_order(posed.poses.rotation), max(1, _INSERT_CHUNK // n_pixels)
+    order, budget = slice_order(posed.poses.rotation), max(_INSERT_CHUNK, points_at_a_time(observations.device))
+    at_once = max(1, budget // n_pixels)
     for _, part in observations.in_chunks("inserting images", posed.index, at_once, inserted, order=order):
         sums += part
     observations.team.sum_(sums.values, sums.weights)

@@ -28,11 +28,11 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     if run.config.flip_hand:
         flip_hand(run)
     state = run.state
-    mask = run.mask_on(run.full).cpu()
+    mask = run.mask_on(run.full)
     gray_scale = run.observations.gray_scale
     maps = {name: state.references[name].cpu() * gray_scale for name in (*HALVES, "joint")}
     # As in the rounds: the same maps, mask and phases, so that the verdict says what the last round said.
-    first, second = (state.unmasked[name].cpu() for name in HALVES)
+    first, second = (state.unmasked[name].to(run.device) for name in HALVES)
     generator = spawn(run.config.seed, "phases")
     halves = half_map_resolution(first, second, mask, run.pixel_size, generator=generator)
     # Halves that agree in no shell at all agree on one thing: that something is in the box.

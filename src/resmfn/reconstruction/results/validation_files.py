@@ -31,7 +31,7 @@ def write_validation(folder: RunFolder, run: RunContext, mask: Tensor, halves: H
         Curves of the half maps without mask.
     """
     write_map(folder.path / MASK, mask, run.pixel_size)
-    maps = {name: volume.cpu() * run.observations.gray_scale for name, volume in run.state.unmasked.items()}
+    maps = {name: volume.to(run.device) * run.observations.gray_scale for name, volume in run.state.unmasked.items()}
     for name, volume in maps.items():
         write_map(folder.path / f"{name}_unfil.mrc", volume, run.pixel_size)
     folder.write_text(FSC, fsc_csv_text(halves.curves.by_name()))
@@ -47,7 +47,7 @@ def write_validation(folder: RunFolder, run: RunContext, mask: Tensor, halves: H
     }
     folder.write_json(VALIDATION, figures)
     if run.box_size >= SMALLEST_BOX and run.config.symmetry == "C1" and bool(run.state.control["is_structure"]):
-        half1, half2 = maps["half1"], maps["half2"]
+        half1, half2 = maps["half1"].cpu(), maps["half2"].cpu()
         diameter = 2 * run.space.mask_radius * run.pixel_size
         generator = spawn(run.config.seed, "symmetry")
         found = find_symmetry(
