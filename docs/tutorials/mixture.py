@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A mixture of two structures
 #
-# Adenylate kinase, and the same molecule without a third of its density, as if a domain were missing. Their images lie in
-# one file, poses unknown. 300 images of each, 24 x 24 pixels, signal to noise 0.5: small enough for a minute.
+# Adenylate kinase, and the same molecule without two fifths of its density, as if domains were missing. Their images
+# lie in one file, poses unknown. 300 images of each, 24 x 24 pixels, signal to noise 0.5: small enough for a minute.
 
 # %%
 from pathlib import Path
