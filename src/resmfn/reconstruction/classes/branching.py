@@ -136,7 +136,7 @@ def first_class(tasks: LeftOut, *, generator: torch.Generator, progress: Progres
 def branched(
     tasks: LeftOut, branches: Branches, number: int, n_maps: int, *, generator: torch.Generator, progress: Progress
 ) -> tuple[Mixture, Comparison] | None:
-    """Try a class as several, ``n_maps`` or as many as it has images for.
+    """Try a class as several, ``n_maps`` or as many as it has images for; if that is no better, as two.
 
     Returns
     -------
@@ -144,15 +144,27 @@ def branched(
         The maps, of the images of the class alone, and what those left out say; None if it has too few images.
     """
     of_class = tasks.of_class(branches, number)
-    if min(len(of_class.made_from.index), 4 * len(of_class.left_out.index)) < LEAST_MEMBERS:
+    n_images = len(of_class.made_from.index)
+    if min(n_images, 4 * len(of_class.left_out.index)) < LEAST_MEMBERS:
         return None
     of_class = of_class.within(extent_of_map(branches.maps.volumes[number], tasks.made_from))
-    n_maps = min(n_maps, max(2, len(of_class.made_from.index) // LEAST_OF_A_MAP))
+    n_maps = min(n_maps, max(2, n_images // LEAST_OF_A_MAP))
+    found = _tried(of_class, branches.maps.only([number]), n_maps, generator=generator, progress=progress)
+    if n_maps == 2 or found[1].is_better:
+        return found
+    again = _tried(of_class, branches.maps.only([number]), 2, generator=generator, progress=progress)
+    return again if again[1].is_better else found
+
+
+def _tried(
+    of_class: LeftOut, one: Mixture, n_maps: int, *, generator: torch.Generator, progress: Progress
+) -> tuple[Mixture, Comparison]:
+    """Make several maps of the images of a class, and compare them with its one map in the same band."""
     few = replace(of_class.made_from, index=_some(of_class.made_from.index, n_maps * N_SEARCH, generator))
     several = _started(few, n_maps, generator=generator, progress=progress)
-    one = polished(of_class, branches.maps.only([number]), several.radius, generator=generator, progress=progress)
+    alone = polished(of_class, one, several.radius, generator=generator, progress=progress)
     more = _asked(of_class.left_out, several, generator=generator)  # maps of a start have a center of their own
-    return several, Comparison.of(more.log_evidence, one.log_evidence)
+    return several, Comparison.of(more.log_evidence, alone.log_evidence)
 
 
 def with_branch(
