@@ -8,18 +8,15 @@ import torch
 from reconstruction.scenes import Scene, make_scene
 from resmfn.core import make_generator
 from resmfn.fourier import radius_grid
-from resmfn.reconstruction.classes import branching
+from resmfn.reconstruction.classes import branching, competition
 from resmfn.reconstruction.classes.branching import (
-    LeftOut,
     branched,
-    competition,
-    extent_of_map,
     first_class,
     junk_classes,
     with_branch,
-    with_rivals,
     without_needless,
 )
+from resmfn.reconstruction.classes.competition import LeftOut, extent_of_map, with_rivals
 from resmfn.reconstruction.classes.mixture import Mixture, random_mixture, run_mixture
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.phases.annealing import START_STAGES, SearchStage, SearchTask, stage_radius
@@ -66,7 +63,7 @@ def tasks_of(observations: Observations) -> LeftOut:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(branching, "START_STAGES", QUICK)
-    monkeypatch.setattr(branching, "POLISH_STEPS", (2, 4))
+    monkeypatch.setattr(competition, "START_STAGES", QUICK)
 
 
 def test_two_structures_come_apart_and_neither_is_divided(quick: None) -> None:
@@ -150,11 +147,13 @@ def test_small_maps_compete_with_fewer_rotations_than_large_ones_in_the_same_ban
     task = SearchTask(observations, torch.arange(2), SPACE)
     distance, radius = radius_grid(observations.box_size, 3), 7.0
     maps = random_mixture(task, 1, QUICK[0], generator=make_generator(8))
-    small, large = (competition(task, replace(maps, volumes=(distance <= r).float()[None]), radius) for r in (3.0, 8.0))
+    small, large = (
+        competition.competition(task, replace(maps, volumes=(distance <= r).float()[None]), radius) for r in (3.0, 8.0)
+    )
     assert small.n_rotations < large.n_rotations
     assert stage_radius(small, observations, SPACE) == pytest.approx(radius)
     assert stage_radius(large, observations, SPACE) == pytest.approx(radius)
-    assert competition(task, maps, 0.0).cycles == START_STAGES[-1].cycles  # never coarser than a start
+    assert competition.competition(task, maps, 0.0).cycles == START_STAGES[-1].cycles  # never coarser than a start
 
 
 def test_images_that_show_nothing_do_not_count(quick: None) -> None:

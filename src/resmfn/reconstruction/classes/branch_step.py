@@ -11,16 +11,14 @@ from torch import Tensor
 from resmfn.core.random import spawn
 from resmfn.reconstruction.classes.branching import (
     BRANCHES,
-    Branches,
     Comparison,
-    LeftOut,
     branched,
     first_class,
     junk_classes,
     with_branch,
-    with_rivals,
     without_needless,
 )
+from resmfn.reconstruction.classes.competition import Branches, LeftOut, with_rivals
 from resmfn.reconstruction.classes.mixture import Mixture
 from resmfn.reconstruction.phases.annealing import SearchTask
 from resmfn.reconstruction.run.context import RunContext

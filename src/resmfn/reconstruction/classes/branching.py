@@ -17,13 +17,23 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from resmfn.fourier import radius_grid
-from resmfn.reconstruction.classes.mixture import Mixture, ask, image_powers, on_stage, random_mixture, run_mixture
-from resmfn.reconstruction.maps.map_grid import MapGrid
-from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchStage, SearchTask
+from resmfn.reconstruction.classes.competition import (
+    Branches,
+    LeftOut,
+    all_but,
+    asked_in_band,
+    competition,
+    extent_of_map,
+    need_of_class,
+    polished,
+    with_rivals,
+)
+from resmfn.reconstruction.classes.mixture import Mixture, ask, on_stage, random_mixture, run_mixture
+from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchTask
 from resmfn.reconstruction.phases.starts import N_SEARCH
-from resmfn.reconstruction.poses.search_space import SearchSpace
 
+WITHOUT_STEPS = 1, 3
+"""The same where a class was given up: the maps of the others hardly change."""
 LEAST_ERRORS = 4.0
 """Standard errors by which the images left out of a class must prefer several maps to one."""
 LEAST_GAIN = 0.5
@@ -40,15 +50,6 @@ SURELY_NEEDED = 3.0
 """Nat: what images of a class lose at least, in the mean, where no other class shows the same. Of a class that is there
 twice they lose some tenths, as the other map was made of other images; of junk, beside a stray field, 2.3; open and
 closed adenylate kinase lose 6."""
-WITHIN_EXTENT = 0.98
-"""Share of the power of a map's positive density within its extent. Of three kinases at 24 Å in a mask of 130 Å that
-makes spheres of 40 to 44 Å; they are told apart within 38 and within 45 Å, within 65 Å they are not."""
-POLISH_STEPS = 2, 6
-"""Steps in which all classes compete for all images; their maps are cold."""
-WITHOUT_STEPS = 1, 3
-"""The same where a class was given up: the maps of the others hardly change."""
-MOST_ROTATIONS = 9216
-"""Of the steps in which classes compete."""
 
 
 @dataclass(frozen=True)
@@ -70,60 +71,6 @@ class Comparison:
     def is_better(self) -> bool:
         """Whether more classes are better, beyond chance."""
         return self.gain > max(LEAST_GAIN, LEAST_ERRORS * self.error)
-
-
-@dataclass(frozen=True)
-class Branches:
-    """The classes so far: of images that they are made from, and of images that they are asked by."""
-
-    maps: Mixture
-    asked: Mixture
-    """The same maps; shift and evidence of the images left out."""
-
-    @property
-    def n_classes(self) -> int:
-        """How many."""
-        return len(self.maps.share)
-
-    @property
-    def knows_rivals(self) -> bool:
-        """Whether the images left out were asked if they show a particle at all."""
-        return bool((self.asked.rival > -torch.inf).any())
-
-    def only(self, kept: list[int]) -> Branches:
-        """Return some of the classes, the others' images left as they are."""
-        return Branches(self.maps.only(kept), self.asked.only(kept))
-
-    @property
-    def log_evidence(self) -> Tensor:
-        """Of the images left out (m,)."""
-        return self.asked.log_evidence
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """Images that maps are made from, and images that are left out."""
-
-    made_from: SearchTask
-    left_out: SearchTask
-
-    @property
-    def space(self) -> SearchSpace:
-        """What is searched."""
-        return self.made_from.space
-
-    def within(self, mask_radius: float) -> LeftOut:
-        """Return the same images, searched for something smaller."""
-        space = replace(self.space, mask_radius=mask_radius)
-        return LeftOut(replace(self.made_from, space=space), replace(self.left_out, space=space))
-
-    def of_class(self, branches: Branches, number: int) -> LeftOut:
-        """Return the images that a class is the likeliest of."""
-        mine, others = members(branches.maps, number), members(branches.asked, number)
-        return LeftOut(
-            replace(self.made_from, index=self.made_from.index[mine]),
-            replace(self.left_out, index=self.left_out.index[others]),
-        )
 
 
 def first_class(tasks: LeftOut, *, generator: torch.Generator, progress: Progress) -> Branches:
@@ -163,7 +110,7 @@ def _tried(
     few = replace(of_class.made_from, index=_some(of_class.made_from.index, n_maps * N_SEARCH, generator))
     several = _started(few, n_maps, generator=generator, progress=progress)
     alone = polished(of_class, one, several.radius, generator=generator, progress=progress)
-    more = _asked(of_class.left_out, several, generator=generator)  # maps of a start have a center of their own
+    more = asked_in_band(of_class.left_out, several, generator=generator)  # maps of a start have a center of their own
     return several, Comparison.of(more.log_evidence, alone.log_evidence)
 
 
@@ -171,7 +118,7 @@ def with_branch(
     tasks: LeftOut, branches: Branches, number: int, several: Mixture, *, generator: torch.Generator, progress: Progress
 ) -> Branches:
     """Put several maps in the place of one, and let all compete for all images, in the finest band of any."""
-    kept = _all_but(branches, number)
+    kept = all_but(branches, number)
     radius = max(branches.maps.radius, several.radius)
     before, added = (
         on_stage(tasks.made_from, competition(tasks.made_from, maps, radius), maps) for maps in (branches.maps, several)
@@ -205,7 +152,7 @@ def without_needless(
     while branches.n_classes > 1:
         need = [need_of_class(branches, k) for k in range(branches.n_classes)]
         number = min(range(branches.n_classes), key=need.__getitem__)
-        rest = _all_but(branches, number)
+        rest = all_but(branches, number)
         if branches.n_classes > most or need[number] < LEAST_GAIN:
             branches, settled = branches.only(rest), False
         elif not settled:
@@ -222,37 +169,10 @@ def without_needless(
     return branches if settled else compete(branches.maps), given_up
 
 
-def with_rivals(tasks: LeftOut, branches: Branches) -> Branches:
-    """Ask the images left out whether they show a particle at all."""
-    return replace(branches, asked=branches.asked.with_rival(image_powers(tasks.left_out, branches.asked.radius)))
-
-
 def junk_classes(tasks: LeftOut, branches: Branches) -> list[int]:
     """Return the classes whose images, of those left out, are about as likely noise or a stray field as their map."""
     asked = with_rivals(tasks, branches)
     return [number for number in range(asked.n_classes) if need_of_class(asked, number) < SURELY_NEEDED]
-
-
-def extent_of_map(volume: Tensor, task: SearchTask) -> float:
-    """Return the radius, in pixels of the images, of a sphere around the center that holds the density of a map."""
-    grid = MapGrid(task.observations.box_size, volume.shape[0])
-    distance, order = radius_grid(grid.size, 3, volume.device).flatten().sort()
-    power = volume.flatten()[order].clamp_min(0).square().cumsum(0)
-    holds = distance[int(torch.searchsorted(power, WITHIN_EXTENT * power[-1]))]
-    return min(task.space.mask_radius, (float(holds) + 1) * grid.box_size / grid.size)
-
-
-def members(maps: Mixture, number: int) -> Tensor:
-    """Return the images, int64 (m,), that a class is the likeliest of."""
-    return (maps.posterior.argmax(dim=1) == number).nonzero()[:, 0]
-
-
-def need_of_class(branches: Branches, number: int) -> float:
-    """Return what the images left out that are likeliest of a class lose without it, nat in the mean; 0 if none is."""
-    mine = members(branches.asked, number)
-    without = branches.asked.only(_all_but(branches, number))
-    lost = (branches.log_evidence - without.log_evidence)[mine]
-    return float(lost.mean()) if len(mine) else 0.0
 
 
 def _some(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
@@ -261,10 +181,6 @@ def _some(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
         return rows
     order = torch.randperm(len(rows), generator=generator)[:most].to(rows.device)
     return rows[order].sort().values
-
-
-def _all_but(branches: Branches, number: int) -> list[int]:
-    return [k for k in range(branches.n_classes) if k != number]
 
 
 def _started(task: SearchTask, n_classes: int, *, generator: torch.Generator, progress: Progress) -> Mixture:
@@ -276,48 +192,3 @@ def _started(task: SearchTask, n_classes: int, *, generator: torch.Generator, pr
             maps = replace(maps, shift=found.shift, shift_width=found.shift_width)
         maps = run_mixture(task, stage, maps, generator=generator, progress=progress)
     return maps
-
-
-def polished(
-    tasks: LeftOut,
-    maps: Mixture,
-    radius: float = 0.0,
-    *,
-    generator: torch.Generator,
-    progress: Progress,
-    rivals: bool = False,
-    n_steps: tuple[int, int] = POLISH_STEPS,
-) -> Branches:
-    """Let maps compete for all images, whose shifts are searched anew; ask those that are left out.
-
-    The band is that of a start, or one beyond it.
-    """
-    stage = replace(competition(tasks.made_from, maps, radius), n_steps=n_steps)
-    asked = ask(tasks.made_from, START_STAGES[0], maps, generator=generator)
-    maps = run_mixture(tasks.made_from, stage, asked, generator=generator, progress=progress, with_rivals=rivals)
-    branches = Branches(maps, _asked(tasks.left_out, maps, generator=generator))
-    return with_rivals(tasks, branches) if rivals else branches
-
-
-def _asked(task: SearchTask, maps: Mixture, *, generator: torch.Generator) -> Mixture:
-    """Ask images for shifts in a coarse band, then for all in the band of the maps around these shifts."""
-    coarse = ask(task, START_STAGES[0], maps, generator=generator)
-    return ask(task, competition(task, maps, maps.radius), maps, coarse.shift, generator=generator)
-
-
-def competition(task: SearchTask, maps: Mixture, radius: float) -> SearchStage:
-    """Return the stage in which maps compete: up to a radius, with the rotations that the largest of them needs."""
-    last, space = START_STAGES[-1], task.space
-    per_cycle = task.observations.box_size / (2 * space.mask_radius)
-    cycles = max(last.cycles, radius / per_cycle)
-    extent = max(extent_of_map(volume, task) for volume in maps.volumes) / space.mask_radius
-    # From the first stage of a start to the last the number of rotations grows as the square, nearly.
-    needed = last.n_rotations * (max(last.cycles, cycles * extent) / last.cycles) ** 2
-    return replace(
-        last,
-        cycles=cycles,
-        n_rotations=min(MOST_ROTATIONS, round(needed)),
-        temperature=1.0,
-        coolest=1.0,
-        n_steps=POLISH_STEPS,
-    )

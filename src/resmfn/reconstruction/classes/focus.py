@@ -9,7 +9,7 @@ from torch import Tensor
 
 from resmfn.core.random import spawn
 from resmfn.reconstruction.classes.branch_step import left_out_and_rest, stored_branches
-from resmfn.reconstruction.classes.branching import Branches, competition, extent_of_map, members
+from resmfn.reconstruction.classes.competition import Branches, competition, extent_of_map, members
 from resmfn.reconstruction.classes.mixture import Mixture, ask, run_mixture
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.masks import sphere_on

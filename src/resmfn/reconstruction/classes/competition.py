@@ -1,0 +1,153 @@
+"""All classes so far compete for all images, and images that were left out say what each is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from resmfn.fourier import radius_grid
+from resmfn.reconstruction.classes.mixture import Mixture, ask, image_powers, run_mixture
+from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchStage, SearchTask
+from resmfn.reconstruction.poses.search_space import SearchSpace
+
+WITHIN_EXTENT = 0.98
+"""Share of the power of a map's positive density within its extent. Of three kinases at 24 Å in a mask of 130 Å that
+makes spheres of 40 to 44 Å; they are told apart within 38 and within 45 Å, within 65 Å they are not."""
+POLISH_STEPS = 2, 6
+"""Steps in which all classes compete for all images; their maps are cold."""
+MOST_ROTATIONS = 9216
+"""Of the steps in which classes compete."""
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The classes so far: of images that they are made from, and of images that they are asked by."""
+
+    maps: Mixture
+    asked: Mixture
+    """The same maps; shift and evidence of the images left out."""
+
+    @property
+    def n_classes(self) -> int:
+        """How many."""
+        return len(self.maps.share)
+
+    @property
+    def knows_rivals(self) -> bool:
+        """Whether the images left out were asked if they show a particle at all."""
+        return bool((self.asked.rival > -torch.inf).any())
+
+    def only(self, kept: list[int]) -> Branches:
+        """Return some of the classes, the others' images left as they are."""
+        return Branches(self.maps.only(kept), self.asked.only(kept))
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """Of the images left out (m,)."""
+        return self.asked.log_evidence
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Images that maps are made from, and images that are left out."""
+
+    made_from: SearchTask
+    left_out: SearchTask
+
+    @property
+    def space(self) -> SearchSpace:
+        """What is searched."""
+        return self.made_from.space
+
+    def within(self, mask_radius: float) -> LeftOut:
+        """Return the same images, searched for something smaller."""
+        space = replace(self.space, mask_radius=mask_radius)
+        return LeftOut(replace(self.made_from, space=space), replace(self.left_out, space=space))
+
+    def of_class(self, branches: Branches, number: int) -> LeftOut:
+        """Return the images that a class is the likeliest of."""
+        mine, others = members(branches.maps, number), members(branches.asked, number)
+        return LeftOut(
+            replace(self.made_from, index=self.made_from.index[mine]),
+            replace(self.left_out, index=self.left_out.index[others]),
+        )
+
+
+def members(maps: Mixture, number: int) -> Tensor:
+    """Return the images, int64 (m,), that a class is the likeliest of."""
+    return (maps.posterior.argmax(dim=1) == number).nonzero()[:, 0]
+
+
+def all_but(branches: Branches, number: int) -> list[int]:
+    """Return the numbers of the other classes."""
+    return [k for k in range(branches.n_classes) if k != number]
+
+
+def need_of_class(branches: Branches, number: int) -> float:
+    """Return what the images left out that are likeliest of a class lose without it, nat in the mean; 0 if none is."""
+    mine = members(branches.asked, number)
+    without = branches.asked.only(all_but(branches, number))
+    lost = (branches.log_evidence - without.log_evidence)[mine]
+    return float(lost.mean()) if len(mine) else 0.0
+
+
+def with_rivals(tasks: LeftOut, branches: Branches) -> Branches:
+    """Ask the images left out whether they show a particle at all."""
+    return replace(branches, asked=branches.asked.with_rival(image_powers(tasks.left_out, branches.asked.radius)))
+
+
+def polished(
+    tasks: LeftOut,
+    maps: Mixture,
+    radius: float = 0.0,
+    *,
+    generator: torch.Generator,
+    progress: Progress,
+    rivals: bool = False,
+    n_steps: tuple[int, int] = POLISH_STEPS,
+) -> Branches:
+    """Let maps compete for all images, whose shifts are searched anew; ask those that are left out.
+
+    The band is that of a start, or one beyond it.
+    """
+    stage = replace(competition(tasks.made_from, maps, radius), n_steps=n_steps)
+    asked = ask(tasks.made_from, START_STAGES[0], maps, generator=generator)
+    maps = run_mixture(tasks.made_from, stage, asked, generator=generator, progress=progress, with_rivals=rivals)
+    branches = Branches(maps, asked_in_band(tasks.left_out, maps, generator=generator))
+    return with_rivals(tasks, branches) if rivals else branches
+
+
+def asked_in_band(task: SearchTask, maps: Mixture, *, generator: torch.Generator) -> Mixture:
+    """Ask images for shifts in a coarse band, then for all in the band of the maps around these shifts."""
+    coarse = ask(task, START_STAGES[0], maps, generator=generator)
+    return ask(task, competition(task, maps, maps.radius), maps, coarse.shift, generator=generator)
+
+
+def competition(task: SearchTask, maps: Mixture, radius: float) -> SearchStage:
+    """Return the stage in which maps compete: up to a radius, with the rotations that the largest of them needs."""
+    last, space = START_STAGES[-1], task.space
+    per_cycle = task.observations.box_size / (2 * space.mask_radius)
+    cycles = max(last.cycles, radius / per_cycle)
+    extent = max(extent_of_map(volume, task) for volume in maps.volumes) / space.mask_radius
+    # From the first stage of a start to the last the number of rotations grows as the square, nearly.
+    needed = last.n_rotations * (max(last.cycles, cycles * extent) / last.cycles) ** 2
+    return replace(
+        last,
+        cycles=cycles,
+        n_rotations=min(MOST_ROTATIONS, round(needed)),
+        temperature=1.0,
+        coolest=1.0,
+        n_steps=POLISH_STEPS,
+    )
+
+
+def extent_of_map(volume: Tensor, task: SearchTask) -> float:
+    """Return the radius, in pixels of the images, of a sphere around the center that holds the density of a map."""
+    grid = MapGrid(task.observations.box_size, volume.shape[0])
+    distance, order = radius_grid(grid.size, 3, volume.device).flatten().sort()
+    power = volume.flatten()[order].clamp_min(0).square().cumsum(0)
+    holds = distance[int(torch.searchsorted(power, WITHIN_EXTENT * power[-1]))]
+    return min(task.space.mask_radius, (float(holds) + 1) * grid.box_size / grid.size)
