@@ -13,7 +13,7 @@ from resmfn.core.processes import Team
 from resmfn.core.random import spawn
 from resmfn.fourier.grids import radius_grid
 from resmfn.fourier.transforms import fftn_centered, ifftn_centered
-from resmfn.reconstruction.maps.agreement import half_map_fsc, next_radius
+from resmfn.reconstruction.maps.agreement import farthest_next, half_map_fsc, next_radius
 from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.maps.priors import fsc_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
@@ -65,6 +65,7 @@ class HalvesRound:
 
 def halves_step(run: RunContext) -> bool:
     """Do one round of both halves, each with its own images, poses and map; say whether it was the last."""
+    run.hold(round_radius(run))
     found = begin_round(run)
     if run.moves_poses and run.state.step >= RECHECK_ROUND:
         if found.soft_sums is None:
@@ -81,7 +82,7 @@ def share_done(n_rounds: int) -> float:
 
 def begin_round(run: RunContext) -> HalvesRound:
     """Move the poses of both halves, each against its own map."""
-    radius = _round_radius(run)
+    radius = round_radius(run)
     if run.state.soft:
         return _begin_softly(run, plan_round(run, min(radius, soft_radius(run)), moves=True))
     plan = plan_round(run, radius, moves=run.moves_poses)
@@ -159,7 +160,7 @@ def _compare_halves(run: RunContext, plan: RoundPlan, sums: dict[str, SliceSums]
     first, second = run.observations.team.divide(solve)
     generator = spawn(run.config.seed, "phases")
     state.fsc = half_map_fsc(first, second, mask, plan.radius, generator=generator).to(run.device)
-    state.unmasked = {name: resized(volume, run.box_size) for name, volume in zip(HALVES, (first, second), strict=True)}
+    state.unmasked = {name: resized(volume, run.map_size) for name, volume in zip(HALVES, (first, second), strict=True)}
     state.resolutions.append(run.fsc_resolution(state.fsc))
     return mask
 
@@ -177,12 +178,13 @@ def _without_mask(run: RunContext, sums: SliceSums, radius: float, team: Team) -
     return ifftn_centered(fftn_centered(volume) * (radius_grid(len(volume), 3) <= radius + 0.5)).real
 
 
-def _round_radius(run: RunContext) -> float:
-    state, most = run.state, run.observations.radius_max
+def round_radius(run: RunContext) -> float:
+    """Return how far the next round goes, Fourier pixels: :func:`next_radius`, at most as far as the run may."""
+    state, most = run.state, float(run.boxes.radius)
     if not run.moves_poses:
         return most
     if state.fsc is None:
-        return min(1.25 * state.radius + 1, most)
+        return min(farthest_next(state.radius), most)
     return max(next_radius(state.fsc, state.radius, most), state.split_radius)
 
 
@@ -191,7 +193,7 @@ def _halves_are_done(run: RunContext, angle: float) -> bool:
     state = run.state
     if not run.moves_poses:
         return state.step == FIXED_ROUNDS
-    rests = _round_radius(run) < 1.02 * state.radius and angle < SETTLED_ROTATION
+    rests = round_radius(run) < 1.02 * state.radius and angle < SETTLED_ROTATION
     state.rounds_at_rest = state.rounds_at_rest + 1 if rests else 0
     looked_again = run.config.poses != "unknown" or state.step > RECHECK_ROUND
     return state.step == MOST_ROUNDS or (looked_again and state.rounds_at_rest >= ROUNDS_AT_REST)

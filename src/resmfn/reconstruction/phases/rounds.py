@@ -144,7 +144,7 @@ def solve_map(run: RunContext, sums: SliceSums, mask: Tensor, plan: RoundPlan, t
     equations = MapEquations(sums, mask, team)
     prior = fsc_prior(equations, already_set(run.state.fsc), int(plan.radius) + 1, halves_in=halves_in)
     volume = equations.solve(mask, prior, iterations=MAP_STEPS)
-    return resized(symmetrized(volume, sums.grid.group), run.box_size).cpu()
+    return resized(symmetrized(volume, sums.grid.group), run.map_size).cpu()
 
 
 def fit_network(
@@ -161,7 +161,7 @@ def fit_network(
         equations = MapEquations(sums.within(grid), its_mask, team if scale == finest else None)
         prior = fsc_prior(equations, fsc, int(radius) + 1, halves_in=halves_in)
         reached = network.fit(equations, its_mask, prior, scale=scale, steps=run.config.network_steps)
-    return FittedNetwork.of(network, sums.grid, finest, mask, reached)
+    return FittedNetwork.of(network, sums.grid, run.map_size, finest, mask, reached)
 
 
 def tell_round(

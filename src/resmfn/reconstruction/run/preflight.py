@@ -82,7 +82,7 @@ def space_needed(n_images: int, box_size: int, hidden_dim: int | None) -> int:
     return _MAPS * maps + _CHECKPOINTS * (_MAPS_OF_CHECKPOINT * maps + networks + images) + images
 
 
-def require_memory_for_images(n_images: int, box_size: int) -> None:
+def require_memory_for_images(n_images: int, box_size: int, radius: float) -> None:
     """Refuse images whose Fourier pixels this computer's memory cannot hold.
 
     Raises
@@ -90,7 +90,7 @@ def require_memory_for_images(n_images: int, box_size: int) -> None:
     InputError
         States how much is free and how much they take.
     """
-    needed = int(n_images * _BYTES_OF_PIXEL * _HALF_PLANE * box_size**2)
+    needed = int(n_images * _BYTES_OF_PIXEL * _HALF_PLANE * min(box_size, 2 * (radius + 1)) ** 2)
     require_memory(needed, f"the Fourier pixels of {n_images} images of box {box_size}")
 
 
