@@ -115,6 +115,7 @@ def _reconstruct(
             folder = stack.enter_context(_own_folder(config, team))
         state, resumed = _first_state(folder, team, device)
         state.map_size = state.map_size or boxes.first
+        boxes.require_reached(state.map_size, config.out)
         held = boxes.radius_of(state.map_size)
         with team.refusing_together():
             if team.leads:

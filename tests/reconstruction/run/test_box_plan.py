@@ -56,3 +56,10 @@ def test_a_final_resolution_ends_the_growth() -> None:
         planned(256, 9.0, pixel_size=1.5, final_resolution=2.5)
     with pytest.raises(InputError, match="--box-size keeps one box"):
         planned(256, 9.0, box_size=128, final_resolution=8.0)
+
+
+def test_a_run_that_has_reached_more_than_memory_allows_is_not_continued() -> None:
+    plan = BoxPlan.by_default(256)
+    plan.require_reached(256, Path("run"))
+    with pytest.raises(InputError, match="run has reached a box of 144, and --memory allows one of 96"):
+        plan.up_to(96).require_reached(144, Path("run"))

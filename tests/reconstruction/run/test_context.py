@@ -5,7 +5,7 @@ import torch
 
 from reconstruction.conftest import build_context
 from reconstruction.scenes import PIXEL_SIZE, write_particle_files
-from resmfn.core import InputError, make_generator
+from resmfn.core import InputError, machine, make_generator
 from resmfn.data import write_map
 from resmfn.fourier import resize_map, soft_sphere
 from resmfn.reconstruction.maps.map_grid import MapGrid
@@ -186,6 +186,18 @@ def test_a_box_grows_for_all_maps_of_all_classes_and_only_when_it_must(small_fil
     for of_class, scale in zip(run.state.classes, (1.0, 2.0), strict=True):
         torch.testing.assert_close(of_class.references["half1"], resize_map(soft_sphere(16, 3.0, 2.0), BOX) * scale)
     assert run.of_class(1).full.size == BOX
+
+
+def test_a_box_that_memory_cannot_hold_is_refused_with_what_to_do_and_nothing_changed(
+    small_files, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(box_plan, "SIZES", (16,))
+    monkeypatch.setattr(box_plan, "WORTH", 1.0)
+    run = build_context(small_files, tmp_path, RunState(map_size=16), boxes=BoxPlan(BOX, 9, 16, BOX))
+    monkeypatch.setattr(machine, "available_memory", lambda: 1000)
+    with pytest.raises(InputError, match=r"160 images in a box of 20, .*, or stay in this box with .*--memory"):
+        run.hold(9.0)
+    assert (run.map_size, run.state.map_size, run.observations.radius_max) == (16, 16, 6.0)
 
 
 def test_resolutions_are_in_angstroms(context) -> None:

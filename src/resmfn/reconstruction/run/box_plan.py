@@ -8,6 +8,7 @@ round knows before it begins how far it goes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from resmfn.core.errors import InputError
 from resmfn.fourier import quick_size
@@ -81,6 +82,20 @@ class BoxPlan:
         radius = min(int(box.side / resolution + 1e-6), self.radius)
         largest = min(quick_size(2 * (radius + ROOM)), self.image_size)
         return BoxPlan(self.image_size, radius, min(self.first, largest), largest)
+
+    def require_reached(self, size: int, run: Path) -> None:
+        """Refuse to go on with a run that has already reached a larger box than it may have now.
+
+        Raises
+        ------
+        InputError
+            States both boxes.
+        """
+        if size > self.largest:
+            raise InputError(
+                f"{run} has reached a box of {size}, and --memory allows one of {self.largest}; give more, or start "
+                "again with --overwrite"
+            )
 
     def holding(self, radius: float) -> int:
         """Return the smallest box that holds a radius, or the largest if none does."""

@@ -31,7 +31,7 @@ from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
 from resmfn.reconstruction.poses.search_space import SearchSpace
 from resmfn.reconstruction.run.box_plan import BoxPlan
 from resmfn.reconstruction.run.cost_model import Cost, estimate_cost
-from resmfn.reconstruction.run.preflight import map_frames
+from resmfn.reconstruction.run.preflight import map_frames, require_memory_to_grow
 from resmfn.reconstruction.run.state import RunState
 
 HALVES = ("half1", "half2")
@@ -105,6 +105,9 @@ class RunContext:
         if size <= self.map_size:
             return
         held = self.boxes.radius_of(size)
+        if self.device.type == "cpu" and self.observations.team.size == 1:
+            sizes, radii = (self.map_size, size), (self.observations.radius_max, held)
+            require_memory_to_grow(len(self.particles), sizes, radii)
         self._work_in(size)
         words = f"images again, to {self.resolution(held):.1f} Å"
         self.tell("read", f"{words}; maps now have {size} voxels of {self.map_pixel_size:.3g} Å")
