@@ -90,6 +90,12 @@ class NormalEquations:
         result.kernel = self.penalized(shells)
         return result
 
+    def shared_by(self, crew: Crew | None) -> Self:
+        """Return the same equations with which other processes work."""
+        result = copy.copy(self)
+        result.crew = crew or Alone()
+        return result
+
     def shell_weights(self) -> Tensor:
         """Return the mean of the kernel in each shell, the weight of the data; never nothing, as priors come of it."""
         flat = self.shell.flatten()

@@ -126,12 +126,16 @@ def _solve(run: RunContext, found: HalvesRound) -> None:
     noise is what it is. So images at their best poses are compared in soft rounds too; the maps are of the soft sums.
     """
     plan, grid = found.plan, run.grid(found.plan.radius)
-    sums = {name: insert_images(run.observations, posed, grid, plan.radius) for name, posed in found.halves.items()}
-    mask = _compare_halves(run, plan, sums)
+    # Of each half its equations are kept, not its sums, which are twice as large.
+    halves = {
+        name: MapEquations(insert_images(run.observations, posed, grid, plan.radius))
+        for name, posed in found.halves.items()
+    }
+    mask = _compare_halves(run, plan, halves)
     if found.soft_sums is not None:
         solve_softly(run, found.soft_sums, mask)
         return
-    tasks = [partial(solve_map, run, of_half, mask, plan, halves_in=1) for of_half in sums.values()]
+    tasks = [partial(_within_mask, run, of_half, mask, plan) for of_half in halves.values()]
     for name, volume in zip(HALVES, run.observations.team.divide(tasks), strict=True):
         run.state.references[name] = volume.to(run.device)
 
@@ -152,11 +156,11 @@ def validate_step(run: RunContext) -> bool:
     return True
 
 
-def _compare_halves(run: RunContext, plan: RoundPlan, sums: dict[str, SliceSums]) -> Tensor:
+def _compare_halves(run: RunContext, plan: RoundPlan, halves: dict[str, MapEquations]) -> Tensor:
     """Solve both halves without a mask and note how far they agree within the mask, which is returned."""
     state, grid = run.state, run.grid(plan.radius)
     mask = run.mask_on(grid)
-    solve = [partial(_without_mask, run, of_half, plan.radius) for of_half in sums.values()]
+    solve = [partial(_without_mask, run, of_half, plan.radius) for of_half in halves.values()]
     first, second = run.observations.team.divide(solve)
     generator = spawn(run.config.seed, "phases")
     state.fsc = half_map_fsc(first, second, mask, plan.radius, generator=generator).to(run.device)
@@ -165,9 +169,13 @@ def _compare_halves(run: RunContext, plan: RoundPlan, sums: dict[str, SliceSums]
     return mask
 
 
-def _without_mask(run: RunContext, sums: SliceSums, radius: float, team: Team) -> Tensor:
+def _within_mask(run: RunContext, of_half: MapEquations, mask: Tensor, plan: RoundPlan, team: Team) -> Tensor:
+    return solve_map(run, of_half.acting_on(mask, team), mask, plan, halves_in=1)
+
+
+def _without_mask(run: RunContext, of_half: MapEquations, radius: float, team: Team) -> Tensor:
     """Return the map (M, M, M) that images at their poses give without mask, by the FSC of the round before."""
-    equations, n_shells = MapEquations(sums, crew=team), int(radius) + 1
+    equations, n_shells = of_half.shared_by(team), int(radius) + 1
     if run.state.fsc is None:
         prior = equations.shell_weights()[:n_shells]
     else:
