@@ -28,8 +28,9 @@ def test_no_limit_and_one_that_is_not_reached_change_nothing() -> None:
 
 @pytest.mark.parametrize("size", [64, 96, 144])
 def test_the_largest_box_that_fits_is_the_last(size: int) -> None:
-    plan, line = planned(1.01 * memory_needed(N, size) / GIB)
+    plan, line = planned(1.01 * memory_needed(N, size, 1, SIZE) / GIB)
     assert (plan.first, plan.largest, plan.radius) == (64, size, size // 2 - 2)
+    assert planned(1.3 * memory_needed(N, size, 1, SIZE) / GIB)[0].largest > size
     assert plan.holding(1000) == size
     assert plan.is_limited
     assert f"in a box of {size}" in str(line)
@@ -37,12 +38,12 @@ def test_the_largest_box_that_fits_is_the_last(size: int) -> None:
 
 
 def test_processes_share_the_images() -> None:
-    memory = 1.01 * memory_needed(N, 144, 4) / GIB
+    memory = 1.01 * memory_needed(N, 144, 4, SIZE) / GIB
     assert planned(memory)[0].largest < planned(memory, n_processes=4)[0].largest == 144
 
 
 def test_what_does_not_fit_is_refused_by_how_much() -> None:
-    least = memory_needed(N, 64) / GIB
+    least = memory_needed(N, 64, 1, SIZE) / GIB
     with pytest.raises(InputError, match=rf"--memory 0.5: 50000 images in a box of 64 need about {least:.1f} GiB, "):
         planned(0.5)
 

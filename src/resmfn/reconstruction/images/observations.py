@@ -17,7 +17,8 @@ from resmfn.physics import compute_ctf, fit_planes, planes
 from resmfn.reconstruction.images.image_chunks import read_once
 from resmfn.reconstruction.images.noise import corner_spectra, group_spectra, sampled_images
 
-_CTF_BATCH = 1000
+_CTF_BATCH, _CTF_POINTS = 1000, 2_000_000
+"""Most images, and Fourier pixels, whose CTF is computed at a time: it takes some 40 bytes a pixel."""
 _LEAST_CORNER = 0.05
 """Share of an image that must lie outside the mask for its noise to be measured there."""
 
@@ -282,8 +283,9 @@ def _contrast_transfer(particles: ParticleSet, block: range, frequencies: Tensor
     if particles.optics is None:
         return torch.ones(len(block), len(frequencies), device=device)
     ctf = torch.empty(len(block), len(frequencies), device=device)
-    for start in range(0, len(block), _CTF_BATCH):
-        rows = slice(start, min(start + _CTF_BATCH, len(block)))
+    step = max(1, min(_CTF_BATCH, _CTF_POINTS // len(frequencies)))
+    for start in range(0, len(block), step):
+        rows = slice(start, min(start + step, len(block)))
         optics = particles.optics.select(slice(block.start + rows.start, block.start + rows.stop))
         ctf[rows] = compute_ctf(optics, frequencies).to(device)
     return ctf

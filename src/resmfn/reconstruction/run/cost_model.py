@@ -48,8 +48,11 @@ _NETWORK_STEP = 0.075 / (128 * 64**3)
 """Seconds a voxel and unit of width."""
 _END = 1.5, 3.0 / 64**3
 """Seconds, and seconds a voxel: curves, local resolution, files."""
-_BASE_BYTES, _BYTES_OF_IMAGE, _BYTES_OF_PIXEL, _BYTES_OF_VOXEL = 400 * 2**20, 1_000, 12, 650
-"""Program; rows and poses of an image; value and CTF of a Fourier pixel; maps, transforms and the network's layers."""
+_BASE_BYTES, _BYTES_OF_IMAGE, _BYTES_OF_PIXEL, _BYTES_OF_VOXEL = 400 * 2**20, 1_000, 12, 750
+"""Program; rows and poses of an image; value and CTF of a Fourier pixel; maps, transforms and the network's layers:
+500 images of 128 x 128 that ended in a box of 96 took 1,043 MiB at most, in the validation."""
+_BYTES_OF_WRITTEN_VOXEL = 36
+"""Of a map that is padded to the images' box: its transform, three times."""
 _HALF_PLANE = math.pi / 8
 """Fourier pixels of an image up to Nyquist, over its pixels."""
 
@@ -160,11 +163,15 @@ def _reading(n_images: int, image_size: int, readings: int, pace: Pace) -> float
     return _START_UP + readings * n_images * image_size**2 * _READ * pace.passes
 
 
-def memory_needed(n_images: int, box_size: int, n_processes: int = 1) -> float:
-    """Return the bytes that each process takes at most when maps have a box and images are held to its frequencies."""
+def memory_needed(n_images: int, box_size: int, n_processes: int = 1, image_size: int = 0) -> float:
+    """Return the bytes that each process takes at most when maps have a box and images are held to its frequencies.
+
+    The images' own size matters where maps are written in it.
+    """
     of_image = _BYTES_OF_PIXEL * _HALF_PLANE * box_size**2
     held = math.ceil(n_images / n_processes) * of_image
-    return _BASE_BYTES + n_images * _BYTES_OF_IMAGE + held + _BYTES_OF_VOXEL * box_size**3
+    of_maps = max(_BYTES_OF_VOXEL * box_size**3, _BYTES_OF_WRITTEN_VOXEL * image_size**3)
+    return _BASE_BYTES + n_images * _BYTES_OF_IMAGE + held + of_maps
 
 
 def cost_by_box(n_images: int, boxes: BoxPlan, pace: Pace | None = None) -> dict[int, Cost]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from resmfn.core.errors import InputError
+from resmfn.fourier import quick_size
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.run.box_plan import BoxPlan
@@ -23,8 +24,10 @@ def within_memory(
     """
     if config.memory is None:
         return boxes, None
-    needed = {size: memory_needed(n_images, size, n_processes) / _GIB for size in boxes.sizes()}
-    fitting = [size for size, gib in needed.items() if gib <= config.memory]
+    # The last box may have any side that is quick to transform.
+    sizes = sorted({quick_size(size) for size in range(boxes.first, boxes.largest)} | {boxes.first, boxes.largest})
+    needed = {size: memory_needed(n_images, size, n_processes, boxes.image_size) / _GIB for size in sizes}
+    fitting = [size for size in sizes if needed[size] <= config.memory and size <= boxes.largest]
     if fitting and fitting[-1] == boxes.largest:
         return boxes, None
     asked = config.box_size is not None or config.final_resolution is not None
