@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.test_processes import run_team
 from reconstruction.scenes import PIXEL_SIZE, varied_optics, write_particle_files
 from resmfn.core import StoppedError, make_generator
 from resmfn.data import read_map, read_particles
@@ -22,6 +23,8 @@ from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.results import validation_files
 from resmfn.reconstruction.run import box_plan
 from resmfn.reconstruction.run.box_plan import BoxPlan
+from resmfn.reports.postprocess import postprocess
+from resmfn.reports.report import report
 from resmfn.rotations import random_rotations
 
 BOX, N = 48, 120
@@ -140,6 +143,16 @@ def test_a_final_resolution_is_where_the_images_end(grown_part_of_the_way) -> No
     assert "final-resolution" in summary["verdict"]
 
 
+def test_what_reads_run_folders_reads_this_one(grown_part_of_the_way) -> None:
+    summary = json.loads((grown_part_of_the_way / "summary.json").read_text())
+    found = postprocess(grown_part_of_the_way).found
+    assert found.halves.resolution == pytest.approx(summary["resolution_half_0143"], rel=0.05)
+    examples = np.load(grown_part_of_the_way / "examples.npz")
+    pairs = zip(examples["particle"], examples["reprojection"], strict=True)
+    assert np.median([np.corrcoef(image.ravel(), view.ravel())[0, 1] for image, view in pairs]) > 0.5
+    assert f"{summary['resolution_half_0143']:.2f}" in report(grown_part_of_the_way).read_text()
+
+
 def test_poses_in_angstroms_stand_whatever_the_box(grown_part_of_the_way, files) -> None:
     """Of centered images without a search of shifts, and poses that are those of the input but for noise."""
     rotation, shift = read_particles(grown_part_of_the_way / "particles.star", with_images=False).require_poses()
@@ -179,3 +192,15 @@ def test_poses_that_are_kept_begin_in_the_box_of_the_images_and_a_fine_reference
     assert first(reference="map.mrc", ini_high=10.0) == 40
     assert first(poses="fixed") == BOX
     assert first(mask_diameter=90.0) == 40
+
+
+@pytest.mark.long
+def test_two_processes_grow_together_and_find_what_one_finds(files, tmp_path) -> None:
+    flags = ["--network-steps", "5", "--hidden-dim", "16", "--shift-range", "0", "--device", "cpu"]
+    for size, name in ((1, "one"), (2, "two")):
+        tokens = ["reconstruct", str(files), "--out", str(tmp_path / name), "--poses", "from-input", *flags]
+        assert run_team("command", size, tokens=tokens, boxes=BOXES)[0] == [0] * size
+        assert boxes_of(tmp_path / name) == [40, 48]
+    assert radii(tmp_path / "two") == pytest.approx(radii(tmp_path / "one"), rel=0.01)
+    one, two = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("one", "two"))
+    assert two["resolution_half_0143"] == pytest.approx(one["resolution_half_0143"], rel=0.01)
