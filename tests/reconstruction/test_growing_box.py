@@ -141,12 +141,13 @@ def test_a_final_resolution_is_where_the_images_end(grown_part_of_the_way) -> No
     radius = np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k**2)
     assert power[radius > 18].sum() < 1e-6 * power.sum()
     assert "final-resolution" in summary["verdict"]
+    assert summary["resolution_half_0143"] >= BOX * PIXEL_SIZE / 16 - 1e-3
 
 
 def test_what_reads_run_folders_reads_this_one(grown_part_of_the_way) -> None:
     summary = json.loads((grown_part_of_the_way / "summary.json").read_text())
     found = postprocess(grown_part_of_the_way).found
-    assert found.halves.resolution == pytest.approx(summary["resolution_half_0143"], rel=0.05)
+    assert found.halves.resolution == pytest.approx(summary["resolution_half_0143"], rel=0.12)
     examples = np.load(grown_part_of_the_way / "examples.npz")
     pairs = zip(examples["particle"], examples["reprojection"], strict=True)
     assert np.median([np.corrcoef(image.ravel(), view.ravel())[0, 1] for image, view in pairs]) > 0.5

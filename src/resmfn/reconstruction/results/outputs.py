@@ -38,6 +38,8 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     halves = half_map_resolution(first, second, mask, run.map_pixel_size, generator=generator)
     # Halves that agree in no shell at all agree on one thing: that something is in the box.
     halves = replace(halves, resolution=min(halves.resolution, run.box_size * run.pixel_size))
+    if run.boxes.is_limited:  # beyond the last frequency used there is only what the mask smears
+        halves = replace(halves, resolution=max(halves.resolution, run.resolution(run.boxes.radius)))
     for name in HALVES:
         write_density(folder, run, f"{name}.mrc", maps[name])
     write_density(folder, run, MAP, maps["joint"])
