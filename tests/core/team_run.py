@@ -2,7 +2,8 @@
 
 As a program: ``python team_run.py WHAT SIZE PORT ARGUMENTS``, ARGUMENTS in JSON. WHAT is ``check``, which tries each
 way in which values travel, or ``command``, the ``resmfn`` command with ARGUMENTS["tokens"], in which process
-ARGUMENTS["victim"], if given, kills itself at its second save. Prints how each process ended, in order.
+ARGUMENTS["victim"], if given, kills itself at its second save, and ARGUMENTS["boxes"] are those that a run may grow to.
+Prints how each process ended, in order.
 """
 
 import json
@@ -19,6 +20,7 @@ from resmfn.cli.main import main
 from resmfn.core import InputError
 from resmfn.core.processes import Team, team_of_environment
 from resmfn.reconstruction.phases import halves
+from resmfn.reconstruction.run import box_plan
 
 
 def check(_: dict) -> int:
@@ -112,6 +114,8 @@ def _check_refusals(team: Team) -> None:
 def command(arguments: dict) -> int:
     if arguments.get("victim") == int(os.environ["RANK"]):
         on_call(halves, "insert_images", 2, before=die)
+    if "boxes" in arguments:
+        box_plan.SIZES, box_plan.WORTH = tuple(arguments["boxes"]), 1.0
     return main(arguments["tokens"])
 
 

@@ -99,6 +99,9 @@ def test_a_mask_makes_the_convolution_smaller_and_changes_nothing_inside_it(gene
     mask[4:13, 7:15, 9:17] = 1.0  # off center, 9 voxels long at most
     full, compact = MapEquations(sums), MapEquations(sums, mask)
     assert compact.side < full.side
+    for derived, made in ((full.acting_on(mask, None), compact), (compact.acting_on(None, None), full)):
+        assert (derived.side, derived.window) == (made.side, made.window)
+        assert torch.equal(derived.kernel, made.kernel)
     first, second = mask * torch.randn(2, 20, 20, 20, generator=generator)
     # Cutting the kernel off at 0 is not quite the same on both grids.
     expected, found = (float((first * equations.apply(first)).sum()) for equations in (full, compact))

@@ -15,6 +15,7 @@ from resmfn.reconstruction import ReconstructionConfig
 from resmfn.reconstruction.images.observations import observe
 from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.poses.posed_images import Poses
+from resmfn.reconstruction.run.box_plan import BoxPlan
 from resmfn.reconstruction.run.context import RunContext
 from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations
@@ -49,15 +50,20 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def build_context(particles: Path, folder: Path, state: RunState | None = None, **settings: object) -> RunContext:
+def build_context(
+    particles: Path, folder: Path, state: RunState | None = None, boxes: BoxPlan | None = None, **settings: object
+) -> RunContext:
     """Return a run that has not begun; its networks are narrow and its images centered unless settings say not."""
     settings = {"hidden_dim": 8, "shift_range": 0.0, "mask_diameter": 0.84 * SMALL_BOX * PIXEL_SIZE} | settings
     config = ReconstructionConfig(particles=particles, out=folder / "run", **settings)
     found = read_particles(particles, pixel_size=config.pixel_size)
     box = WorkingBox.of(config, found)
     radius = box.mask_radius(config.mask_diameter)
-    observations = observe(found, mask_radius=radius, device=torch.device("cpu"), box_size=box.box_size)
-    return RunContext(config, found, observations, state or RunState(), lambda event: None)
+    held = None if boxes is None else boxes.radius_of(boxes.first)
+    observations = observe(
+        found, mask_radius=radius, device=torch.device("cpu"), box_size=box.box_size, radius_max=held
+    )
+    return RunContext(config, found, observations, state or RunState(), lambda event: None, boxes=boxes)
 
 
 @pytest.fixture

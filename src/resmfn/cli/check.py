@@ -72,7 +72,7 @@ def check(
             ),
         )
         record = inspect_particles(found, samples, box_size).as_dict()
-        record |= _cost_of(record)
+        record |= _cost_of(record, is_fixed=box_size is not None)
     except (ResmfnError, OSError) as error:
         if not json:
             raise
@@ -86,14 +86,28 @@ def check(
     return _REFUSED if refused else 0
 
 
-def _cost_of(record: dict[str, Any]) -> dict[str, float | None]:
-    """Return what a reconstruction by default would take on this machine; None where its box is not known."""
-    if record["working_box"] is None:
-        return {"memory_bytes": None, "cpu_seconds": None}
-    from resmfn.reconstruction.run.cost_model import estimate_cost, machine_pace
+def _cost_of(record: dict[str, Any], *, is_fixed: bool) -> dict[str, Any]:
+    """Return what a reconstruction would take on this machine, by the box that it ends in; None where it is not known.
 
-    cost = estimate_cost(record["n_images"], record["working_box"][0], pace=machine_pace())
-    return {"memory_bytes": cost.memory_bytes, "cpu_seconds": cost.cpu_seconds}
+    The box grows with the resolution, unless one is asked for.
+    """
+    if record["working_box"] is None:
+        return {"memory_bytes": None, "cpu_seconds": None, "boxes": []}
+    from resmfn.reconstruction.run.box_plan import BoxPlan
+    from resmfn.reconstruction.run.cost_model import cost_by_box, machine_pace
+
+    size, pixel_size = record["working_box"]
+    plan = BoxPlan.fixed(size) if is_fixed else BoxPlan.by_default(size)
+    boxes = [
+        {
+            "box_size": box,
+            "resolution": size * pixel_size / plan.radius_of(box),
+            "memory_bytes": cost.memory_bytes,
+            "cpu_seconds": cost.cpu_seconds,
+        }
+        for box, cost in cost_by_box(record["n_images"], plan, machine_pace()).items()
+    ]
+    return {"memory_bytes": boxes[-1]["memory_bytes"], "cpu_seconds": boxes[-1]["cpu_seconds"], "boxes": boxes}
 
 
 def _print_json(record: dict[str, object]) -> None:
@@ -130,8 +144,14 @@ def _table(record: dict[str, Any]) -> str:
     if record["working_box"] is not None:
         box, pixel_size = record["working_box"]
         rows += [("working box", f"{box} pixels of {pixel_size:g} Å")]
-        rows += [("memory, about", f"{record['memory_bytes'] / 2**30:.1f} GiB")]
-        rows += [("time, about", f"{duration(record['cpu_seconds'])} of one CPU, if the images tell their poses")]
+        rows += [
+            (
+                f"  to {of['resolution']:.1f} Å",
+                f"about {duration(of['cpu_seconds'])} of one CPU, if the images tell their poses, and "
+                f"{of['memory_bytes'] / 2**30:.1f} GiB",
+            )
+            for of in record["boxes"]
+        ]
     rows += [("applied", line) for line in record["applied"]]
     rows += [("columns used", " ".join(record["columns_used"]))]
     rows += [("  not used", " ".join(record["columns_not_used"]) or "none")]

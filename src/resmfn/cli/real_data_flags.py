@@ -17,7 +17,14 @@ class RealDataFlags:
     """What real particle sets may need; names and defaults are those of the settings."""
 
     box_size: Annotated[
-        int | None, Parameter(help="Box size in pixels to Fourier-crop images to [default: no cropping].")
+        int | None,
+        Parameter(help="One box for all images and maps, pixels, by Fourier cropping [default: it grows]."),
+    ] = None
+    final_resolution: Annotated[
+        float | None, Parameter(help="Finest resolution to use the images to, Å [default: two pixels].")
+    ] = None
+    memory: Annotated[
+        float | None, Parameter(help="Limit of memory, GiB: the box grows as far as it allows [default: none].")
     ] = None
     contrast: Annotated[
         Literal["auto", "white", "black"], Parameter(help="Contrast of the molecule; auto measures it.")

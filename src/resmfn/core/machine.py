@@ -86,7 +86,9 @@ def available_memory() -> int | None:
     return min(found) if found else None
 
 
-def require_memory(needed: int, what: str) -> None:
+def require_memory(
+    needed: int, what: str, advice: str = "use a smaller --box-size or a coarser --final-resolution, or free memory"
+) -> None:
     """Refuse work that cannot fit in memory, before the system kills the process in the middle of it.
 
     Parameters
@@ -95,6 +97,8 @@ def require_memory(needed: int, what: str) -> None:
         Bytes, at the least.
     what
         Takes them.
+    advice
+        What to do if there are not so many.
 
     Raises
     ------
@@ -104,8 +108,7 @@ def require_memory(needed: int, what: str) -> None:
     free = available_memory()
     if free is not None and needed > free:
         raise InputError(
-            f"out of memory: {what} take {needed / _GIB:.1f} GiB, and {free / _GIB:.1f} GiB are free; use a smaller "
-            "--box-size, or free memory"
+            f"out of memory: {what} take {needed / _GIB:.1f} GiB, and {free / _GIB:.1f} GiB are free; {advice}"
         )
 
 

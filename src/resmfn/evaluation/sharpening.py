@@ -22,6 +22,10 @@ CONTOUR_SAMPLE = 1_000_000
 """Voxels that are ranked for the contour level, at most."""
 
 
+LARGEST_EXPONENT = 40.0
+"""Of the factor that a B-factor gives a frequency: 2e17, far beyond any that means anything, and finite in float32."""
+
+
 @dataclass(frozen=True)
 class GuinierFit:
     """A straight line through the logarithm of the amplitudes over the squared frequency."""
@@ -38,9 +42,10 @@ class GuinierFit:
 def fsc_weight(fsc: FscCurve) -> Tensor:
     """Return the expected correlation of each shell of the full map with the truth, ``sqrt(2 FSC / (1 + FSC))``.
 
-    Rosenthal and Henderson, J. Mol. Biol. 333 (2003) 721, eq. 18; 0 where the half maps do not agree.
+    Rosenthal and Henderson, J. Mol. Biol. 333 (2003) 721, eq. 18; 0 where the half maps do not agree,
+    or hold nothing, so that there is no correlation: maps that were padded beyond the frequencies of their data.
     """
-    correlation = fsc.correlation.clamp(0, 1)
+    correlation = fsc.correlation.nan_to_num(0.0).clamp(0, 1)
     return (2 * correlation / (1 + correlation)).sqrt()
 
 
@@ -83,7 +88,7 @@ def sharpen(volume: Tensor, fsc: FscCurve, b_factor: float, resolution: float) -
     # What the low-pass takes away is not amplified first: a steep B-factor would overflow in the corners.
     squared = (radius.clamp_max(cutoff + FILTER_EDGE) / (size * pixel_size)).square()
     shell = radius.round().long().clamp_max(len(fsc.frequency) - 1)
-    weight = fsc_weight(fsc).to(volume.device)[shell] * torch.exp(-b_factor / 4 * squared)
+    weight = fsc_weight(fsc).to(volume.device)[shell] * torch.exp((-b_factor / 4 * squared).clamp_max(LARGEST_EXPONENT))
     sharpened = ifftn_centered(fftn_centered(volume.double()) * weight).real
     return low_pass(sharpened, cutoff, FILTER_EDGE).to(volume.dtype)
 

@@ -3,7 +3,14 @@
 One convention: index ``N // 2`` is the origin of images and maps and the zero frequency of their transforms.
 """
 
-from resmfn.fourier.grids import centered_indices, half_plane_pixels, radius_grid, shell_average, shell_index
+from resmfn.fourier.grids import (
+    centered_indices,
+    half_plane_pixels,
+    quick_size,
+    radius_grid,
+    shell_average,
+    shell_index,
+)
 from resmfn.fourier.half_plane import half_plane_from_images, images_from_half_plane
 from resmfn.fourier.masks import low_pass, soft_mask_from_support, soft_sphere
 from resmfn.fourier.resize import resize_images, resize_map
@@ -19,6 +26,7 @@ __all__ = [
     "ifftn_centered",
     "images_from_half_plane",
     "low_pass",
+    "quick_size",
     "radius_grid",
     "resize_images",
     "resize_map",

@@ -90,3 +90,16 @@ def shell_average(power: Tensor, box_size: int, ndim: int | None = None) -> Tens
     flat = power.flatten(start_dim=-ndim)[..., wanted]
     total = flat.new_zeros((*flat.shape[:-1], n_shells)).index_add(-1, shell[wanted], flat)
     return total / torch.bincount(shell[wanted], minlength=n_shells).to(power.device)
+
+
+def quick_size(least: int) -> int:
+    """Return the smallest even number of at least ``least`` without prime factors above 5: quick to transform."""
+    size = least + least % 2
+    while True:
+        rest = size
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return size
+        size += 2

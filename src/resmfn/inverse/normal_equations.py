@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from resmfn.fourier import radius_grid
+from resmfn.fourier import quick_size, radius_grid
 from resmfn.inverse.conjugate_gradients import conjugate_gradients
 from resmfn.inverse.crew import Alone, Crew
 from resmfn.inverse.quadratic import quadratic
@@ -90,6 +90,12 @@ class NormalEquations:
         result.kernel = self.penalized(shells)
         return result
 
+    def shared_by(self, crew: Crew | None) -> Self:
+        """Return the same equations with which other processes work."""
+        result = copy.copy(self)
+        result.crew = crew or Alone()
+        return result
+
     def shell_weights(self) -> Tensor:
         """Return the mean of the kernel in each shell, the weight of the data; never nothing, as priors come of it."""
         flat = self.shell.flatten()
@@ -146,25 +152,12 @@ def mask_window(mask: Tensor) -> Window:
 def convolution_side(window: Window, size: int, largest: int) -> int:
     """Return the side of a cube, quick to transform, in which no two voxels of a window meet around the border."""
     extent = max(axis.stop - axis.start for axis in window)
-    return min(_quick_size(max(2 * extent, size)), largest)
+    return min(quick_size(max(2 * extent, size)), largest)
 
 
 def _slab_bytes(device: torch.device) -> int:
     """Return how much of a spectrum is transformed at once: what a CPU's cache holds, on a GPU all."""
     return 1 << 20 if device.type == "cpu" else 1 << 62
-
-
-def _quick_size(least: int) -> int:
-    """Return the smallest even number of at least ``least`` without prime factors above 5."""
-    size = least + least % 2
-    while True:
-        rest = size
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 2
 
 
 def half_spectrum(centered: Tensor) -> Tensor:

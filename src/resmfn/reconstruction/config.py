@@ -38,7 +38,9 @@ RANGES = {
     "n_starts": NumberRange(1, 1_000, whole=True),
     "n_classes": NumberRange(1, 64, whole=True),
     "ini_high": RESOLUTION,
+    "final_resolution": RESOLUTION,
     "hidden_dim": NumberRange(8, 8_192, whole=True),
+    "memory": NumberRange(0, 100_000, "GiB", open_below=True),
     "gpu_memory": NumberRange(0, 10_000, "GiB", open_below=True),
     "network_steps": NumberRange(1, 1_000_000, whole=True),
     "pixel_size": PIXEL_SIZE,
@@ -65,7 +67,10 @@ class ReconstructionConfig:
     out: Path
     """Run folder to create."""
     box_size: int | None = None
-    """Box size in pixels that images are Fourier-cropped to as they are read; by default no cropping."""
+    """Box size in pixels that images are Fourier-cropped to as they are read, and of all maps; by default maps and
+    images are held in a box that grows with the resolution, and the final maps have that of the images."""
+    final_resolution: float | None = None
+    """Resolution in Å beyond which the images are not used; by default two of their pixels."""
     contrast: Contrast = "auto"
     """Contrast of the molecules in the images; auto measures it from the lowest frequencies."""
     symmetry: str = "C1"
@@ -89,9 +94,11 @@ class ReconstructionConfig:
     ini_high: float = 30.0
     """Resolution to which the reference is low-passed, in Å."""
     hidden_dim: int | None = None
-    """Width of the network; by default four times the box in pixels, 96 to 1,024."""
+    """Width of the network; by default four times its box in pixels, 96 to 1,024."""
     score_precision: Literal["auto", "full", "tf32"] = "auto"
     """Precision of the scores that rank poses; the best are rescored in full precision. auto is tf32 on a GPU."""
+    memory: float | None = None
+    """Limit of memory in GiB, of each process: the box grows no further than that allows. By default there is none."""
     gpu_memory: float | None = None
     """Limit of GPU memory in GiB; by default all. Fewer images are processed at a time to fit."""
     network_steps: int = 30
@@ -146,6 +153,8 @@ class ReconstructionConfig:
         if self.n_classes != 1 and (self.poses != "unknown" or self.reference is not None):
             given = "--reference" if self.reference is not None else f"--poses {self.poses}"
             raise InputError(f"--n-classes {self.n_classes} starts a search and excludes {given}; give only one")
+        if self.box_size is not None and self.final_resolution is not None:
+            raise InputError("--box-size keeps one box and --final-resolution lets it grow; give only one")
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite contradict each other; give only one")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,11 +11,15 @@ import torch
 from resmfn.reconstruction.classes.branch_step import branch_step
 from resmfn.reconstruction.classes.focus import class_focus_step
 from resmfn.reconstruction.classes.rounds import class_halves_step, class_joint_step, class_validate_step
+from resmfn.reconstruction.config import ReconstructionConfig
+from resmfn.reconstruction.images.working_box import WorkingBox
+from resmfn.reconstruction.maps.agreement import farthest_next
+from resmfn.reconstruction.phases.annealing import FOCUS_STAGE
 from resmfn.reconstruction.phases.control import control_step
 from resmfn.reconstruction.phases.focus import focus_step
 from resmfn.reconstruction.phases.halves import halves_step, validate_step
 from resmfn.reconstruction.phases.joint import joint_step
-from resmfn.reconstruction.phases.reference import read_reference
+from resmfn.reconstruction.phases.reference import EDGE, read_reference
 from resmfn.reconstruction.phases.starts import search_step
 from resmfn.reconstruction.run.context import RunContext
 
@@ -66,3 +71,12 @@ def enter_first_phase(run: RunContext) -> None:
     elif run.config.reference is not None:
         state.coarse, state.radius = read_reference(run)
         state.phase = "control"
+
+
+def first_radius(config: ReconstructionConfig, box: WorkingBox) -> float:
+    """Return the largest frequency, in Fourier pixels, that a run's phases use up to the first round, that included."""
+    if config.poses == "fixed":
+        return math.inf  # all rounds go as far as the images do
+    searched = FOCUS_STAGE.cycles * box.box_size / (2 * box.mask_radius(config.mask_diameter))
+    given = 0.0 if config.reference is None else box.side / config.ini_high + EDGE
+    return max(farthest_next(searched), given)

@@ -26,12 +26,14 @@ from resmfn.reconstruction.images.contrast import choose_contrast
 from resmfn.reconstruction.images.observations import observe
 from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.maps.network_map import default_width
-from resmfn.reconstruction.phase_table import enter_first_phase, take_step
+from resmfn.reconstruction.phase_table import enter_first_phase, first_radius, take_step
 from resmfn.reconstruction.results.classes import write_classes
 from resmfn.reconstruction.results.outputs import write_results
 from resmfn.reconstruction.run.bookkeeping import Clock, ProgressReporter, save
+from resmfn.reconstruction.run.box_plan import BoxPlan
 from resmfn.reconstruction.run.context import RunContext
 from resmfn.reconstruction.run.input_digest import NOISE, digest_input, require_same_images, require_same_noise
+from resmfn.reconstruction.run.memory_plan import within_memory
 from resmfn.reconstruction.run.preflight import refuse_early, require_memory_for_images, require_space, space_needed
 from resmfn.reconstruction.run.progress_files import write_preview, write_provenance
 from resmfn.reconstruction.run.state import RunState
@@ -103,32 +105,39 @@ def _reconstruct(
     if config.gpu_memory is not None:
         limit_gpu_memory(device, config.gpu_memory)
     box = WorkingBox.of(config, particles)
-    config = _resolved(config, box, particles, device)
+    boxes = BoxPlan.of(config, box, first_radius(config, box))
+    boxes, limit = within_memory(config, boxes, box, len(particles), team.size)
+    config = _resolved(config, box, boxes, particles, device)
     radius = box.mask_radius(config.mask_diameter)  # as config.yaml says it, to the last digit
     refuse_early(config, particles, box)
     with ExitStack() as stack:
         with team.refusing_together():
             folder = stack.enter_context(_own_folder(config, team))
         state, resumed = _first_state(folder, team, device)
+        state.map_size = state.map_size or boxes.first
+        boxes.require_reached(state.map_size, config.out)
+        held = boxes.radius_of(state.map_size)
         with team.refusing_together():
             if team.leads:
                 if device.type == "cpu" and team.size == 1:
-                    require_memory_for_images(len(particles), box.box_size)
+                    require_memory_for_images(len(particles), box.box_size, held)
                 require_space(folder.path, space_needed(len(particles), box.box_size, config.hidden_dim))
                 _require_same_images(config, particles, state)
         progress = ProgressFile(folder)
         reporter = ProgressReporter(folder, progress, listener if team.leads else None)
         several = f", {team.size} processes" if team.size > 1 else ""
-        reporter(ProgressEvent("read", f"{_describe(particles, box)} on {device}{several}", 0.0))
-        for line in (*particles.remarks.applied, *particles.remarks.notes):
+        reporter(ProgressEvent("read", f"{_describe(particles, box, state.map_size)} on {device}{several}", 0.0))
+        for line in (*particles.remarks.applied, *particles.remarks.notes, *([limit] if limit else [])):
             reporter(ProgressEvent("read", line, 0.0))
-        observations = observe(particles, mask_radius=radius, device=device, box_size=box.box_size, team=team)
+        observations = observe(
+            particles, mask_radius=radius, device=device, box_size=box.box_size, radius_max=held, team=team
+        )
         require_same_noise(config.out, particles, state.input.get(NOISE), observations.noise_level)
         state.input[NOISE] = observations.noise_level
         observations.chunked_work.listener = lambda message: reporter(ProgressEvent("memory", message))
         vote = choose_contrast(observations, config.contrast)
         reporter(ProgressEvent("read", vote.message, 0.0))
-        run = RunContext(config, particles, observations, state, reporter, vote)
+        run = RunContext(config, particles, observations, state, reporter, vote, boxes)
         if not resumed:
             enter_first_phase(run)
         folder.begin()  # all input was read by now: what it lacked left the folder as it was
@@ -197,7 +206,7 @@ def _own_folder(config: ReconstructionConfig, team: Team) -> Iterator[RunFolder]
 
 
 def _resolved(
-    config: ReconstructionConfig, box: WorkingBox, particles: ParticleSet, device: torch.device
+    config: ReconstructionConfig, box: WorkingBox, boxes: BoxPlan, particles: ParticleSet, device: torch.device
 ) -> ReconstructionConfig:
     """Return the settings with every default that depends on the data filled in."""
     return replace(
@@ -205,7 +214,8 @@ def _resolved(
         mask_diameter=round(2 * box.mask_radius(config.mask_diameter) * box.pixel_size, 6),
         # Of optics groups that differ in it, each keeps its own when the run goes on.
         pixel_size=particles.pixel_size if particles.frame is None else config.pixel_size,
-        hidden_dim=config.hidden_dim or default_width(box.box_size),
+        # Where the box grows, the width follows from the last one.
+        hidden_dim=config.hidden_dim or (default_width(box.box_size) if boxes.first == boxes.largest else None),
         datadir=config.datadir or (None if particles.images is None else particles.images.start),
         device="cuda" if device.type == "cuda" else "cpu",
     )
@@ -225,10 +235,12 @@ def _require_same_images(config: ReconstructionConfig, particles: ParticleSet, s
     state.input = found | {NOISE: state.input[NOISE]} if NOISE in state.input else found
 
 
-def _describe(particles: ParticleSet, box: WorkingBox) -> str:
+def _describe(particles: ParticleSet, box: WorkingBox, map_size: int) -> str:
     native = particles.box_size
     text = f"{len(particles)} particles of {native} x {native} pixels of {particles.pixel_size:g} Å"
     text += " (to which those of other optics groups are resampled)" if particles.frame is not None else ""
     if box.box_size != native:
         text += f", cropped to {box.box_size} of {box.pixel_size:g} Å"
+    elif map_size != native:
+        text += f", maps at first of {map_size} voxels of {box.side / map_size:.3g} Å"
     return text

@@ -11,7 +11,7 @@ from resmfn.core import InputError, make_generator
 from resmfn.data import read_particles
 from resmfn.fourier import half_plane_pixels, radius_grid, soft_sphere
 from resmfn.physics import compute_ctf
-from resmfn.reconstruction.images import image_chunks
+from resmfn.reconstruction.images import image_chunks, noise
 from resmfn.reconstruction.images.observations import Observations, observe
 
 BOX = 32
@@ -170,3 +170,30 @@ def test_an_image_without_noise_around_the_particle_is_named(tmp_path) -> None:
     images[41] *= radius_grid(BOX, 2) < 8
     with pytest.raises(InputError, match=r"particles\.star: row 42: the image is constant outside the mask"):
         observed(tmp_path, images)
+
+
+def test_images_read_again_to_a_larger_radius_are_the_same_images(tmp_path) -> None:
+    particles = read_particles(write_particle_files(tmp_path, colored(30), optics=varied_optics(30)))
+    whole = observe(particles, mask_radius=11.0, device=CPU)
+    part = observe(particles, mask_radius=11.0, device=CPU, radius_max=6)
+    assert part.radius_max == 6.0
+    everyone = torch.arange(30)
+    for observations in (whole, part):
+        observations.invert()
+        observations.set_gain(torch.linspace(0.8, 1.2, 30))
+        observations.set_noise_power(torch.linspace(1.5, 0.5, BOX // 2 + 1))
+    n_pixels = len(part.pixels)
+    for mine, its in zip(part.batch(everyone, n_pixels), whole.batch(everyone, n_pixels), strict=True):
+        assert torch.equal(mine, its)
+    part.read_again(particles, mask_radius=11.0, radius_max=int(whole.radius_max))
+    assert torch.equal(part.pixels, whole.pixels)
+    for mine, its in zip(
+        part.batch(everyone, len(whole.pixels)), whole.batch(everyone, len(whole.pixels)), strict=True
+    ):
+        assert torch.equal(mine, its)
+
+
+def test_chunks_without_an_image_whose_noise_is_looked_at_are_read_all_the_same(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(image_chunks, "READ_IMAGES", 3)
+    monkeypatch.setattr(noise, "MOST_SAMPLED", 4)
+    assert power_by_shell(observed(tmp_path, white(60)))[2:].isfinite().all()

@@ -11,6 +11,7 @@ from reconstruction.scenes import PIXEL_SIZE, stored_images, turned, write_parti
 from resmfn.core import make_generator
 from resmfn.data import read_particles, write_map, write_particles
 from resmfn.fourier import soft_sphere
+from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import halves, rounds
 from resmfn.reconstruction.phases.halves import halves_step, validate_step
@@ -177,7 +178,8 @@ def fitted_to_noise(run) -> Poses:
     for _ in range(6):
         sums = insert_images(run.observations, everyone, run.grid(radius), radius)
         mask = run.mask_on(sums.grid)
-        state.references["joint"] = rounds.solve_map(run, sums, mask, plan, run.observations.team, halves_in=2)
+        equations = MapEquations(sums, mask, run.observations.team)
+        state.references["joint"] = rounds.solve_map(run, equations, mask, plan, halves_in=2)
         rounds.refine_against(run, everyone, "joint", plan)
     return everyone.poses
 

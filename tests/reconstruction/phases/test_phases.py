@@ -113,7 +113,7 @@ def test_halves_do_not_end_before_every_image_was_compared_with_all_views_again(
 def test_known_poses_need_few_rounds_at_all_frequencies(context) -> None:
     run = context(poses="fixed")
     run.state.radius = 3.0
-    assert halves._round_radius(run) == run.observations.radius_max
+    assert halves.round_radius(run) == run.observations.radius_max
     run.state.step = halves.FIXED_ROUNDS - 1
     assert not halves._halves_are_done(run, 0.0)
     run.state.step = halves.FIXED_ROUNDS

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from reconstruction.conftest import build_context
 from reconstruction.scenes import PIXEL_SIZE, write_particle_files
-from resmfn.core import InputError, make_generator
+from resmfn.core import InputError, machine, make_generator
 from resmfn.data import write_map
 from resmfn.fourier import resize_map, soft_sphere
 from resmfn.reconstruction.maps.map_grid import MapGrid
@@ -12,6 +13,8 @@ from resmfn.reconstruction.maps.network_map import FittedNetwork
 from resmfn.reconstruction.phase_table import PHASES
 from resmfn.reconstruction.phases import starts
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
+from resmfn.reconstruction.run import box_plan
+from resmfn.reconstruction.run.box_plan import BoxPlan
 from resmfn.reconstruction.run.context import HALVES, already_set
 from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations
@@ -138,7 +141,7 @@ def test_a_kept_network_is_the_one_that_is_taken_up_and_its_masked_map_the_refer
     run, grid = context(), MapGrid(BOX, 12)
     mask = soft_sphere(12, 3.0, 2.0)
     network = run.network("half1")
-    fitted = FittedNetwork.of(network, grid, network.n_scales, mask, 0.9)
+    fitted = FittedNetwork.of(network, grid, BOX, network.n_scales, mask, 0.9)
     assert run.fit_networks({"half1": lambda _: fitted}) == [0.9]
     with torch.no_grad():
         own = network.decode(grid)
@@ -163,6 +166,38 @@ def test_a_resumed_run_whitens_as_the_state_says(context) -> None:
 def test_what_moves_follows_from_the_settings(context, settings, poses, shift) -> None:
     run = context(**settings)
     assert (run.moves_poses, run.moves_shift) == (poses, shift)
+
+
+def test_a_box_grows_for_all_maps_of_all_classes_and_only_when_it_must(small_files, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(box_plan, "SIZES", (16,))
+    monkeypatch.setattr(box_plan, "WORTH", 1.0)
+    boxes = BoxPlan(BOX, 9, 16, BOX)
+    classes = [RunState(references={"half1": soft_sphere(16, 3.0, 2.0) * scale}) for scale in (1.0, 2.0)]
+    run = build_context(small_files, tmp_path, RunState(map_size=16, classes=classes), boxes=boxes)
+    assert (run.map_size, run.observations.radius_max, run.sphere.shape[0]) == (16, 6.0, 16)
+    assert run.map_pixel_size == pytest.approx(BOX * PIXEL_SIZE / 16)
+    run.hold(6.0)
+    assert run.map_size == 16
+    gain = torch.linspace(0.9, 1.1, len(run.index))
+    run.observations.set_gain(gain)
+    run.hold(6.5)
+    assert (run.map_size, run.state.map_size, run.observations.radius_max, run.sphere.shape[0]) == (20, 20, 9.0, 20)
+    assert torch.equal(run.observations.gain, gain)
+    for of_class, scale in zip(run.state.classes, (1.0, 2.0), strict=True):
+        torch.testing.assert_close(of_class.references["half1"], resize_map(soft_sphere(16, 3.0, 2.0), BOX) * scale)
+    assert run.of_class(1).full.size == BOX
+
+
+def test_a_box_that_memory_cannot_hold_is_refused_with_what_to_do_and_nothing_changed(
+    small_files, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(box_plan, "SIZES", (16,))
+    monkeypatch.setattr(box_plan, "WORTH", 1.0)
+    run = build_context(small_files, tmp_path, RunState(map_size=16), boxes=BoxPlan(BOX, 9, 16, BOX))
+    monkeypatch.setattr(machine, "available_memory", lambda: 1000)
+    with pytest.raises(InputError, match=r"160 images in a box of 20, .*, or stay in this box with .*--memory"):
+        run.hold(9.0)
+    assert (run.map_size, run.state.map_size, run.observations.radius_max) == (16, 16, 6.0)
 
 
 def test_resolutions_are_in_angstroms(context) -> None:

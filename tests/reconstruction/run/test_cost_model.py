@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from resmfn.reconstruction.run.cost_model import Pace, estimate_cost, machine_pace
+from resmfn.reconstruction.run.box_plan import BoxPlan
+from resmfn.reconstruction.run.cost_model import Pace, cost_by_box, estimate_cost, machine_pace
 
 # images, box, shift range, CPU seconds, MiB: one thread of an AMD EPYC, nothing else running (docs/performance.md).
 MEASURED = [(2_000, 64, 0.0, 93, 586), (1_000, 32, 0.0, 23, 471), (16_000, 32, 0.0, 73, 698), (500, 48, 0.0, 39, 441)]
@@ -29,7 +30,7 @@ def test_what_is_not_done_costs_nothing() -> None:
     whole = estimate_cost(2_000, 64)
     assert estimate_cost(2_000, 64, shift_range=0.0).search < whole.search
     assert estimate_cost(2_000, 64, n_starts=8).search == pytest.approx(2 * whole.search)
-    assert estimate_cost(2_000, 64, network_steps=200).network == pytest.approx(whole.network / 2)
+    assert estimate_cost(2_000, 64, network_steps=15).network == pytest.approx(whole.network / 2)
     known = estimate_cost(2_000, 64, searches=False)
     assert (known.search, known.rounds) == (0.0, whole.rounds)
 
@@ -49,3 +50,16 @@ def test_shares_run_from_reading_to_1_by_the_time_that_phases_take() -> None:
     )
     found = [cost.share(done) for done in (0.0, 0.1, 0.2, 0.3, 0.55, 0.8, 0.9425, 0.99, 1.0)]
     assert found == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0])
+
+
+def test_a_run_costs_more_the_larger_the_box_that_it_ends_in_and_reads_its_images_once_for_each() -> None:
+    costs = cost_by_box(2_000, BoxPlan.by_default(256))
+    assert list(costs) == [64, 96, 144, 256]
+    start_up = estimate_cost(0, 64).reading
+    once = costs[64].reading - start_up
+    assert [cost.reading - start_up for cost in costs.values()] == pytest.approx([once, 2 * once, 3 * once, 4 * once])
+    for smaller, larger in zip(costs.values(), list(costs.values())[1:], strict=False):
+        assert larger.cpu_seconds > smaller.cpu_seconds
+        assert larger.memory_bytes > smaller.memory_bytes
+    assert costs[256].rounds == estimate_cost(2_000, 256).rounds
+    assert cost_by_box(2_000, BoxPlan.by_default(64)) == {64: estimate_cost(2_000, 64)}

@@ -26,7 +26,7 @@ from resmfn.data.runs.plain_settings import read_settings
 
 _SETTINGS = "settings of the run"
 """Where a checkpoint keeps the settings, should their own file be lost."""
-_MAY_DIFFER = {"flip_hand", "resume", "overwrite", "out", "device", "gpu_memory", "datadir"}
+_MAY_DIFFER = {"flip_hand", "resume", "overwrite", "out", "device", "gpu_memory", "memory", "datadir"}
 """Settings that a resumed run may change."""
 
 

@@ -90,7 +90,7 @@ def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, g
     posterior = grid_posterior(observations, run.index, slices, poses, maps.shift, n_top=N_LISTED, weight=good)
     equations = MapEquations(sums_of(posterior, rotations, pixels, grid, observations.team))
     volume = resized(
-        equations.solve(sphere_on(grid, run.space.mask_radius, run.device), maps.priors[number]), run.box_size
+        equations.solve(sphere_on(grid, run.space.mask_radius, run.device), maps.priors[number]), run.map_size
     )
     rotation, shift = distinct_candidates(posterior, rotations)
     entropy = posterior.entropy[good >= 0.5]

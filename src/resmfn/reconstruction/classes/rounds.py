@@ -11,6 +11,7 @@ from resmfn.reconstruction.phases.halves import (
     HalvesRound,
     begin_round,
     end_round,
+    round_radius,
     share_done,
     update_noise,
     validate_step,
@@ -23,6 +24,7 @@ from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 def class_halves_step(run: RunContext) -> bool:
     """Do one round of both halves of every class; say whether it was the last."""
     state = run.state
+    run.hold(max(round_radius(run.of_class(number)) for number in range(len(state.classes))))
     anew = state.step in (0, RECHECK_ROUND)  # poses are searched further away then
     runs, before = _runs(run, "halves", anew=anew), class_probabilities(run).argmax(dim=0)
     rounds = [begin_round(of_class) for of_class in runs]

@@ -12,8 +12,9 @@ from torch import Tensor
 from resmfn.data import ParticleSet
 from resmfn.fourier import resize_images
 
-READ_PIXELS, READ_IMAGES = 16_000_000, 1000
-"""Most of either that one chunk holds: 64 MB of pixels, whatever the box."""
+READ_PIXELS, READ_IMAGES = 6_000_000, 1000
+"""Most of either that one chunk holds: 24 MB of pixels, whatever the box. On the way to Fourier pixels a chunk takes
+eight times as much."""
 
 
 @dataclass(frozen=True)

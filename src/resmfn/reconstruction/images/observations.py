@@ -17,7 +17,8 @@ from resmfn.physics import compute_ctf, fit_planes, planes
 from resmfn.reconstruction.images.image_chunks import read_once
 from resmfn.reconstruction.images.noise import corner_spectra, group_spectra, sampled_images
 
-_CTF_BATCH = 1000
+_CTF_BATCH, _CTF_POINTS = 1000, 2_000_000
+"""Most images, and Fourier pixels, whose CTF is computed at a time: it takes some 40 bytes a pixel."""
 _LEAST_CORNER = 0.05
 """Share of an image that must lie outside the mask for its noise to be measured there."""
 
@@ -57,21 +58,23 @@ class Observations:
         noise_group: Tensor | None = None,
         team: Team | None = None,
     ) -> None:
-        self._values = values
-        self._ctf = ctf
-        self.pixels = pixels
+        self._inverted = False
+        self._keep(values, ctf, pixels)
         self.box_size = box_size
         self.pixel_size = pixel_size
         self.noise_level = noise_level
         self.team = team or Team()
         self._block = self.team.share_of(len(noise_level))
-        self.radius = pixels.double().norm(dim=1)
-        self.shell = self.radius.round().long()
         self.noise_group = torch.zeros_like(noise_level, dtype=torch.int64) if noise_group is None else noise_group
         self.n_groups = int(self.noise_group.max()) + 1
         self.noise_power = torch.ones(self.n_groups, box_size // 2 + 1, device=values.device)
         self.gain = torch.ones(len(noise_level), device=values.device)
         self.chunked_work = ChunkedWork()
+
+    def _keep(self, values: Tensor, ctf: Tensor, pixels: Tensor) -> None:
+        self._values, self._ctf, self.pixels = values, ctf, pixels
+        self.radius = pixels.double().norm(dim=1)
+        self.shell = self.radius.round().long()
 
     def __len__(self) -> int:
         return len(self.noise_level)
@@ -130,7 +133,27 @@ class Observations:
 
     def invert(self) -> None:
         """Invert the contrast of all images."""
+        self._inverted = not self._inverted
         self._values.neg_()
+
+    def read_again(self, particles: ParticleSet, *, mask_radius: float, radius_max: int) -> None:
+        """Hold the same images to another radius, in place; noise, gains and contrast stay what they are.
+
+        Parameters
+        ----------
+        particles, mask_radius
+            As for :func:`observe`. What was held is given up before.
+        radius_max
+            Fourier pixels.
+        """
+        device, nothing = self.device, self._ctf[:, :0]
+        self._keep(nothing.to(self._values), nothing, self.pixels[:0])
+        pixels = half_plane_pixels(radius_max, radius_min=0.5)
+        with self.team.refusing_together():
+            read = _read(particles, self._block, pixels, self.box_size, mask_radius, device, with_spectra=False)
+        values = read.values.neg_() if self._inverted else read.values
+        frequencies = pixels.float() / (self.box_size * self.pixel_size)
+        self._keep(values, _contrast_transfer(particles, self._block, frequencies, device), pixels.to(device))
 
     def batch(self, index: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
         """Return whitened values and CTF ``(m, n_pixels)`` of some images that this process holds."""
@@ -147,9 +170,10 @@ def observe(
     mask_radius: float,
     device: torch.device,
     box_size: int | None = None,
+    radius_max: int | None = None,
     team: Team | None = None,
 ) -> Observations:
-    """Read every image once, crop it to the working box, and keep its Fourier pixels up to Nyquist.
+    """Read every image once, crop it to the working box, and keep its Fourier pixels up to a radius.
 
     Parameters
     ----------
@@ -161,6 +185,8 @@ def observe(
         Where to keep them: 12 bytes a pixel of the half plane, 18 kB an image of 64^2.
     box_size
         Side of the working box in pixels, at most that of the images; by default theirs.
+    radius_max
+        Fourier pixels; by default Nyquist.
     team
         The processes that share the images: each reads and keeps its own block.
     """
@@ -168,7 +194,7 @@ def observe(
     size = box_size or particles.box_size
     pixel_size = particles.pixel_size * particles.box_size / size
     # Frequency 0 is left out: the mean of the corners was taken off each image.
-    pixels = half_plane_pixels((size - 1) // 2, radius_min=0.5)
+    pixels = half_plane_pixels(radius_max or (size - 1) // 2, radius_min=0.5)
     with team.refusing_together():
         read = _read(particles, team.share_of(len(particles)), pixels, size, mask_radius, device)
     group = noise_groups(particles)
@@ -204,12 +230,19 @@ class _Reading:
 
 
 def _read(
-    particles: ParticleSet, block: range, pixels: Tensor, size: int, mask_radius: float, device: torch.device
+    particles: ParticleSet,
+    block: range,
+    pixels: Tensor,
+    size: int,
+    mask_radius: float,
+    device: torch.device,
+    *,
+    with_spectra: bool = True,
 ) -> _Reading:
     outside, pixels = _outside(size, mask_radius).to(device), pixels.to(device)
     values = torch.empty(len(block), len(pixels), dtype=torch.complex64, device=device)
     level = torch.zeros(len(particles), device=device)
-    sampled = sampled_images(noise_groups(particles))
+    sampled = sampled_images(noise_groups(particles)) & with_spectra
     place = sampled.cumsum(0) - 1
     n_sampled = int(sampled.sum())
     spectra, n_read = torch.zeros(n_sampled, size // 2 + 1), torch.zeros(n_sampled)
@@ -221,8 +254,9 @@ def _read(
         deviation = noise.std(dim=1)
         images = (images - noise.mean(dim=1)[:, None, None]) / deviation[:, None, None]
         looked_at = sampled[chunk.row]
-        spectra[place[chunk.row[looked_at]]] = corner_spectra(images[looked_at.to(device)], mask_radius).cpu()
-        n_read[place[chunk.row[looked_at]]] = 1
+        if bool(looked_at.any()):  # of large sets, a chunk may have none
+            spectra[place[chunk.row[looked_at]]] = corner_spectra(images[looked_at.to(device)], mask_radius).cpu()
+            n_read[place[chunk.row[looked_at]]] = 1
         shown, image = chunk.shown_by.to(device), chunk.image.to(device)
         values[shown - block.start] = (half_plane_from_images(images, pixels) / size)[image]
         level[shown] = deviation[image]
@@ -251,8 +285,9 @@ def _contrast_transfer(particles: ParticleSet, block: range, frequencies: Tensor
         return torch.ones(len(block), len(frequencies), device=device)
     ctf = torch.empty(len(block), len(frequencies), device=device)
     frequencies = frequencies.to(device)
-    for start in range(0, len(block), _CTF_BATCH):
-        rows = slice(start, min(start + _CTF_BATCH, len(block)))
+    step = max(1, min(_CTF_BATCH, _CTF_POINTS // len(frequencies)))
+    for start in range(0, len(block), step):
+        rows = slice(start, min(start + step, len(block)))
         optics = particles.optics.select(slice(block.start + rows.start, block.start + rows.stop))
         ctf[rows] = compute_ctf(optics.to(device), frequencies)
     return ctf

@@ -42,5 +42,10 @@ def next_radius(fsc: Tensor, radius: float, radius_max: float) -> float:
     It grows by a quarter at most, so that no pose is more than a fraction of a wavelength off.
     """
     below = (fsc[1:] < AGREED).nonzero()
-    wanted = float(below[0]) * 1.15 + 2 if len(below) else radius * 1.25 + 1
-    return min(wanted, radius * 1.25 + 1, radius_max)
+    most = min(farthest_next(radius), radius_max)
+    return min(float(below[0]) * 1.15 + 2, most) if len(below) else most
+
+
+def farthest_next(radius: float) -> float:
+    """Return the largest radius, in Fourier pixels, that may follow another."""
+    return radius * 1.25 + 1

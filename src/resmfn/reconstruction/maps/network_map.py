@@ -156,14 +156,16 @@ class FittedNetwork:
     network: dict[str, object]
     """From :meth:`NetworkMap.state`."""
     reference: Tensor
-    """(N, N, N): its masked map on the full grid."""
+    """(B, B, B): its masked map."""
     reached: float
     """From :meth:`NetworkMap.fit`."""
 
     @classmethod
-    def of(cls, network: NetworkMap, grid: MapGrid, scale: int, mask: Tensor, reached: float) -> FittedNetwork:
-        """Decode a scale on the grid that it was fitted on."""
+    def of(
+        cls, network: NetworkMap, grid: MapGrid, size: int, scale: int, mask: Tensor, reached: float
+    ) -> FittedNetwork:
+        """Decode a scale on the grid that it was fitted on, and resample it to a box of ``size`` voxels a side."""
         with torch.no_grad():
             volume = symmetrized(network.decode(grid, scale) * mask, grid.group)
-            reference = resized(volume, grid.box_size)
+            reference = resized(volume, size)
         return cls(network.state(), reference.cpu(), reached)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Self
 
 import torch
@@ -88,23 +89,33 @@ class MapEquations(NormalEquations):
     """
 
     def __init__(self, sums: SliceSums, mask: Tensor | None = None, crew: Crew | None = None) -> None:
-        grid = self.grid = sums.grid
-        rhs = padded_transform_adjoint(sums.values, PADDING) * grid.scale
+        self.grid = sums.grid
+        rhs = padded_transform_adjoint(sums.values, PADDING) * self.grid.scale
+        point_spread = ifftn_centered(sums.weights.to(sums.weights.dtype.to_complex())).real.clone()
+        self._set(rhs, point_spread, mask, crew)
+
+    def _set(self, rhs: Tensor, point_spread: Tensor, mask: Tensor | None, crew: Crew | None) -> None:
+        grid, self._point_spread = self.grid, point_spread
         window = (slice(0, grid.size),) * 3 if mask is None else mask_window(mask)
-        side = convolution_side(window, grid.size, PADDING * grid.size)
-        kernel = half_spectrum(_compact_kernel(sums.weights, side)) * (grid.scale**2 * sums.weights.shape[0] ** 3)
+        side = convolution_side(window, grid.size, len(point_spread))
+        kernel = half_spectrum(_compact_kernel(point_spread, side)) * (grid.scale**2 * len(point_spread) ** 3)
         super().__init__(rhs, kernel, window, crew)
 
+    def acting_on(self, mask: Tensor | None, crew: Crew | None) -> MapEquations:
+        """Return the equations of the same images that another mask and crew would have; sums are not needed again."""
+        others = copy(self)
+        others._set(self.rhs, self._point_spread, mask, crew)
+        return others
 
-def _compact_kernel(weights: Tensor, side: int) -> Tensor:
-    """Return the convolution's transform on a cube of ``side``, from weights inserted on a larger one.
+
+def _compact_kernel(point_spread: Tensor, side: int) -> Tensor:
+    """Return the convolution's transform on a cube of ``side``, from the point spread function on a larger one.
 
     The blur of insertion is undone: the point spread function is divided by the sinc^2 of trilinear interpolation.
     """
-    full = weights.shape[0]
+    full = len(point_spread)
     start = full // 2 - side // 2
     inside = slice(start, start + side)
-    point_spread = ifftn_centered(weights.to(weights.dtype.to_complex())).real[inside, inside, inside]
-    sinc = torch.sinc(centered_indices(side, weights.device, weights.dtype) / full).square()
-    point_spread = point_spread / (sinc[:, None, None] * sinc[:, None] * sinc)
-    return fftn_centered(point_spread.to(weights.dtype.to_complex())).real.clamp_min(0)
+    sinc = torch.sinc(centered_indices(side, point_spread.device, point_spread.dtype) / full).square()
+    unblurred = point_spread[inside, inside, inside] / (sinc[:, None, None] * sinc[:, None] * sinc)
+    return fftn_centered(unblurred.to(unblurred.dtype.to_complex())).real.clamp_min(0)

@@ -40,7 +40,7 @@ def focus_step(run: RunContext) -> bool:
     find = _focus_on_search if run.config.poses == "unknown" else _focus_on_input
     equations, prior, mask, radius = find(run)
 
-    volume = resized(equations.solve(mask, prior), run.box_size)
+    volume = resized(equations.solve(mask, prior), run.map_size)
     run.state.references = dict.fromkeys((*HALVES, "joint"), volume)
     state = run.state
     state.radius = state.split_radius = radius

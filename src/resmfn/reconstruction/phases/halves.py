@@ -13,7 +13,7 @@ from resmfn.core.processes import Team
 from resmfn.core.random import spawn
 from resmfn.fourier.grids import radius_grid
 from resmfn.fourier.transforms import fftn_centered, ifftn_centered
-from resmfn.reconstruction.maps.agreement import half_map_fsc, next_radius
+from resmfn.reconstruction.maps.agreement import farthest_next, half_map_fsc, next_radius
 from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.maps.priors import fsc_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
@@ -65,6 +65,7 @@ class HalvesRound:
 
 def halves_step(run: RunContext) -> bool:
     """Do one round of both halves, each with its own images, poses and map; say whether it was the last."""
+    run.hold(round_radius(run))
     found = begin_round(run)
     if run.moves_poses and run.state.step >= RECHECK_ROUND:
         if found.soft_sums is None:
@@ -81,7 +82,7 @@ def share_done(n_rounds: int) -> float:
 
 def begin_round(run: RunContext) -> HalvesRound:
     """Move the poses of both halves, each against its own map."""
-    radius = _round_radius(run)
+    radius = round_radius(run)
     if run.state.soft:
         return _begin_softly(run, plan_round(run, min(radius, soft_radius(run)), moves=True))
     plan = plan_round(run, radius, moves=run.moves_poses)
@@ -125,12 +126,16 @@ def _solve(run: RunContext, found: HalvesRound) -> None:
     noise is what it is. So images at their best poses are compared in soft rounds too; the maps are of the soft sums.
     """
     plan, grid = found.plan, run.grid(found.plan.radius)
-    sums = {name: insert_images(run.observations, posed, grid, plan.radius) for name, posed in found.halves.items()}
-    mask = _compare_halves(run, plan, sums)
+    # Of each half its equations are kept, not its sums, which are twice as large.
+    halves = {
+        name: MapEquations(insert_images(run.observations, posed, grid, plan.radius))
+        for name, posed in found.halves.items()
+    }
+    mask = _compare_halves(run, plan, halves)
     if found.soft_sums is not None:
         solve_softly(run, found.soft_sums, mask)
         return
-    tasks = [partial(solve_map, run, of_half, mask, plan, halves_in=1) for of_half in sums.values()]
+    tasks = [partial(_within_mask, run, of_half, mask, plan) for of_half in halves.values()]
     for name, volume in zip(HALVES, run.observations.team.divide(tasks), strict=True):
         run.state.references[name] = volume.to(run.device)
 
@@ -151,22 +156,26 @@ def validate_step(run: RunContext) -> bool:
     return True
 
 
-def _compare_halves(run: RunContext, plan: RoundPlan, sums: dict[str, SliceSums]) -> Tensor:
+def _compare_halves(run: RunContext, plan: RoundPlan, halves: dict[str, MapEquations]) -> Tensor:
     """Solve both halves without a mask and note how far they agree within the mask, which is returned."""
     state, grid = run.state, run.grid(plan.radius)
     mask = run.mask_on(grid)
-    solve = [partial(_without_mask, run, of_half, plan.radius) for of_half in sums.values()]
+    solve = [partial(_without_mask, run, of_half, plan.radius) for of_half in halves.values()]
     first, second = run.observations.team.divide(solve)
     generator = spawn(run.config.seed, "phases")
     state.fsc = half_map_fsc(first, second, mask, plan.radius, generator=generator).to(run.device)
-    state.unmasked = {name: resized(volume, run.box_size) for name, volume in zip(HALVES, (first, second), strict=True)}
+    state.unmasked = {name: resized(volume, run.map_size) for name, volume in zip(HALVES, (first, second), strict=True)}
     state.resolutions.append(run.fsc_resolution(state.fsc))
     return mask
 
 
-def _without_mask(run: RunContext, sums: SliceSums, radius: float, team: Team) -> Tensor:
+def _within_mask(run: RunContext, of_half: MapEquations, mask: Tensor, plan: RoundPlan, team: Team) -> Tensor:
+    return solve_map(run, of_half.acting_on(mask, team), mask, plan, halves_in=1)
+
+
+def _without_mask(run: RunContext, of_half: MapEquations, radius: float, team: Team) -> Tensor:
     """Return the map (M, M, M) that images at their poses give without mask, by the FSC of the round before."""
-    equations, n_shells = MapEquations(sums, crew=team), int(radius) + 1
+    equations, n_shells = of_half.shared_by(team), int(radius) + 1
     if run.state.fsc is None:
         prior = equations.shell_weights()[:n_shells]
     else:
@@ -177,12 +186,13 @@ def _without_mask(run: RunContext, sums: SliceSums, radius: float, team: Team) -
     return ifftn_centered(fftn_centered(volume) * (radius_grid(len(volume), 3) <= radius + 0.5)).real
 
 
-def _round_radius(run: RunContext) -> float:
-    state, most = run.state, run.observations.radius_max
+def round_radius(run: RunContext) -> float:
+    """Return how far the next round goes, Fourier pixels: :func:`next_radius`, at most as far as the run may."""
+    state, most = run.state, float(run.boxes.radius)
     if not run.moves_poses:
         return most
     if state.fsc is None:
-        return min(1.25 * state.radius + 1, most)
+        return min(farthest_next(state.radius), most)
     return max(next_radius(state.fsc, state.radius, most), state.split_radius)
 
 
@@ -191,7 +201,7 @@ def _halves_are_done(run: RunContext, angle: float) -> bool:
     state = run.state
     if not run.moves_poses:
         return state.step == FIXED_ROUNDS
-    rests = _round_radius(run) < 1.02 * state.radius and angle < SETTLED_ROTATION
+    rests = round_radius(run) < 1.02 * state.radius and angle < SETTLED_ROTATION
     state.rounds_at_rest = state.rounds_at_rest + 1 if rests else 0
     looked_again = run.config.poses != "unknown" or state.step > RECHECK_ROUND
     return state.step == MOST_ROUNDS or (looked_again and state.rounds_at_rest >= ROUNDS_AT_REST)

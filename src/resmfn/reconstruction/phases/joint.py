@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-from resmfn.reconstruction.maps.slice_sums import SliceSums
+from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
 from resmfn.reconstruction.phases.halves import FIXED_JOINT_ROUNDS, JOINT_ROUNDS
 from resmfn.reconstruction.phases.rounds import (
     UNMOVED,
@@ -72,7 +72,9 @@ def end_joint(run: RunContext, found: JointRound) -> bool:
     elif state.soft:
         solve_softly(run, {"joint": sums}, mask)
     else:
-        (volume,) = run.observations.team.divide([partial(solve_map, run, sums, mask, plan, halves_in=2)])
+        (volume,) = run.observations.team.divide(
+            [lambda team: solve_map(run, MapEquations(sums, mask, team), mask, plan, halves_in=2)]
+        )
         state.references["joint"] = volume.to(run.device)
     run.keep_poses([found.everyone])
     state.step += 1

@@ -12,13 +12,16 @@ from resmfn.reconstruction.phases.starts import search_index
 from resmfn.reconstruction.run.context import RunContext, already_set
 from resmfn.rotations import super_fibonacci
 
+EDGE = 2
+"""Fourier pixels over which the low-pass falls off."""
+
 
 def read_reference(run: RunContext) -> tuple[Tensor, float]:
     """Return the reference, low-passed and in the images' gray scale, and the radius of the low-pass."""
     volume = run.read_own_map("--reference", already_set(run.config.reference))
     radius = min(run.box_size * run.pixel_size / run.config.ini_high, run.observations.radius_max)
-    grid = run.grid(radius + 2)
-    volume = resize_map(low_pass(volume, radius, 2.0) * run.sphere, grid.size)
+    grid = run.grid(radius + EDGE)
+    volume = resize_map(low_pass(volume, radius, float(EDGE)) * run.sphere, grid.size)
     return volume * _reference_gain(run, volume, grid, radius), radius
 
 

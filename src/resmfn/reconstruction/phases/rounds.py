@@ -139,12 +139,11 @@ def move_poses(
     )
 
 
-def solve_map(run: RunContext, sums: SliceSums, mask: Tensor, plan: RoundPlan, team: Team, *, halves_in: int) -> Tensor:
+def solve_map(run: RunContext, equations: MapEquations, mask: Tensor, plan: RoundPlan, *, halves_in: int) -> Tensor:
     """Return the map (N, N, N) within a mask that images at their poses give, by the halves' FSC."""
-    equations = MapEquations(sums, mask, team)
     prior = fsc_prior(equations, already_set(run.state.fsc), int(plan.radius) + 1, halves_in=halves_in)
     volume = equations.solve(mask, prior, iterations=MAP_STEPS)
-    return resized(symmetrized(volume, sums.grid.group), run.box_size).cpu()
+    return resized(symmetrized(volume, equations.grid.group), run.map_size).cpu()
 
 
 def fit_network(
@@ -161,7 +160,7 @@ def fit_network(
         equations = MapEquations(sums.within(grid), its_mask, team if scale == finest else None)
         prior = fsc_prior(equations, fsc, int(radius) + 1, halves_in=halves_in)
         reached = network.fit(equations, its_mask, prior, scale=scale, steps=run.config.network_steps)
-    return FittedNetwork.of(network, sums.grid, finest, mask, reached)
+    return FittedNetwork.of(network, sums.grid, run.map_size, finest, mask, reached)
 
 
 def tell_round(

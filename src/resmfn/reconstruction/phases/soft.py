@@ -85,7 +85,7 @@ def solve_soft_map(run: RunContext, name: str, sums: SliceSums, mask: Tensor, te
         prior = carried_prior(before, n_shells, 2 * (len(before) + 1), grid.size)
     volume = equations.solve(mask, prior)
     prior = posterior_prior(equations, volume, mask, prior)
-    return resized(symmetrized(volume, grid.group), run.box_size).cpu(), prior.cpu()
+    return resized(symmetrized(volume, grid.group), run.map_size).cpu(), prior.cpu()
 
 
 def solve_softly(run: RunContext, sums: dict[str, SliceSums], mask: Tensor) -> None:

@@ -13,7 +13,10 @@ from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.slice_sums import SliceSums
 
-_INSERT_CHUNK = 1_000_000
+_LEAST_CHUNK = 1_000_000
+"""Points that are inserted into sums of their own before these are added."""
+_POINTS_A_VOXEL = 0.25
+"""Or so many for each voxel of the sums, if that is more: clearing and adding them then takes next to no time."""
 
 
 @dataclass
@@ -48,8 +51,9 @@ def insert_images(observations: Observations, posed: PosedImages, grid: MapGrid,
             found.add(values * back, weights, poses.rotation, pixels)
         return found
 
-    order, budget = slice_order(posed.poses.rotation), max(_INSERT_CHUNK, points_at_a_time(observations.device))
-    at_once = max(1, budget // n_pixels)
+    # Fewer points than a grid has voxels would clear it more often than fill it; a GPU wants many at a time anyway.
+    chunk = max(_LEAST_CHUNK, int(_POINTS_A_VOXEL * sums.weights.numel()), points_at_a_time(observations.device))
+    order, at_once = slice_order(posed.poses.rotation), max(1, chunk // n_pixels)
     for _, part in observations.in_chunks("inserting images", posed.index, at_once, inserted, order=order):
         sums += part
     observations.team.sum_(sums.values, sums.weights)

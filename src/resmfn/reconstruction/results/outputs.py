@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resmfn.core.random import spawn
-from resmfn.data import write_fsc_xml, write_map, write_particles
+from resmfn.data import write_fsc_xml, write_particles
 from resmfn.data.runs.chimerax import write_chimerax_view
 from resmfn.data.runs.file_names import FSC_XML, MAP, PARTICLES, SUMMARY
 from resmfn.data.runs.run_folder import RunFolder
@@ -18,6 +18,7 @@ from resmfn.fourier import low_pass
 from resmfn.reconstruction.results.examples import write_examples
 from resmfn.reconstruction.results.hand import flip_hand, inverted
 from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
+from resmfn.reconstruction.results.map_files import write_density
 from resmfn.reconstruction.results.validation_files import write_validation
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 from resmfn.reconstruction.run.progress_files import PREVIEW
@@ -34,13 +35,15 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     # As in the rounds: the same maps, mask and phases, so that the verdict says what the last round said.
     first, second = (state.unmasked[name].to(run.device) for name in HALVES)
     generator = spawn(run.config.seed, "phases")
-    halves = half_map_resolution(first, second, mask, run.pixel_size, generator=generator)
+    halves = half_map_resolution(first, second, mask, run.map_pixel_size, generator=generator)
     # Halves that agree in no shell at all agree on one thing: that something is in the box.
     halves = replace(halves, resolution=min(halves.resolution, run.box_size * run.pixel_size))
+    if run.boxes.is_limited:  # beyond the last frequency used there is only what the mask smears
+        halves = replace(halves, resolution=max(halves.resolution, run.resolution(run.boxes.radius)))
     for name in HALVES:
-        write_map(folder.path / f"{name}.mrc", maps[name], run.pixel_size)
-    write_map(folder.path / MAP, maps["joint"], run.pixel_size)
-    write_map(folder.path / "map_filtered.mrc", _filtered(run, maps["joint"], halves), run.pixel_size)
+        write_density(folder, run, f"{name}.mrc", maps[name])
+    write_density(folder, run, MAP, maps["joint"])
+    write_density(folder, run, "map_filtered.mrc", _filtered(run, maps["joint"], halves))
     _write_scales(folder, run)
     _write_poses(folder, run)
     _write_bad_images(folder, run)
@@ -68,12 +71,12 @@ def _write_scales(folder: RunFolder, run: RunContext) -> None:
         with torch.no_grad():
             bare = network.decode(run.full, scale).cpu() * run.observations.gray_scale
         bare = inverted(bare) if run.config.flip_hand else bare
-        write_map(folder.path / f"map_scale{scale}.mrc", bare, run.pixel_size)
+        write_density(folder, run, f"map_scale{scale}.mrc", bare)
 
 
 def _filtered(run: RunContext, volume: Tensor, halves: HalfMapResult) -> Tensor:
     side = run.box_size * run.pixel_size
-    cutoff = min(side / halves.resolution, run.box_size / 2)
+    cutoff = min(side / halves.resolution, run.map_size / 2)
     return low_pass(volume, cutoff, 2.0)
 
 
@@ -129,6 +132,7 @@ def run_figures(run: RunContext) -> dict[str, object]:
         "processes": run.observations.team.size,
         "box_size": run.box_size,
         "pixel_size": run.pixel_size,
+        "working_box_size": run.map_size,
         "symmetry": run.config.symmetry,
         "flipped": run.config.flip_hand,
         "image_box_size": run.particles.box_size,
@@ -211,4 +215,7 @@ def _verdict(run: RunContext, resolution: float) -> str:
         text += f"; {n_bad} of {len(run.particles)} images look like noise (bad_particles.txt)"
     if resolution <= 2.02 * run.pixel_size:
         text += "; that is Nyquist: smaller pixels may show more"
+    elif run.boxes.is_limited and resolution <= 1.02 * run.resolution(run.boxes.radius):
+        limit = "--memory" if run.config.final_resolution is None else "--final-resolution"
+        text += f"; that is what {limit} allows: the images may show more"
     return text

@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from resmfn.core.random import spawn
-from resmfn.data import write_map
 from resmfn.data.runs.file_names import DIRECTIONAL_FSC, FSC, LOCAL_RESOLUTION, MASK, SYMMETRY, VALIDATION
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.evaluation import HalfMapResult, find_symmetry, fsc_csv_text, validate_halves
 from resmfn.evaluation.symmetry.scene import SMALLEST_BOX
+from resmfn.reconstruction.results.map_files import write_density, write_mask, write_voxelwise
 from resmfn.reconstruction.run.context import RunContext
 
 SHARPENED = "map_sharpened.mrc"
@@ -26,19 +26,20 @@ def write_validation(folder: RunFolder, run: RunContext, mask: Tensor, halves: H
     folder, run
         Where, and of what.
     mask
-        (N, N, N).
+        (B, B, B).
     halves
         Curves of the half maps without mask.
     """
-    write_map(folder.path / MASK, mask, run.pixel_size)
+    write_mask(folder, run, MASK, mask)
     maps = {name: volume.to(run.device) * run.observations.gray_scale for name, volume in run.state.unmasked.items()}
     for name, volume in maps.items():
-        write_map(folder.path / f"{name}_unfil.mrc", volume, run.pixel_size)
+        write_density(folder, run, f"{name}_unfil.mrc", volume)
     folder.write_text(FSC, fsc_csv_text(halves.curves.by_name()))
     generator = spawn(run.config.seed, "validation")
-    validation = validate_halves(maps["half1"], maps["half2"], mask, run.pixel_size, generator=generator, halves=halves)
-    write_map(folder.path / LOCAL_RESOLUTION, validation.local, run.pixel_size)
-    write_map(folder.path / SHARPENED, validation.sharpened, run.pixel_size)
+    pixel_size = run.map_pixel_size
+    validation = validate_halves(maps["half1"], maps["half2"], mask, pixel_size, generator=generator, halves=halves)
+    write_voxelwise(folder, run, LOCAL_RESOLUTION, validation.local)
+    write_density(folder, run, SHARPENED, validation.sharpened)
     folder.write_text(DIRECTIONAL_FSC, fsc_csv_text(validation.directional_curves()))
     figures = validation.figures()
     figures["starts"] = {
@@ -46,11 +47,11 @@ def write_validation(folder: RunFolder, run: RunContext, mask: Tensor, halves: H
         "correlation": [round(value, 3) for value in run.state.start_agreement],
     }
     folder.write_json(VALIDATION, figures)
-    if run.box_size >= SMALLEST_BOX and run.config.symmetry == "C1" and bool(run.state.control["is_structure"]):
+    if run.map_size >= SMALLEST_BOX and run.config.symmetry == "C1" and bool(run.state.control["is_structure"]):
         half1, half2 = maps["half1"].cpu(), maps["half2"].cpu()
         diameter = 2 * run.space.mask_radius * run.pixel_size
         generator = spawn(run.config.seed, "symmetry")
         found = find_symmetry(
-            (half1 + half2) / 2, run.pixel_size, (half1, half2), mask_diameter=diameter, generator=generator
+            (half1 + half2) / 2, pixel_size, (half1, half2), mask_diameter=diameter, generator=generator
         )
         folder.write_json(SYMMETRY, found.to_dict())

@@ -29,8 +29,9 @@ from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
 from resmfn.reconstruction.maps.symmetrize import symmetrized
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
 from resmfn.reconstruction.poses.search_space import SearchSpace
-from resmfn.reconstruction.run.cost_model import estimate_cost
-from resmfn.reconstruction.run.preflight import map_frames
+from resmfn.reconstruction.run.box_plan import BoxPlan
+from resmfn.reconstruction.run.cost_model import Cost, estimate_cost
+from resmfn.reconstruction.run.preflight import map_frames, require_memory_to_grow
 from resmfn.reconstruction.run.state import RunState
 
 HALVES = ("half1", "half2")
@@ -54,6 +55,8 @@ class RunContext:
         Called with progress events.
     vote
         How the images' contrast was settled; None where they were taken as they are.
+    boxes
+        Boxes that the maps may have; by default that of the images alone.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class RunContext:
         state: RunState,
         listener: Listener,
         vote: ContrastChoice | None = None,
+        boxes: BoxPlan | None = None,
     ) -> None:
         self.config, self.particles, self.observations, self.state = config, particles, observations, state
         self.listener, self.vote = listener, vote
@@ -75,28 +79,48 @@ class RunContext:
             config.symmetry,
             config.score_precision_on(self.device),
         )
-        self.full = MapGrid(self.box_size, self.box_size, config.symmetry)
-        self.sphere = sphere_on(self.full, self.space.mask_radius, self.device)
-        self.user_mask = None if config.mask is None else self._read_mask(config.mask)
+        self.boxes = boxes or BoxPlan.fixed(self.box_size)
+        self._work_in(state.map_size or self.boxes.first)
         self.index = torch.arange(len(particles), device=self.device)
         first_row, image_of = particles.distinct_images()
         self.first_row, self.image_of = first_row.to(self.device), image_of.to(self.device)
         """A row of each image, and the image that each row shows: of several rows of one image, one alone is searched
         or asked, and all are in one half."""
         self.half_index = self._split()
-        self.cost = estimate_cost(
-            len(particles),
-            self.box_size,
-            shift_range=config.shift_range,
-            n_starts=config.n_starts,
-            network_steps=config.network_steps,
-            hidden_dim=config.hidden_dim,
-            searches=config.poses == "unknown" and config.reference is None,
-        )
         if state.noise_power is not None:
             observations.set_noise_power(state.noise_power)
         if state.gain is not None:
             observations.set_gain(state.gain)
+
+    def _work_in(self, size: int) -> None:
+        """Take maps, mask and sphere into a box of so many voxels a side."""
+        self.map_size = size
+        self.full = MapGrid(self.box_size, size, self.config.symmetry)
+        self.sphere = sphere_on(self.full, self.space.mask_radius, self.device)
+        self.user_mask = None if self.config.mask is None else self._read_mask(self.config.mask)
+
+    def hold(self, radius: float) -> None:
+        """Let the box grow to one that holds a radius in Fourier pixels, if it does not; images are read again then."""
+        size = self.boxes.holding(radius)
+        if size <= self.map_size:
+            return
+        held = self.boxes.radius_of(size)
+        if self.device.type == "cpu" and self.observations.team.size == 1:
+            sizes, radii = (self.map_size, size), (self.observations.radius_max, held)
+            require_memory_to_grow(len(self.particles), sizes, radii)
+        self._work_in(size)
+        words = f"images again, to {self.resolution(held):.1f} Å"
+        self.tell("read", f"{words}; maps now have {size} voxels of {self.map_pixel_size:.3g} Å")
+        self.observations.read_again(self.particles, mask_radius=self.space.mask_radius, radius_max=held)
+        self.state.map_size = size
+        for state in (self.state, *self.state.classes):
+            state.references = {name: resized(volume, size) for name, volume in state.references.items()}
+            state.unmasked = {name: resized(volume, size) for name, volume in state.unmasked.items()}
+
+    @property
+    def map_pixel_size(self) -> float:
+        """Å a voxel of the maps in hand."""
+        return self.box_size * self.pixel_size / self.map_size
 
     @property
     def moves_poses(self) -> bool:
@@ -161,8 +185,11 @@ class RunContext:
         if name in self.state.networks:
             return NetworkMap.from_state(self.state.networks[name], device=self.device)
         generator = spawn(self.config.seed, "network", name)
-        width = self.config.hidden_dim or default_width(self.box_size)
-        return NetworkMap.draw(self.box_size, width, generator=generator, device=self.device)
+        size = self.map_size
+        if self.boxes.first < self.boxes.largest:  # what the box has beyond the last radius, a network need not have
+            size = min(size, self.grid(self.state.radius).size)
+        width = self.config.hidden_dim or default_width(size)
+        return NetworkMap.draw(size, width, generator=generator, device=self.device)
 
     def fit_networks(self, tasks: Mapping[str, Callable[[Team], FittedNetwork]]) -> list[float]:
         """Fit networks, each by the processes that it is given, and keep them with their maps, the next references.
@@ -187,7 +214,7 @@ class RunContext:
         mask = self.user_mask
         if mask is None:
             mean = sum(self.state.references[name] for name in HALVES) / len(HALVES)
-            mask = symmetrized(shape_mask(torch.as_tensor(mean), self.sphere, self.pixel_size), self.full.group)
+            mask = symmetrized(shape_mask(torch.as_tensor(mean), self.sphere, self.map_pixel_size), self.full.group)
         return resized(mask, grid.size).clamp(0, 1)
 
     def resolution(self, radius: float) -> float:
@@ -199,16 +226,32 @@ class RunContext:
         frequency = torch.arange(len(fsc), device=fsc.device) / (self.box_size * self.pixel_size)
         return FscCurve(frequency, fsc).resolution_at(0.143)
 
+    @property
+    def cost(self) -> Cost:
+        """What the run is expected to cost, in the largest box until it is known which is the last."""
+        is_last = self.state.phase.rpartition(" ")[2] in ("validate", "joint", "done")
+        size, config = self.map_size if is_last else self.boxes.largest, self.config
+        return estimate_cost(
+            len(self.particles),
+            size,
+            shift_range=config.shift_range,
+            n_starts=config.n_starts,
+            network_steps=config.network_steps,
+            hidden_dim=config.hidden_dim,
+            searches=config.poses == "unknown" and config.reference is None,
+        ).reading_images(len(self.particles), self.particles.box_size, self.boxes.sizes().index(size) + 1)
+
     def tell(self, stage: str, message: str, done: float | None = None, values: dict[str, float] | None = None) -> None:
         """Report progress; ``done`` is a share of the phases, of which listeners hear how much of the time it is."""
         self.listener(ProgressEvent(stage, message, None if done is None else self.cost.share(done), values))
 
     def read_own_map(self, flag: str, path: Path) -> Tensor:
-        """Read a map of the user's into the working box."""
-        return read_own_map(flag, path, self._map_frames(), self.box_size).to(self.device)
+        """Read a map of the user's into the box of the maps in hand."""
+        return resized(read_own_map(flag, path, self._map_frames(), self.box_size), self.map_size).to(self.device)
 
     def _read_mask(self, path: Path) -> Tensor:
-        return read_own_mask(path, self._map_frames(), self.box_size).to(self.device)
+        mask = resized(read_own_mask(path, self._map_frames(), self.box_size), self.map_size)
+        return mask.clamp(0, 1).to(self.device)
 
     def _map_frames(self) -> Mapping[int, float]:
         return map_frames(self.particles, WorkingBox(self.box_size, self.pixel_size))

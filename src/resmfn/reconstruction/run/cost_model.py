@@ -2,7 +2,8 @@
 
 The terms are those of docs/performance.md; each constant is the time of one operation on a core of an AMD EPYC that
 multiplies matrices at 98 Gflop/s and copies 46 GB/s, and is scaled by what this machine does (:func:`machine_pace`).
-Images are taken to tell their pose, and the map to reach Nyquist: those summed over all poses cost more.
+Images are taken to tell their pose, and the map to reach the Nyquist frequency of its last box: images that are summed
+over all poses cost more.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from resmfn.reconstruction.maps.network_map import default_width
+from resmfn.reconstruction.run.box_plan import BoxPlan
 
 GEMM_FLOPS, COPY_BYTES = 98e9, 46e9
 """Of the machine that the constants are of: benchmarks/bench_kernels.py."""
@@ -46,8 +48,11 @@ _NETWORK_STEP = 0.075 / (128 * 64**3)
 """Seconds a voxel and unit of width."""
 _END = 1.5, 3.0 / 64**3
 """Seconds, and seconds a voxel: curves, local resolution, files."""
-_BASE_BYTES, _BYTES_OF_IMAGE, _BYTES_OF_PIXEL, _BYTES_OF_VOXEL = 400 * 2**20, 1_000, 12, 650
-"""Program; rows and poses of an image; value and CTF of a Fourier pixel; maps, transforms and the network's layers."""
+_BASE_BYTES, _BYTES_OF_IMAGE, _BYTES_OF_PIXEL, _BYTES_OF_VOXEL = 400 * 2**20, 1_000, 12, 750
+"""Program; rows and poses of an image; value and CTF of a Fourier pixel; maps, transforms and the network's layers:
+500 images of 128 x 128 that ended in a box of 96 took 1,043 MiB at most, in the validation."""
+_BYTES_OF_WRITTEN_VOXEL = 36
+"""Of a map that is padded to the images' box: its transform, three times."""
 _HALF_PLANE = math.pi / 8
 """Fourier pixels of an image up to Nyquist, over its pixels."""
 
@@ -70,6 +75,10 @@ class Cost:
     def cpu_seconds(self) -> float:
         """Seconds in all."""
         return sum(self._phases())
+
+    def reading_images(self, n_images: int, image_size: int, readings: int, pace: Pace | None = None) -> Cost:
+        """Return the same where images of another size than the box are read, so many times."""
+        return replace(self, reading=_reading(n_images, image_size, readings, pace or Pace()))
 
     def share(self, done: float) -> float:
         """Return the share of the time that is spent where the run's phases say that a share of them is done."""
@@ -103,7 +112,7 @@ def estimate_cost(
     *,
     shift_range: float = 10.0,
     n_starts: int = 4,
-    network_steps: int = 400,
+    network_steps: int = 30,
     hidden_dim: int | None = None,
     searches: bool = True,
     pace: Pace | None = None,
@@ -113,7 +122,7 @@ def estimate_cost(
     Parameters
     ----------
     n_images, box_size
-        Of the working box.
+        How many images, and the box that maps have in the end.
     shift_range, n_starts, network_steps, hidden_dim
         The settings.
     searches
@@ -139,15 +148,39 @@ def estimate_cost(
     joint = n_images * look * _JOINT_ROUNDS + _JOINT_ROUNDS * solve / 3
     network = network_steps * _NETWORK_STEP * (hidden_dim or default_width(box_size)) * voxels
     return Cost(
-        reading=_START_UP + n_images * box_size**2 * _READ * pace.passes,
+        reading=_reading(n_images, box_size, 1, pace),
         search=search if searches else 0.0,
         focus=focus if searches else 0.0,
         rounds=rounds * pace.passes,
         joint=joint * pace.passes,
         network=network * pace.products,
         end=(_END[0] + _END[1] * voxels) * pace.passes,
-        memory_bytes=_BASE_BYTES + n_images * (_BYTES_OF_IMAGE + _BYTES_OF_PIXEL * of_image) + _BYTES_OF_VOXEL * voxels,
+        memory_bytes=memory_needed(n_images, box_size),
     )
+
+
+def _reading(n_images: int, image_size: int, readings: int, pace: Pace) -> float:
+    return _START_UP + readings * n_images * image_size**2 * _READ * pace.passes
+
+
+def memory_needed(n_images: int, box_size: int, n_processes: int = 1, image_size: int = 0) -> float:
+    """Return the bytes that each process takes at most when maps have a box and images are held to its frequencies.
+
+    The images' own size matters where maps are written in it.
+    """
+    of_image = _BYTES_OF_PIXEL * _HALF_PLANE * box_size**2
+    held = math.ceil(n_images / n_processes) * of_image
+    of_maps = max(_BYTES_OF_VOXEL * box_size**3, _BYTES_OF_WRITTEN_VOXEL * image_size**3)
+    return _BASE_BYTES + n_images * _BYTES_OF_IMAGE + held + of_maps
+
+
+def cost_by_box(n_images: int, boxes: BoxPlan, pace: Pace | None = None) -> dict[int, Cost]:
+    """Return what a run with the default settings costs by the box that it ends in, from the first to the largest."""
+    sizes = boxes.sizes()
+    return {
+        size: estimate_cost(n_images, size, pace=pace).reading_images(n_images, boxes.image_size, readings, pace)
+        for readings, size in enumerate(sizes, start=1)
+    }
 
 
 def _of(stage: tuple[int, int, float]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.maps.network_map import default_width
 from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
+from resmfn.reconstruction.run.cost_model import memory_needed
 
 LEAST_PARTICLES = 50
 """Fewer are too few for two half maps. No comparison recorded."""
@@ -22,10 +24,7 @@ LEAST_PARTICLES = 50
 _MAPS, _MAPS_OF_CHECKPOINT, _CHECKPOINTS = 16, 8, 3
 _NETWORKS, _LAYERS_OF_NETWORK = 4, 6
 _BYTES_OF_IMAGE = 1_000
-_BYTES_OF_PIXEL, _HALF_PLANE = (
-    12,
-    0.39,
-)  # value and CTF of a Fourier pixel; pi / 8 of the box's square lie up to Nyquist
+_BYTES_OF_PIXEL = 12  # value and CTF of a Fourier pixel
 
 
 def refuse_early(config: ReconstructionConfig, particles: ParticleSet, box: WorkingBox) -> None:
@@ -82,7 +81,7 @@ def space_needed(n_images: int, box_size: int, hidden_dim: int | None) -> int:
     return _MAPS * maps + _CHECKPOINTS * (_MAPS_OF_CHECKPOINT * maps + networks + images) + images
 
 
-def require_memory_for_images(n_images: int, box_size: int) -> None:
+def require_memory_for_images(n_images: int, box_size: int, radius: float) -> None:
     """Refuse images whose Fourier pixels this computer's memory cannot hold.
 
     Raises
@@ -90,8 +89,26 @@ def require_memory_for_images(n_images: int, box_size: int) -> None:
     InputError
         States how much is free and how much they take.
     """
-    needed = int(n_images * _BYTES_OF_PIXEL * _HALF_PLANE * box_size**2)
-    require_memory(needed, f"the Fourier pixels of {n_images} images of box {box_size}")
+    require_memory(_bytes_of_images(n_images, radius), f"the Fourier pixels of {n_images} images of box {box_size}")
+
+
+def require_memory_to_grow(n_images: int, sizes: tuple[int, int], radii: tuple[float, float]) -> None:
+    """Refuse to go on where memory cannot hold images to the radius of a larger box, in place of what they have.
+
+    Raises
+    ------
+    InputError
+        Says how to go on.
+    """
+    now, then = (_bytes_of_images(n_images, radius) for radius in radii)
+    enough = math.ceil(10 * memory_needed(n_images, sizes[0]) / 2**30) / 10
+    what = f"{n_images} images in a box of {sizes[1]}, beyond what they have in one of {sizes[0]},"
+    go_on = f"free memory and continue with --resume, or stay in this box with --resume --memory {enough:g}"
+    require_memory(then - now, what, f"everything is saved: {go_on}")
+
+
+def _bytes_of_images(n_images: int, radius: float) -> int:
+    return int(n_images * _BYTES_OF_PIXEL * math.pi / 2 * (radius + 0.5) ** 2)
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -48,4 +48,4 @@ def write_preview(folder: RunFolder, run: RunContext) -> None:
     found = found or [references[name] for name in HALVES if name in references]
     if found:
         mean = torch.stack(found).mean(dim=0).cpu()
-        write_map(folder.path / PREVIEW, mean * run.observations.gray_scale, run.pixel_size)
+        write_map(folder.path / PREVIEW, mean * run.observations.gray_scale, run.map_pixel_size)

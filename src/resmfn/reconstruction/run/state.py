@@ -24,6 +24,8 @@ class RunState:
     """Correlation of each start's map with the best one's."""
     control: dict[str, float | bool] = field(default_factory=dict)
     """What images left out say of the coarse map: the fields of NoiseControl, and is_structure."""
+    map_size: int = 0
+    """Voxels a side of the box that the run has reached; 0 before it has begun."""
     coarse: Tensor | None = None
     """(M, M, M): map of the best start, then of the focus."""
     radius: float = 0.0
@@ -61,9 +63,9 @@ class RunState:
     networks: dict[str, Any] = field(default_factory=dict)
     """States of the networks: common, half1, half2, joint."""
     references: dict[str, Tensor] = field(default_factory=dict)
-    """(N, N, N): masked maps of half1, half2 and joint."""
+    """(B, B, B): masked maps of half1, half2 and joint, in the box that the run has reached."""
     unmasked: dict[str, Tensor] = field(default_factory=dict)
-    """(N, N, N): of half1 and half2, solved without network and mask."""
+    """(B, B, B): of half1 and half2, solved without network and mask."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory: int = 0
