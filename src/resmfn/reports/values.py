@@ -25,10 +25,15 @@ def number(values: Mapping[str, Any], *names: str) -> float | None:
 
 def numbers(values: Mapping[str, Any], *names: str) -> list[float]:
     """Return a list of finite numbers; an empty one where any of them is none."""
+    found = [as_number(item) for item in listed(values, *names)]
+    sound = [item for item in found if item is not None]
+    return sound if len(sound) == len(found) else []
+
+
+def listed(values: Mapping[str, Any], *names: str) -> list[Any]:
+    """Return a list; an empty one where there is none."""
     found = entry(values, *names)
-    listed = [as_number(item) for item in found[:MOST_ITEMS]] if isinstance(found, list) else []
-    sound = [item for item in listed if item is not None]
-    return sound if len(sound) == len(listed) else []
+    return found[:MOST_ITEMS] if isinstance(found, list) else []
 
 
 def words(values: Mapping[str, Any], *names: str, default: str = "") -> str:
