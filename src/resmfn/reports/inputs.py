@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resmfn.core import InputError
+from resmfn.core import InputError, one_line
 from resmfn.data import DensityMap, ParticleSet, read_map, read_particles
 from resmfn.data.runs.file_names import FSC, MAP, PARTICLES
 from resmfn.data.runs.result_files import require_own_results
@@ -217,12 +217,8 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not JSON ({_one_line(error)}); remove it, or write it again") from error
+        raise InputError(f"{path}: not JSON ({one_line(error, 200)}); remove it, or write it again") from error
     return found if isinstance(found, dict) else {}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _short_name(name: str) -> str:
