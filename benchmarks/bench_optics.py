@@ -28,7 +28,6 @@ from resmfn.data.star.tables import format_cells
 from resmfn.evaluation.fsc import fourier_shell_correlation
 from resmfn.fourier import fftn_centered, half_plane_from_images, half_plane_pixels, shell_average, soft_sphere
 from resmfn.physics import FourierSliceProjector, ImageFormation, compute_ctf
-from resmfn.physics.recorded import phase_flip
 from resmfn.physics.shift import phase_shift
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
@@ -59,6 +58,8 @@ class Scene:
     n: int
     noise: float
     is_wide: bool
+    defocus: float
+    """Å: the least; the largest is 9,000 Å beyond."""
 
     @property
     def simulated_box(self) -> int:
@@ -71,7 +72,7 @@ def write_set(folder: Path, scene: Scene, columns: dict[str, str]) -> Path:
     generator = make_generator(1)
     rotation = random_rotations(scene.n, generator=generator, dtype=torch.float64)
     shift = 2 * torch.randn(scene.n, 2, generator=generator, dtype=torch.float64)
-    defocus = 8_000 + 9_000 * torch.rand(scene.n, generator=generator, dtype=torch.float64)
+    defocus = scene.defocus + 9_000 * torch.rand(scene.n, generator=generator, dtype=torch.float64)
     rot, tilt, psi = euler_from_matrix(rotation).T
     optics = {
         "rlnOpticsGroup": "1", "rlnVoltage": "300", "rlnSphericalAberration": "2.7", "rlnAmplitudeContrast": "0.1",
@@ -110,7 +111,7 @@ def recorded_images(scene: Scene, particles: ParticleSet, rotation: Tensor, shif
         white = scene.noise * torch.randn(clean.shape, generator=noise)
         factor = torch.ones(len(clean), 1, 1)
         if chosen.phase_flipped is not None:
-            factor = phase_flip(chosen, frequencies)
+            factor = torch.where(compute_ctf(chosen, frequencies) < 0, -1.0, 1.0)
         if chosen.premultiplied is not None:
             factor = compute_ctf(chosen, frequencies)
         white = torch.fft.irfft2(torch.fft.rfft2(white) * factor, s=(side, side))
@@ -153,7 +154,8 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--box", type=int, default=48)
     parser.add_argument("--pixel", type=float, default=2.5)
-    parser.add_argument("--noise", type=float, default=8.0, help="standard deviation, in those of a projection")
+    parser.add_argument("--noise", type=float, default=2.0, help="standard deviation, in those of a projection")
+    parser.add_argument("--defocus", type=float, default=8_000, help="least defocus, Å")
     parser.add_argument("--wide", action="store_true")
     parser.add_argument("--only", nargs="*", default=list(SETS))
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -161,7 +163,7 @@ def main() -> None:
     torch.set_num_threads(1)
     volume = load_density("4ake", given.box, given.pixel, 40.0).data.float()
     deviation = float(volume.sum(dim=0).std())
-    scene = Scene(volume, given.box, given.pixel, given.n, given.noise * deviation, given.wide)
+    scene = Scene(volume, given.box, given.pixel, given.n, given.noise * deviation, given.wide, given.defocus)
     mask = soft_sphere(given.box, 0.42 * given.box, 4.0)
     plain = None
     for name in given.only:
@@ -180,7 +182,7 @@ def main() -> None:
         plain = found if name == "plain" else plain
         record = {
             "benchmark": "optics", "case": name, "wide": given.wide, "n": given.n, "box_size": given.box,
-            "pixel_size": given.pixel, "noise": given.noise, "resolution_05": round(found, 3),
+            "pixel_size": given.pixel, "noise": given.noise, "defocus": given.defocus, "resolution_05": round(found, 3),
             "of_plain": None if plain is None else round(found / plain, 3),
             "columns_left_out": None if left_out is None else round(left_out, 3),
             "cpu_seconds": round(time.process_time() - start, 1), "made_with": stamp(),

@@ -47,7 +47,7 @@ def plain_from_recorded(optics: Optics, frequencies: Tensor) -> Tensor | None:
     factor: Tensor | None = None
     if optics.phase_flipped is not None or optics.premultiplied is not None:
         ctf = compute_ctf(optics, frequencies)
-        sign = phase_flip(optics, frequencies)
+        sign = torch.where(ctf < 0, -1.0, 1.0).to(ctf)
         factor = torch.ones_like(ctf)
         if optics.phase_flipped is not None:
             factor = torch.where(_per_image(optics.phase_flipped, ctf), sign, factor)
@@ -59,12 +59,6 @@ def plain_from_recorded(optics: Optics, frequencies: Tensor) -> Tensor | None:
         return factor
     turned = torch.polar(torch.ones_like(phase), -phase)
     return turned if factor is None else factor * turned
-
-
-def phase_flip(optics: Optics, frequencies: Tensor) -> Tensor:
-    """Return the sign of each image's CTF, ``(n, ...)``: -1 where it is negative, else 1."""
-    ctf = compute_ctf(optics, frequencies)
-    return torch.where(ctf < 0, -1.0, 1.0).to(ctf)
 
 
 def undo_magnification(images: Tensor, magnification: Tensor) -> Tensor:

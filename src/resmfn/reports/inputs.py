@@ -18,6 +18,7 @@ from resmfn.data.runs.file_names import FSC, MAP, PARTICLES
 from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import FscCurve, spherical_mask
 from resmfn.fourier import resize_map
+from resmfn.reports.values import LARGEST
 
 REFERENCE_NAME = "volume.mrc"
 SAME_LENGTH = 0.01
@@ -178,7 +179,7 @@ def read_fsc_table(path: StrPath) -> dict[str, FscCurve]:
         )
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: a cell of the FSC table is not a number ({error}); write the table again") from error
-    if not all(bool(column.isfinite().all()) for column in (frequency, *columns)):
+    if not all(bool((column.abs() <= LARGEST).all()) for column in (frequency, *columns)):
         raise InputError(f"{path}: a cell of the FSC table is not a finite number; write the table again")
     if len(rows) < LEAST_SHELLS or not bool((frequency.diff() > 0).all()):
         raise InputError(f"{path}: the frequencies of an FSC table must increase, over at least {LEAST_SHELLS} rows")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+LARGEST = 1e30
+"""Of a figure: beyond, and for infinities and NaN, there is none. Charts could not add up their range."""
 MOST_ITEMS = 10_000
 """Of a list of numbers that are used."""
 
@@ -43,11 +44,11 @@ def words(values: Mapping[str, Any], *names: str, default: str = "") -> str:
 
 
 def as_number(value: object) -> float | None:
-    """Return a value if it is a finite number, but no truth value."""
+    """Return a value if it is a finite number of reasonable size, but no truth value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
         found = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) else None
+    return found if abs(found) <= LARGEST else None

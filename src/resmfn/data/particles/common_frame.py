@@ -15,7 +15,7 @@ from torch import Tensor
 
 from resmfn.fourier import radius_grid
 from resmfn.physics.optics import Optics
-from resmfn.physics.recorded import phase_flip, plain_from_recorded, undo_magnification
+from resmfn.physics.recorded import plain_from_recorded, undo_magnification
 
 _SAME = 1e-5  # relative difference of pixel sizes that is rounding
 _PIXELS_AT_ONCE = 2_000_000  # of factors, which take several times the memory of images
@@ -104,21 +104,13 @@ def plain_images(images: Tensor, optics: Optics, pixel_size: float) -> Tensor:
     for start in range(0, len(images), step):
         part = slice(start, start + step)
         chosen = optics.select(part)
-        plain[part] = _multiplied(images[part], plain_from_recorded(chosen, frequencies))
+        factor = plain_from_recorded(chosen, frequencies)
+        plain[part] = images[part]
+        if factor is not None:
+            plain[part] = torch.fft.irfft2(torch.fft.rfft2(images[part]) * factor, s=(size, size))
         if chosen.magnification is not None:
-            # The CTF spreads signal to the edges of the box and, in simulated sets, round them: there an image cannot
-            # be resampled. Flipped phases gather it around the particle; white noise stays white.
-            gathered = _multiplied(plain[part], phase_flip(chosen, frequencies))
-            _undo_each(gathered, chosen.magnification)
-            plain[part] = _multiplied(gathered, phase_flip(chosen.undistorted(), frequencies))
+            _undo_each(plain[part], chosen.magnification)
     return plain
-
-
-def _multiplied(images: Tensor, factor: Tensor | None) -> Tensor:
-    """Return a copy of images whose Fourier pixels are multiplied by a factor; None is 1."""
-    if factor is None:
-        return images.clone()
-    return torch.fft.irfft2(torch.fft.rfft2(images) * factor, s=images.shape[-2:])
 
 
 def _undo_each(images: Tensor, magnification: Tensor) -> None:
