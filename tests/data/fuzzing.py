@@ -3,20 +3,28 @@
 A mutated file that reaches a line of the readers which no other has reached joins the pool that further mutations
 start from (coverage-guided fuzzing, as AFL does it, with Python's own tracing: no further dependency). The process has
 a limit on its memory and an alarm for each case. Run as a program: ``python fuzzing.py FORMAT N_CASES FOLDER [SEEDS]``;
-it prints what it did as JSON, and stops at the first case that ends in anything but a ResmfnError.
+it prints what it did as JSON, and stops at the first case that ends in anything but a ResmfnError. What is damaged,
+how, and what is then done with it is a Target; those of settings and run folders stand in cli/ and reports/.
 """
+
+from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import resource
 import signal
+import subprocess
 import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 import numpy as np
 import torch
@@ -25,7 +33,7 @@ import resmfn.data
 from resmfn.core import ResmfnError
 from resmfn.data import read_map, read_particles, read_stack_images, read_stack_info, write_particles
 
-READERS = str(Path(resmfn.data.__file__).parent)
+PACKAGE = Path(resmfn.data.__file__).parents[1]
 SECONDS_PER_CASE = 10
 MORE_MEMORY = 512 * 2**20
 LARGEST_SEED = 30_000
@@ -44,7 +52,32 @@ WORDS += [
     b"<f4",
     b"[]",
 ]
+ENTRIES_WITHOUT_NEWS = 300
+"""A function that was entered so often in a row without a new line is followed in one call of ten."""
 INTEGERS = [0, 1, -1, 2**31 - 1, -(2**31), 2**32 - 1, 2**16, 255, 1024, 10**9]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is damaged, and what is done with it then."""
+
+    kind: str
+    read: Callable[[Path, bytes, random.Random], bool]
+    """Is given a folder and a content; returns whether it could be read to its end."""
+    mutate: Callable[[bytes, list[bytes], random.Random], bytes]
+    code: tuple[str, ...]
+    """Folders of the package whose lines count as reached."""
+
+
+def of_format(kind: str) -> Target:
+    """Return the target of a particle or image format."""
+    name = {"star": "x.star", "cs": "x.cs", "csdat": "x.cs", "mrc": "x.mrcs"}[kind]
+
+    def read_content(folder: Path, content: bytes, rng: random.Random) -> bool:
+        (folder / name).write_bytes(content)
+        return read(kind, folder / name, rng)
+
+    return Target(kind, read_content, partial(mutate, words=WORDS), ("data",))
 
 
 def read(kind: str, path: Path, rng: random.Random) -> bool:
@@ -65,7 +98,7 @@ def read(kind: str, path: Path, rng: random.Random) -> bool:
     return True
 
 
-def mutate(content: bytes, pool: list[bytes], rng: random.Random) -> bytes:
+def mutate(content: bytes, pool: list[bytes], rng: random.Random, *, words: list[bytes]) -> bytes:
     """Return a content that is changed in one to four ways."""
     data = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
@@ -78,7 +111,7 @@ def mutate(content: bytes, pool: list[bytes], rng: random.Random) -> bytes:
         elif way == 1:
             data[place : place + 4] = (rng.choice(INTEGERS) & 0xFFFFFFFF).to_bytes(4, rng.choice(("little", "big")))
         elif way == 2:
-            data[place:place] = rng.choice(WORDS)
+            data[place:place] = rng.choice(words)
         elif way == 3:
             del data[place : place + length]
         elif way == 4:
@@ -95,60 +128,74 @@ def mutate(content: bytes, pool: list[bytes], rng: random.Random) -> bytes:
 
 
 class Coverage:
-    """The lines of the readers that any case has reached."""
+    """The lines of some folders that any case has reached."""
 
-    def __init__(self) -> None:
+    def __init__(self, code: tuple[str, ...]) -> None:
+        self.folders = tuple(f"{PACKAGE / folder}/" for folder in code)
         self.lines: set[tuple[str, int]] = set()
         self.new = 0
+        self._is_ours: dict[CodeType, bool] = {}
+        self._old: dict[CodeType, int] = {}
+        """How often a function was entered since it last reached a new line."""
 
-    def trace(self, frame: FrameType, event: str, _: object):
-        """Follow calls into the readers."""
-        if not frame.f_code.co_filename.startswith(READERS):
+    def trace(self, frame: FrameType, _event: str, _argument: object) -> object:
+        """Follow calls into the folders; those that have had nothing new for long now and then only."""
+        code = frame.f_code
+        ours = self._is_ours.get(code)
+        if ours is None:
+            ours = self._is_ours[code] = code.co_filename.startswith(self.folders)
+        if not ours:
             return None
+        count = self._old[code] = self._old.get(code, 0) + 1
+        return None if count > ENTRIES_WITHOUT_NEWS and count % 10 else self._note
+
+    def _note(self, frame: FrameType, event: str, _argument: object) -> object:
         if event == "line":
             line = (frame.f_code.co_filename, frame.f_lineno)
             if line not in self.lines:
                 self.lines.add(line)
                 self.new += 1
-        return self.trace
+                self._old[frame.f_code] = 0
+        return self._note
 
 
-def run(kind: str, n_cases: int, folder: Path, seeds: list[bytes], *, seed: int = 0) -> dict:
-    """Try so many damaged files; raise at the first that is not refused properly."""
-    rng = random.Random(seed)
-    coverage, pool, refused, was_read, slowest = Coverage(), list(seeds), 0, 0, 0.0
-    path = folder / {"star": "x.star", "cs": "x.cs", "csdat": "x.cs", "mrc": "x.mrcs"}[kind]
+def run(target: Target, n_cases: int, folder: Path, seeds: list[bytes], *, seed: int = 0) -> dict:
+    """Try so many damaged contents; raise at the first that is not refused properly."""
+    rng, begun = random.Random(seed), time.process_time()
+    coverage, pool, refused, was_read, slowest = Coverage(target.code), list(seeds), 0, 0, 0.0
     for case in range(n_cases):
-        content = mutate(rng.choice(pool), pool, rng)
-        path.write_bytes(content)
+        content = target.mutate(rng.choice(pool), pool, rng)
         coverage.new = 0
-        start = time.monotonic()
-        signal.alarm(SECONDS_PER_CASE)
+        start = time.process_time()
+        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS_PER_CASE)  # of this process: the machine may be busy
         sys.settrace(coverage.trace)
         try:
-            was_read += read(kind, path, rng)
+            was_read += target.read(folder, content, rng)
         except ResmfnError:
             refused += 1
         except BaseException:
             sys.settrace(None)
-            path.with_name(f"failed_{kind}").write_bytes(content)
+            (folder / f"failed_{target.kind}").write_bytes(content)
             traceback.print_exc()
-            raise RuntimeError(f"{kind} case {case}: kept as {path.parent}") from None
+            raise RuntimeError(f"{target.kind} case {case}: kept in {folder}") from None
         finally:
             sys.settrace(None)
-            signal.alarm(0)
-        slowest = max(slowest, time.monotonic() - start)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        slowest = max(slowest, time.process_time() - start)
+        if (case + 1) % 1000 == 0:
+            print(target.kind, case + 1, f"{time.process_time() - begun:.0f} s", file=sys.stderr, flush=True)
         if coverage.new and len(content) <= 2 * LARGEST_SEED:
             pool.append(content)
     lines, peak = len(coverage.lines), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return {
-        "format": kind,
+        "format": target.kind,
         "cases": n_cases,
         "refused": refused,
         "read": was_read,
         "lines_reached": lines,
         "pool": len(pool),
         "slowest_s": round(slowest, 3),
+        "cpu_s": round(time.process_time() - begun, 1),
         "peak_memory_mib": peak,
     }
 
@@ -159,9 +206,8 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (now + MORE_MEMORY, now + MORE_MEMORY))
 
 
-def main() -> None:
-    """Run as a program."""
-    kind, n_cases, folder, *seeds = sys.argv[1:]
+def run_as_program(target: Target, n_cases: int, folder: Path, seeds: list[bytes]) -> None:
+    """Run in a process of its own, with its limits, and print what was found."""
     warnings.simplefilter("error")
     torch.set_num_threads(1)
     limit_memory()
@@ -169,9 +215,25 @@ def main() -> None:
     def on_alarm(*_: object) -> None:
         raise TimeoutError("".join(traceback.format_stack()))
 
-    signal.signal(signal.SIGALRM, on_alarm)
+    signal.signal(signal.SIGVTALRM, on_alarm)
+    print(json.dumps(run(target, n_cases, folder, seeds)))
+
+
+def run_program(program: Path, *arguments: object) -> dict:
+    """Run one of the programs in a process of its own; return what it found, or fail with what it said."""
+    tests = str(Path(__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    command = [sys.executable, str(program), *map(str, arguments)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=7200, env=environment)
+    assert process.returncode == 0, process.stderr[-3000:]
+    return json.loads(process.stdout)
+
+
+def main() -> None:
+    """Run as a program."""
+    kind, n_cases, folder, *seeds = sys.argv[1:]
     contents = [Path(seed).read_bytes()[:LARGEST_SEED] for seed in seeds]
-    print(json.dumps(run(kind, int(n_cases), Path(folder), contents)))
+    run_as_program(of_format(kind), int(n_cases), Path(folder), contents)
 
 
 if __name__ == "__main__":

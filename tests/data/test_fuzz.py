@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import mrcfile
@@ -54,10 +52,7 @@ def seeds(kind: str, folder: Path, particle_file, corpus: Path | None) -> list[P
 
 
 def fuzz(kind: str, n_cases: int, folder: Path, files: list[Path]) -> dict:
-    command = [sys.executable, str(FUZZER), kind, str(n_cases), str(folder), *map(str, files)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=7200)
-    assert process.returncode == 0, process.stderr[-3000:]
-    return json.loads(process.stdout)
+    return fuzzing.run_program(FUZZER, kind, n_cases, folder, *files)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -7,7 +7,6 @@ import json
 import re
 import zipfile
 from copy import deepcopy
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import yaml
 
 import resmfn.reports
 from reports.example_run import make_fit, make_run
+from reports.harmless import require_harmless
 from resmfn.core import InputError
 from resmfn.data.runs import arrays
 from resmfn.reports import inputs
@@ -32,38 +32,6 @@ HOSTILE_NAME = "\"'><b-evil onclick=alert(1)><img src=x onerror=alert(2)>&amp;"
 OTHER_KINDS = [None, True, -5, 10**400, [HOSTILE] * 3, {HOSTILE: HOSTILE}, [[HOSTILE]], float("nan"), ""]
 JSON_FILES = ("summary.json", "progress.json", "provenance.json", "validation.json", "evaluation.json",
               "symmetry.json")  # fmt: skip
-
-
-class Seen(HTMLParser):
-    """What a browser would take for elements, attributes and text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def require_harmless(page: str) -> Seen:
-    """Fail if a page has an element, a handler, an address or a script that is not the report's own."""
-    seen = Seen(page)
-    assert "b-evil" not in seen.tags
-    assert seen.tags.count("meta") == 3
-    assert seen.tags.count("script") <= 3
-    assert [name for name, _ in seen.attributes if name.startswith("on")] == []
-    assert [value for name, value in seen.attributes if name == "http-equiv"] == ["Content-Security-Policy"]
-    addresses = [value or "" for name, value in seen.attributes if name in ("src", "href")]
-    assert [value for value in addresses if not value.startswith(("data:", "#"))] == []
-    return seen
 
 
 def spoiled(value: Any, by: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -93,6 +94,37 @@ def test_a_known_fall_of_amplitudes_is_found_and_undone(files, tmp_path) -> None
     ]
     expected = math.exp((-result.found.b_factor - 50.0) / 4 * (12 / (SIZE * PIXEL)) ** 2)
     assert float(power[0] / power[1]) == pytest.approx(expected, rel=0.15)  # the mask blurs a little
+
+
+@pytest.mark.parametrize(
+    ("config", "summary", "said"),
+    [
+        ("poses: fixed", {}, "not confirmed: The half maps agree to"),
+        ("seed: 1", {"resolution_split": None}, "not confirmed: The half maps agree to"),
+        ("seed: 1", {"resolution_split": 2.0}, "not resolved: The half maps agree to"),
+        ("seed: 1", {"structure_found": False, "verdict": "no structure found"}, "no structure found: "),
+        ("seed: 1", {"resolution_split": 40.0}, None),
+        ("seed: 1", {}, None),
+    ],
+)
+def test_what_the_halves_of_a_run_do_not_confirm_is_said_again(files, tmp_path, capsys, config, summary, said) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(files, run)
+    (run / "config.yaml").write_text(config)
+    (run / "summary.json").write_text(json.dumps(summary))
+    for command in (
+        ["postprocess", str(run)],
+        ["fsc", f"{run}/half1.mrc", f"{run}/half2.mrc", "--mask", f"{run}/mask.mrc"],
+        ["postprocess", f"{run}/half2.mrc", f"{run}/half1.mrc", "--mask", f"{run}/mask.mrc", "--out", f"{run}/two"],
+    ):
+        assert main(command) == 0
+        last = [line for line in capsys.readouterr().out.splitlines() if line and not line.endswith(": written")][-1]
+        assert last.startswith(said) if said else ": The" not in last, command
+    record = json.loads((run / "postprocess" / "validation.json").read_text())
+    assert (record["unconfirmed"] or "").startswith(said or "")
+    assert bool(record["unconfirmed"]) == bool(said)
+    assert main(["fsc", f"{run}/half1.mrc", f"{files}/half2.mrc"]) == 0  # not the halves of one run
+    assert ": The" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def fsc(
     """
     from resmfn.reports.compare import fsc as run_fsc
     from resmfn.reports.compare import refuse_existing, write_xml
+    from resmfn.reports.confirmation import unconfirmed_halves
     from resmfn.reports.tables import half_map_table
 
     refuse_existing(xml, overwrite=overwrite)
@@ -46,6 +47,9 @@ def fsc(
         overwrite=overwrite,
     )
     print(half_map_table(result, is_masked=is_masked))
+    doubt = unconfirmed_halves(a, b, result)
+    if doubt is not None:
+        print(f"\n{doubt.line()}")
     if xml is not None:
         write_xml(xml, result, is_masked=is_masked)
     for path in (out, xml):

@@ -169,5 +169,7 @@ def _help_command(arguments: Sequence[str]) -> str:
 
 def _fail(message: str, code: int = EXIT_BAD_INPUT) -> int:
     """Print one line on standard error and return the exit code."""
-    print(f"resmfn: {' '.join(message.split())}", file=sys.stderr)
+    from resmfn.core.errors import one_line  # here, so that `resmfn --help` does not wait for it
+
+    print(f"resmfn: {one_line(message)}", file=sys.stderr)
     return code

@@ -37,4 +37,6 @@ def postprocess(
     print(f"B-factor              {fitted}; {found.b_factor:.1f} Å² corrected for")
     print(f"by direction          {record['directional_resolution']}")
     print(f"local resolution      {record['local_resolution']}")
+    if result.doubt is not None:
+        print(f"\n{result.doubt}")
     print(f"\n{result.folder}: written")

@@ -12,9 +12,11 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from resmfn.cli.number_flags import in_range
 from resmfn.cli.terminal import QuietConsole
+from resmfn.core import one_line
 from resmfn.core.numbers import SECONDS, NumberRange
 from resmfn.core.progress import duration
 
@@ -85,7 +87,7 @@ class _View:
                 Group(_table(state), ProgressBar(total=1.0, completed=state.done, width=60)), refresh=True
             )
             return
-        line = f"{state.done:4.0%}  {state.stage}: {state.message}"
+        line = f"{state.done:4.0%}  {one_line(state.stage)}: {one_line(state.message)}"
         if line != self._last:
             self._console.print(line, markup=False, soft_wrap=True)
             self._last = line
@@ -104,5 +106,5 @@ def _table(state: RunState) -> Table:
     if state.silent is not None and state.silent > LONG_SILENCE:
         rows.append(("silent for", f"{duration(state.silent)}; it may have died: see run.log, continue with --resume"))
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(name, Text(one_line(value)))  # a text, so that no word of a file is markup
     return table

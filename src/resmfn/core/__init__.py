@@ -2,7 +2,7 @@
 
 from resmfn.core.atomic import atomic_folder, atomic_write
 from resmfn.core.device import choose_device
-from resmfn.core.errors import InputError, ResmfnError, ShapeError, StoppedError
+from resmfn.core.errors import InputError, ResmfnError, ShapeError, StoppedError, one_line
 from resmfn.core.random import make_generator, spawn
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "atomic_write",
     "choose_device",
     "make_generator",
+    "one_line",
     "spawn",
 ]

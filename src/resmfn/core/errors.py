@@ -7,6 +7,20 @@ A message says what must hold, what came instead, where, and what to do. The com
 from __future__ import annotations
 
 
+def one_line(value: object, most: int | None = None) -> str:
+    """Return a text as one line of printable letters: what a file says may hold line ends and terminal sequences.
+
+    Parameters
+    ----------
+    value
+        Anything; an exception without a message is named by its type.
+    most
+        Letters that are kept.
+    """
+    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
+    return " ".join(text.split())[:most] or (type(value).__name__ if isinstance(value, Exception) else "")
+
+
 class ResmfnError(ValueError):
     """Something that the user gave cannot be used as it is."""
 

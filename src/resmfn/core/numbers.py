@@ -1,15 +1,20 @@
-"""Checks of the numbers that a user gives: finite, and within range.
+"""Checks of the values that a user gives: of the type that is asked for; numbers finite, and within range.
 
 Settings name the range of each of their numbers in one table, and check all of them with :func:`require_numbers`;
-flags that go to a function directly carry their range as a validator (``resmfn.cli.number_flags``).
+flags that go to a function directly carry their range as a validator (``resmfn.cli.number_flags``). What comes from a
+file may be of any type: :func:`require_types`.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from resmfn.core.errors import InputError
 
@@ -100,6 +105,46 @@ def require_numbers(settings: object, ranges: Mapping[str, NumberRange]) -> None
         for number in value if isinstance(value, tuple | list) else (value,):
             if number is not None:
                 allowed.require(f"--{name.replace('_', '-')}", number)
+
+
+_TYPES: dict[Any, tuple[tuple[type, ...], str]] = {
+    Path: ((str, os.PathLike), "a path"),
+    str: ((str,), "text"),
+    bool: ((bool,), "true or false"),
+    tuple: ((tuple, list), "a list"),
+}
+"""What a field may be annotated as: the types that will do, and their name. Numbers are checked by their ranges."""
+
+
+def require_types(settings: Any) -> None:
+    """Check that paths, texts, switches and lists of a record of settings are that, and that numbers are no lists.
+
+    Raises
+    ------
+    InputError
+        Names the first flag whose value is of another type.
+    """
+    for name, allowed in _annotated(settings.__class__).items():
+        value = getattr(settings, name)
+        known = [_TYPES[kind] for kind in allowed if kind in _TYPES]
+        fits = any(isinstance(value, types) for types, _ in known) or (value is None and type(None) in allowed)
+        if fits and isinstance(value, str | os.PathLike) and "\0" in os.fspath(value):
+            raise InputError(f"--{name.replace('_', '-')} holds a null character; correct it")
+        if not fits and (known or value is None or isinstance(value, list | tuple | dict)):
+            what = " or ".join(text for _, text in known) or "a single value"
+            raise InputError(f"--{name.replace('_', '-')} must be {what}, got {value_text(value)}")
+
+
+@cache
+def _annotated(settings: type) -> dict[str, tuple[Any, ...]]:
+    """Return the types that each field may have; a list for any kind of tuple, nothing for fixed words."""
+    hints = get_type_hints(settings)
+    found = {}
+    for name in (field.name for field in fields(settings)):
+        hint = hints[name]
+        parts = (hint,) if get_origin(hint) in (None, tuple, Literal) else get_args(hint)
+        found[name] = tuple(get_origin(part) or part for part in parts)
+    return found
 
 
 def value_text(value: object) -> str:

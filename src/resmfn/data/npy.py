@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resmfn.core import InputError
+from resmfn.core import InputError, one_line
 
 NPY_MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 1_000_000  # characters; cryoSPARC's files of many classes need more than numpy's 10,000
@@ -53,7 +53,7 @@ def read_npy_header(path: str | os.PathLike[str]) -> NpyHeader:
             if version == (3, 0) and dtype.names:  # version 2 but for names in UTF-8
                 dtype.names = tuple(name.encode("latin-1").decode() for name in dtype.names)
         except _DAMAGED as error:
-            raise InputError(f"{path}: not a complete .npy file ({_one_line(error)}); copy it again") from error
+            raise InputError(f"{path}: not a complete .npy file ({one_line(error, 80)}); copy it again") from error
         offset = file.tell()
     if dtype.hasobject:
         raise InputError(f"{path}: the file holds pickled Python objects, which are never loaded: they could run code")
@@ -68,7 +68,3 @@ def read_npy_header(path: str | os.PathLike[str]) -> NpyHeader:
             "copy it again"
         )
     return NpyHeader(tuple(int(side) for side in shape), dtype, offset)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:80] or type(error).__name__

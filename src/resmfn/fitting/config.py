@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from resmfn.core import InputError
-from resmfn.core.numbers import COUNT, PIXEL_SIZE, SEED, NumberRange, require_numbers
+from resmfn.core.numbers import COUNT, PIXEL_SIZE, SEED, NumberRange, require_numbers, require_types
 
 if TYPE_CHECKING:
     from resmfn.networks import Variant
@@ -82,6 +82,7 @@ class FitConfig:
     """Replace an existing run folder."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         object.__setattr__(self, "out", Path(self.out))
         if isinstance(self.stages, str):
             object.__setattr__(self, "stages", _parsed_stages(self.stages))

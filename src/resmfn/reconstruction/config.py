@@ -19,6 +19,7 @@ from resmfn.core.numbers import (
     VOLTAGE,
     NumberRange,
     require_numbers,
+    require_types,
 )
 from resmfn.rotations import point_group
 
@@ -129,6 +130,7 @@ class ReconstructionConfig:
     """Replace an existing run folder."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         for name in ("particles", "out", "mask", "reference", "datadir", "passthrough"):
             value = getattr(self, name)
             if value is not None:

@@ -11,7 +11,7 @@ import torch
 
 from resmfn.core import InputError
 from resmfn.core.progress import ProgressEvent
-from resmfn.data.runs.file_names import HALF_MAPS, LOCAL_RESOLUTION, MASK, PARTICLES
+from resmfn.data.runs.file_names import LOCAL_RESOLUTION, MASK, PARTICLES, UNMASKED_HALF_MAPS
 from resmfn.data.star import pipeline_nodes as pipeline
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.reconstruct import ReconstructionResult, reconstruct
@@ -21,7 +21,7 @@ RUN_FOLDER = "run"
 NODES = {
     PARTICLES: pipeline.PARTICLES,
     "map_filtered.mrc": pipeline.REFERENCE,
-    **{name.replace(".mrc", "_unfil.mrc"): pipeline.HALF_MAP for name in HALF_MAPS},
+    **dict.fromkeys(UNMASKED_HALF_MAPS, pipeline.HALF_MAP),
     MASK: pipeline.MASK,
     "map_sharpened.mrc": pipeline.FINAL_MAP,
     LOCAL_RESOLUTION: pipeline.LOCAL_RESOLUTION,

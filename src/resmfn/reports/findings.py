@@ -12,9 +12,10 @@ from torch import Tensor
 from resmfn.core import ResmfnError
 from resmfn.evaluation import ViewCoverage, symmetric_copies, view_coverage
 from resmfn.evaluation.starts import starts_with_another_map
+from resmfn.reports.confirmation import unconfirmed
 from resmfn.reports.run_record import RunRecord
 from resmfn.reports.tables import angstrom, is_nyquist
-from resmfn.reports.values import number, numbers, words
+from resmfn.reports.values import listed, number, numbers, words
 from resmfn.rotations import point_group
 
 Level = Literal["warning", "note", "good"]
@@ -88,26 +89,12 @@ def symmetry_of(record: RunRecord) -> Tensor:
 
 
 def _resolution(record: RunRecord) -> list[Finding]:
-    verdict, resolution, nyquist = words(record.summary, "verdict"), record.resolution, record.nyquist
-    split = number(record.summary, "resolution_split")
-    if record.summary and record.is_noise:
-        text = f"{verdict[:1].upper()}{verdict[1:]}. The maps below are not a result."
-        return [Finding("warning", "No structure found", text)]
+    resolution, nyquist = record.resolution, record.nyquist
+    doubt = unconfirmed(record.summary, record.config, resolution, nyquist)
+    if doubt is not None:
+        return [Finding("warning", doubt.title, doubt.text)]
     if resolution is None:
         return []
-    if record.keeps_poses:
-        text = (
-            f"The half maps agree to {angstrom(resolution, nyquist)} at the poses of the input, which were kept. Both "
-            "halves may share what these were fitted to, noise included, so their agreement confirms no resolution. "
-            "--poses from-input starts each half again, from a map that is low-passed."
-        )
-        return [Finding("warning", "Not confirmed", text)]
-    if split is not None and not resolution < split:
-        text = (
-            f"The half maps agree to {resolution:.1f} Å, but they are independent only beyond {split:.1f} Å: "
-            "no detail in this map is confirmed independently. Try more starts, more images or another mask diameter."
-        )
-        return [Finding("warning", "Not resolved", text)]
     said = angstrom(resolution, nyquist)
     text = f"Two maps, each from half of the particles, agree to {said} (FSC 0.143, corrected for the mask)."
     found = [Finding("good", f"Resolved to {said}", text)]
@@ -122,8 +109,7 @@ def _resolution(record: RunRecord) -> list[Finding]:
 
 def _warned(record: RunRecord) -> list[Finding]:
     """Pass on the run's own warnings, except those about its starts, which are judged here."""
-    listed = record.summary.get("warnings")
-    said = [str(text) for text in listed] if isinstance(listed, list) else []
+    said = [str(text) for text in listed(record.summary, "warnings")]
     return [Finding("warning", "The run warns", f"{text}.") for text in said if STARTS_WARNING not in text]
 
 

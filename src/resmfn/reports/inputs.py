@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resmfn.core import InputError
+from resmfn.core import InputError, one_line
 from resmfn.data import DensityMap, ParticleSet, read_map, read_particles
 from resmfn.data.runs.file_names import FSC, MAP, PARTICLES
 from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import FscCurve, spherical_mask
 from resmfn.fourier import resize_map
+from resmfn.reports.values import LARGEST
 
 REFERENCE_NAME = "volume.mrc"
 SAME_LENGTH = 0.01
@@ -178,7 +179,7 @@ def read_fsc_table(path: StrPath) -> dict[str, FscCurve]:
         )
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: a cell of the FSC table is not a number ({error}); write the table again") from error
-    if not all(bool(column.isfinite().all()) for column in (frequency, *columns)):
+    if not all(bool((column.abs() <= LARGEST).all()) for column in (frequency, *columns)):
         raise InputError(f"{path}: a cell of the FSC table is not a finite number; write the table again")
     if len(rows) < LEAST_SHELLS or not bool((frequency.diff() > 0).all()):
         raise InputError(f"{path}: the frequencies of an FSC table must increase, over at least {LEAST_SHELLS} rows")
@@ -217,12 +218,8 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not JSON ({_one_line(error)}); remove it, or write it again") from error
+        raise InputError(f"{path}: not JSON ({one_line(error, 200)}); remove it, or write it again") from error
     return found if isinstance(found, dict) else {}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _short_name(name: str) -> str:

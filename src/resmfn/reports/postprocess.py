@@ -17,6 +17,7 @@ from resmfn.data.runs.file_names import (
     HALF_MAPS,
     LOCAL_RESOLUTION,
     MASK,
+    UNMASKED_HALF_MAPS,
     VALIDATION,
 )
 from resmfn.data.runs.plain_settings import read_settings
@@ -28,6 +29,7 @@ from resmfn.evaluation import (
     validate_halves,
 )
 from resmfn.reports.compare import write_xml
+from resmfn.reports.confirmation import unconfirmed_halves
 from resmfn.reports.inputs import StrPath, read_map_pair, read_mask
 
 FOLDER, SHARPENED = "postprocess", "postprocessed.mrc"
@@ -41,6 +43,8 @@ class PostprocessResult:
     found: Validation
     validation: dict[str, object]
     """The content of validation.json."""
+    doubt: str | None
+    """Why the halves of this run confirm no resolution; None where they do, or where it is not known."""
 
 
 def postprocess(
@@ -87,9 +91,11 @@ def postprocess(
     phases, windows = spawn(seed, "phases"), spawn(seed, "validation")  # as the run draws them: its figures, again
     halves = half_map_resolution(a.data, b.data, chosen, b.pixel_size, generator=phases)
     found = validate_halves(a.data, b.data, chosen, b.pixel_size, generator=windows, b_factor=b_factor, halves=halves)
-    validation = found.figures()
+    doubt = unconfirmed_halves(first, second, halves)
+    said = None if doubt is None else doubt.line()
+    validation = {**found.figures(), "unconfirmed": said}
     _write(folder, found, b.pixel_size, validation)
-    return PostprocessResult(folder, found, validation)
+    return PostprocessResult(folder, found, validation, said)
 
 
 def _inputs(
@@ -106,7 +112,7 @@ def _inputs(
     if not path.is_dir():
         raise InputError(f"{path}: no such run folder; give one, or two half maps")
     # A run's figures are of its half maps without mask; runs of other programs may have no such.
-    unmasked = [path / name.replace(".mrc", "_unfil.mrc") for name in HALF_MAPS]
+    unmasked = [path / name for name in UNMASKED_HALF_MAPS]
     first, second = unmasked if all(half.is_file() for half in unmasked) else (path / name for name in HALF_MAPS)
     for half in (first, second):
         if not half.is_file():

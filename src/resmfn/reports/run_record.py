@@ -29,8 +29,9 @@ from resmfn.data.runs.file_names import (
 from resmfn.data.runs.plain_settings import read_settings
 from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import FscCurve
+from resmfn.reports.confirmation import is_noise, keeps_poses
 from resmfn.reports.inputs import StrPath, read_fsc_table, read_json, small_text
-from resmfn.reports.values import as_number, number
+from resmfn.reports.values import as_number, listed, number
 
 MAP_TITLES = {
     "map_filtered.mrc": "Filtered map",
@@ -92,8 +93,7 @@ class RunRecord:
     @property
     def classes(self) -> list[dict[str, Any]]:
         """What the summary says of each class; nothing where there is one structure only."""
-        rows = self.summary.get("classes", [])
-        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        return [row for row in listed(self.summary, "classes") if isinstance(row, dict)]
 
     @property
     def nyquist(self) -> float | None:
@@ -106,13 +106,12 @@ class RunRecord:
     @property
     def is_noise(self) -> bool:
         """Whether the run found no structure in the images."""
-        says_so = str(self.summary.get("verdict", "")).startswith("no structure")
-        return self.summary.get("structure_found") is False or says_so
+        return is_noise(self.summary)
 
     @property
     def keeps_poses(self) -> bool:
         """Whether the halves were made at the poses of the input, so that nothing says that they are independent."""
-        return self.config.get("poses") == "fixed"
+        return keeps_poses(self.summary, self.config)
 
     def series(self, name: str, stages: Iterable[str] = ()) -> list[tuple[int, float]]:
         """Values of one metric with the number of their round, counted over the whole run."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+LARGEST = 1e30
+"""Of a figure: beyond, and for infinities and NaN, there is none. Charts could not add up their range."""
 MOST_ITEMS = 10_000
 """Of a list of numbers that are used."""
 
@@ -25,10 +26,15 @@ def number(values: Mapping[str, Any], *names: str) -> float | None:
 
 def numbers(values: Mapping[str, Any], *names: str) -> list[float]:
     """Return a list of finite numbers; an empty one where any of them is none."""
+    found = [as_number(item) for item in listed(values, *names)]
+    sound = [item for item in found if item is not None]
+    return sound if len(sound) == len(found) else []
+
+
+def listed(values: Mapping[str, Any], *names: str) -> list[Any]:
+    """Return a list; an empty one where there is none."""
     found = entry(values, *names)
-    listed = [as_number(item) for item in found[:MOST_ITEMS]] if isinstance(found, list) else []
-    sound = [item for item in listed if item is not None]
-    return sound if len(sound) == len(listed) else []
+    return found[:MOST_ITEMS] if isinstance(found, list) else []
 
 
 def words(values: Mapping[str, Any], *names: str, default: str = "") -> str:
@@ -38,11 +44,11 @@ def words(values: Mapping[str, Any], *names: str, default: str = "") -> str:
 
 
 def as_number(value: object) -> float | None:
-    """Return a value if it is a finite number, but no truth value."""
+    """Return a value if it is a finite number of reasonable size, but no truth value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
         found = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) else None
+    return found if abs(found) <= LARGEST else None

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Literal
 
 from resmfn.core import InputError
-from resmfn.core.numbers import B_FACTOR, COUNT, PIXEL_SIZE, SEED, SHIFT, SIDE, NumberRange, require_numbers
+from resmfn.core.numbers import (
+    B_FACTOR,
+    COUNT,
+    PIXEL_SIZE,
+    SEED,
+    SHIFT,
+    SIDE,
+    NumberRange,
+    require_numbers,
+    require_types,
+)
 
 DEFOCUS = NumberRange(-1_000_000, 1_000_000, "Å")
 """0.1 mm either way: beyond it, the CTF oscillates within one pixel of any image."""
@@ -77,6 +87,7 @@ class SimulationConfig:
     """Write to a folder that already has files."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require_numbers(self, RANGES)
         for name in ("defocus_range", "astigmatism_range"):
             low, high = getattr(self, name)

@@ -74,6 +74,7 @@ def test_the_text_has_figures_units_and_versions(run, tmp_path) -> None:
         ("summary.json", {"symmetry": "D2"}, "D2: imposed in both half maps, so that the map cannot be evidence of it"),
         ("summary.json", {"resolution_half_0143": 6.0}, "that is Nyquist"),
         ("summary.json", {"warnings": ["odd box"]}, "odd box"),
+        ("summary.json", {"hand": "as given"}, "that of the poses or the reference that the run was given"),
     ],
 )
 def test_what_a_referee_would_ask_is_said(run, tmp_path, file, values, said) -> None:
@@ -85,13 +86,25 @@ def test_what_a_referee_would_ask_is_said(run, tmp_path, file, values, said) -> 
     ("settings", "said"),
     [
         ("poses: fixed\n", "taken from the particle file and not changed"),
-        ("poses: from-input\n", "as independent as those were"),
+        ("poses: from-input\n", "turned at random by as much"),
         ("reference: /a/start.mrc\nini_high: 25.0\n", "from the map start.mrc, filtered at 25 Å"),
     ],
 )
 def test_where_poses_came_from_is_said(run, tmp_path, settings, said) -> None:
     (run / "config.yaml").write_text(settings)
     assert said in deposit(run, tmp_path / "emdb").text
+
+
+@pytest.mark.parametrize("resolved", [True, False])  # true in runs before poses that are kept were judged
+def test_poses_that_were_kept_confirm_no_resolution(run, tmp_path, resolved) -> None:
+    (run / "config.yaml").write_text("poses: fixed\n")
+    change(run, "summary.json", resolution_split=None, resolved=resolved)
+    text = deposit(run, tmp_path / "emdb").text
+    assert "NONE CAN BE CLAIMED" in text
+    assert "the resolution is not to be told" in text
+    assert "share these poses" in text
+    assert "not known" not in text
+    assert "independent half maps" not in text
 
 
 def mask_half(run: Path) -> None:

@@ -136,7 +136,7 @@ def tables_from_records(path: Path, records: np.ndarray) -> dict[str, Table]:
         if field in names:
             columns[column] = _cells(_numbers(path, records, field) * factor)
     for column, field, neutral in (("rlnCtfScalefactor", SCALE_FIELD, 1), ("rlnCtfBfactor", B_FACTOR_FIELD, 0)):
-        if field in names and bool((records[field] != neutral).any()):
+        if field in names and bool((_numbers(path, records, field) != neutral).any()):
             columns[column] = _cells(_numbers(path, records, field))
     columns |= _pose_columns(path, records)
     optics, group = _optics_table(path, records)
@@ -187,7 +187,7 @@ def _aberration_columns(path: Path, records: np.ndarray) -> dict[str, np.ndarray
     """Return beam tilt and magnification matrix in RELION's columns, where there are any."""
     names = records.dtype.names or ()
     columns: dict[str, np.ndarray] = {}
-    if TILT_FIELD in names and records[TILT_FIELD].any():
+    if TILT_FIELD in names and _numbers(path, records, TILT_FIELD).any():
         tilt = _of_width(path, records, TILT_FIELD, 2)
         aberration = _numbers(path, records, "ctf/cs_mm")[:, None] if "ctf/cs_mm" in names else np.zeros((1, 1))
         if not aberration.all():
@@ -196,7 +196,7 @@ def _aberration_columns(path: Path, records: np.ndarray) -> dict[str, np.ndarray
             )
         mrad = tilt / (1e4 * aberration)  # mm to Å, rad to mrad
         columns["rlnBeamTiltX"], columns["rlnBeamTiltY"] = mrad[:, 0], mrad[:, 1]
-    if MAGNIFICATION_FIELD in names and records[MAGNIFICATION_FIELD].any():
+    if MAGNIFICATION_FIELD in names and _numbers(path, records, MAGNIFICATION_FIELD).any():
         matrix = _of_width(path, records, MAGNIFICATION_FIELD, 4) + np.array([1.0, 0.0, 0.0, 1.0])
         columns |= {f"rlnMagMat{i // 2}{i % 2}": matrix[:, i] for i in range(4)}
     return columns
@@ -228,8 +228,10 @@ def _pose_columns(path: Path, records: np.ndarray) -> dict[str, list[str]]:
         if SHIFT_FIELD in names:
             shifts = shifts - _of_width(path, records, SHIFT_FIELD, 2)
         columns["rlnOriginXAngst"], columns["rlnOriginYAngst"] = _cells(shifts[:, 0]), _cells(shifts[:, -1])
-    if f"{group}/split" in names and len(np.unique(records[f"{group}/split"])) > 1:  # jobs without halves write zeros
-        columns["rlnRandomSubset"] = [f"{half + 1:.0f}" for half in _numbers(path, records, f"{group}/split").tolist()]
+    if f"{group}/split" in names:
+        halves = _numbers(path, records, f"{group}/split")
+        if len(np.unique(halves)) > 1:  # jobs without halves write zeros
+            columns["rlnRandomSubset"] = [f"{half + 1:.0f}" for half in halves.tolist()]
     return columns
 
 
@@ -237,7 +239,8 @@ def stated_sign(records: np.ndarray) -> int | None:
     """Return +1 if the file says that molecules are white, -1 if dark, None if it does not say."""
     if "blob/sign" not in (records.dtype.names or ()) or records["blob/sign"].dtype.kind not in "fiu":
         return None
-    signs = set(np.sign(records["blob/sign"]).reshape(-1).tolist())
+    with np.errstate(invalid="ignore"):  # NaN is no sign
+        signs = set(np.sign(records["blob/sign"]).reshape(-1).tolist())
     return int(signs.pop()) if signs in ({1.0}, {-1.0}) else None
 
 

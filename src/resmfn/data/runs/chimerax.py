@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resmfn.core import atomic_write
-from resmfn.data.runs.file_names import LOCAL_RESOLUTION, MAP, MASK, VALIDATION
+from resmfn.data.runs.file_names import LOCAL_RESOLUTION, MAP, MASK, UNMASKED_HALF_MAPS, VALIDATION
 
 VIEW = "view.cxc"
 SHARPENED, FILTERED = "map_sharpened.mrc", "map_filtered.mrc"
 _CLASS = re.compile(r"class(\d{1,3})", re.ASCII)
-_HIDDEN = ("half1_unfil.mrc", "half2_unfil.mrc", MASK)
+_HIDDEN = (*UNMASKED_HALF_MAPS, MASK)
 _LEAST_SPREAD = 0.1
 """Å, between the ends of the color key."""
+_LARGEST = 1e30
+"""Of a gray value or a resolution that a command can name."""
 _UNKNOWN_LEVEL = 3.0
 """Standard deviations, of a map that no half maps say a level of."""
 
@@ -62,14 +64,30 @@ def _find(place: Path, folder: Path) -> _Shown | None:
     prefix = "" if place == folder else f"{place.name}/"
     if not (place / SHARPENED).is_file():
         return _Shown(prefix, MAP, None, None, None) if (place / MAP).is_file() else None
-    figures = json.loads((place / VALIDATION).read_text()) if (place / VALIDATION).is_file() else {}
-    local = figures.get("local_resolution") or {}
-    if not (place / LOCAL_RESOLUTION).is_file():
-        local = {}
-    level = figures.get("contour_level")
+    figures = _read(place / VALIDATION)
+    fine, coarse = (_number(figures, "local_resolution", end) for end in ("p05", "p95"))
+    if not (place / LOCAL_RESOLUTION).is_file() or fine is None or coarse is None or not 0 < fine <= coarse:
+        fine = coarse = None
+    level = _number(figures, "contour_level")
     # A sharpened map that no level lifts above its noise shows nothing; the one that is only filtered may.
     file = SHARPENED if level is not None or not (place / FILTERED).is_file() else FILTERED
-    return _Shown(prefix, file, level, local.get("p05"), local.get("p95"))
+    return _Shown(prefix, file, level, fine, coarse)
+
+
+def _read(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(errors="replace"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _number(figures: object, *names: str) -> float | None:
+    """Return a finite number below names within names, and nothing else: what is returned becomes part of a command."""
+    for name in names:
+        figures = figures.get(name) if isinstance(figures, dict) else None
+    if isinstance(figures, bool) or not isinstance(figures, int | float) or not abs(figures) <= _LARGEST:
+        return None
+    return float(figures)
 
 
 def _commands(folder: Path, shown: Sequence[_Shown]) -> list[str]:

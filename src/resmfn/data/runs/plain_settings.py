@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from resmfn.core import InputError
+from resmfn.core import InputError, one_line
 
 MOST_BYTES = 2**18
 """Of a file of settings; a run writes two kilobytes. PyYAML takes seconds for as many."""
@@ -27,10 +27,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         if size > MOST_BYTES:
             raise yaml.YAMLError(f"{size / 2**10:,.0f} KiB are no settings of a run")
         found = yaml.load(path.read_text(encoding="utf-8", errors="replace"), Loader=_PlainLoader)  # noqa: S506
+        str(found)  # hexadecimal numbers may be longer than Python writes out
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # PyYAML lets pass what its parts raise, KeyError and RecursionError among them
-        raise InputError(f"{path}: cannot be read ({_one_line(error)}); restore it") from error
+        raise InputError(f"{path}: cannot be read ({one_line(error, 200)}); restore it") from error
     return found if isinstance(found, dict) else {}
 
 
@@ -41,7 +42,3 @@ class _PlainLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("settings have no aliases")
         return super().compose_node(parent, index)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

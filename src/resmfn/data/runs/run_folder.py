@@ -282,7 +282,7 @@ class RunFolder:
         before = {f.name: f.default for f in fields(self.config) if f.default is not MISSING} | before
         for name, value in self._settings().items():
             if isinstance(getattr(self.config, name), Path) and before.get(name) is not None:
-                before[name] = os.fspath(Path(before[name]).absolute())  # runs begun earlier have them as given
+                before[name] = os.fspath(Path(str(before[name])).absolute())  # runs begun earlier have them as given
             if name not in _MAY_DIFFER and before.get(name) != value:
                 flag = "--" + name.replace("_", "-")
                 raise InputError(

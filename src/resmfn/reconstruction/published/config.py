@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from resmfn.core.errors import InputError
-from resmfn.core.numbers import COUNT, PIXEL_SIZE, SEED, NumberRange, require_numbers
+from resmfn.core.numbers import COUNT, PIXEL_SIZE, SEED, NumberRange, require_numbers, require_types
 
 VariantName = Literal["residual-mfn", "staged-residual", "staged-fair", "staged", "vanilla"]
 _RATE = NumberRange(0, 10, open_below=True)
@@ -80,6 +80,7 @@ class PublishedSettings:
     """Epochs between saved maps of all scales."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require_numbers(self, RANGES)
         _ = self.start_angles
         _ = self.switches

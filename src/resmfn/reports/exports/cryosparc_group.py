@@ -21,10 +21,10 @@ from resmfn.core.digest import digest_of_file
 from resmfn.data import ParticleSet, read_map, read_particles
 from resmfn.data.cryosparc.records import POSE_GROUP, RELION_GROUP, records_of
 from resmfn.data.particles.cryosparc_writer import CS_GROUP, particle_records, write_records
-from resmfn.data.runs.file_names import CONFIG, MAP, MASK, PARTICLES
+from resmfn.data.runs.file_names import CONFIG, MAP, MASK, PARTICLES, UNMASKED_HALF_MAPS
 from resmfn.data.runs.run_folder import settings_of
 from resmfn.data.star.metadata import parse_numbers
-from resmfn.reports.exports.finished_run import SHARPENED, UNMASKED_HALVES, require_finished_run
+from resmfn.reports.exports.finished_run import SHARPENED, require_finished_run
 from resmfn.reports.inputs import StrPath
 from resmfn.reports.values import words
 
@@ -37,8 +37,8 @@ MULTI_GROUP = "alignments3D_multi"
 VOLUMES = {
     "map": MAP,
     "map_sharp": SHARPENED,
-    "map_half_A": UNMASKED_HALVES[0],
-    "map_half_B": UNMASKED_HALVES[1],
+    "map_half_A": UNMASKED_HALF_MAPS[0],
+    "map_half_B": UNMASKED_HALF_MAPS[1],
     "mask_refine": MASK,
 }
 """Results of a volume in cryoSPARC's refinements, and the files of a run."""

@@ -15,18 +15,18 @@ import torch
 
 from resmfn.core import InputError, atomic_folder
 from resmfn.data import DensityMap, read_map, read_particles
-from resmfn.data.runs.file_names import CONFIG, FSC_XML, MASK, PARTICLES, VALIDATION
+from resmfn.data.runs.file_names import CONFIG, FSC_XML, MASK, PARTICLES, UNMASKED_HALF_MAPS, VALIDATION
 from resmfn.data.runs.plain_settings import read_settings
 from resmfn.reports.exports.entry_image import write_entry_image
-from resmfn.reports.exports.finished_run import SHARPENED, UNMASKED_HALVES, require_finished_run
+from resmfn.reports.exports.finished_run import SHARPENED, require_finished_run
 from resmfn.reports.exports.methods_text import Deposited, methods_text
 from resmfn.reports.inputs import SAME_LENGTH, StrPath, read_json
 from resmfn.reports.values import number
 
 FILES = {
     SHARPENED: "primary_map.mrc",
-    UNMASKED_HALVES[0]: "half_map_1.mrc",
-    UNMASKED_HALVES[1]: "half_map_2.mrc",
+    UNMASKED_HALF_MAPS[0]: "half_map_1.mrc",
+    UNMASKED_HALF_MAPS[1]: "half_map_2.mrc",
     MASK: "mask.mrc",
     FSC_XML: "fsc.xml",
 }
@@ -69,8 +69,8 @@ def deposit(run: StrPath, out: StrPath) -> Deposition:
             f"{run / VALIDATION}: there is no contour level: the sharpened map is nowhere above its noise, or the run"
             " is of an earlier version; `resmfn reconstruct --config RUN/config.yaml --out RUN --resume` writes it anew"
         )
-    primary, first, second, mask = (read_map(run / name) for name in (SHARPENED, *UNMASKED_HALVES, MASK))
-    _require_alike(run, {SHARPENED: primary, **dict(zip(UNMASKED_HALVES, (first, second), strict=True)), MASK: mask})
+    primary, first, second, mask = (read_map(run / name) for name in (SHARPENED, *UNMASKED_HALF_MAPS, MASK))
+    _require_alike(run, {SHARPENED: primary, **dict(zip(UNMASKED_HALF_MAPS, (first, second), strict=True)), MASK: mask})
     _require_half_maps(run, first, second, mask)
     enclosed = int((primary.data > contour).sum())
     if not 0 < enclosed < primary.data.numel():
@@ -109,9 +109,11 @@ def _require_alike(run: Path, maps: dict[str, DensityMap]) -> None:
 def _require_half_maps(run: Path, first: DensityMap, second: DensityMap, mask: DensityMap) -> None:
     """Refuse half maps that are one map, or that were masked."""
     if torch.equal(first.data, second.data):
-        raise InputError(f"{run}: {UNMASKED_HALVES[0]} and {UNMASKED_HALVES[1]} are the same map; EMDB refuses that")
+        raise InputError(
+            f"{run}: {UNMASKED_HALF_MAPS[0]} and {UNMASKED_HALF_MAPS[1]} are the same map; EMDB refuses that"
+        )
     outside = mask.data < OUTSIDE
-    for name, half in zip(UNMASKED_HALVES, (first, second), strict=True):
+    for name, half in zip(UNMASKED_HALF_MAPS, (first, second), strict=True):
         if outside.any() and not half.data[outside].any():
             raise InputError(f"{run / name}: 0 everywhere outside of the mask; EMDB wants half maps without mask")
 

@@ -11,7 +11,6 @@ from resmfn.data.runs.result_files import require_own_results
 from resmfn.reports.inputs import StrPath, read_json
 
 SHARPENED = "map_sharpened.mrc"
-UNMASKED_HALVES = ("half1_unfil.mrc", "half2_unfil.mrc")
 
 
 def require_finished_run(run: StrPath, *names: str) -> dict[str, Any]:

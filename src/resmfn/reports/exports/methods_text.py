@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from resmfn.core import one_line
 from resmfn.data import ParticleSet
+from resmfn.reports.confirmation import keeps_poses
 from resmfn.reports.html.text import plain
-from resmfn.reports.values import as_number, number, words
+from resmfn.reports.values import as_number, entry, listed, number, words
 
 _WIDTH = 24
 TO_ADD = (
@@ -37,8 +39,8 @@ def methods_text(of: Deposited) -> str:
     """Return the text of methods.txt."""
     rows = [*_map_rows(of), *_result_rows(of), *_data_rows(of), *_software_rows(of)]
     lines = ["VALUES FOR THE FORM", ""]
-    lines += [f"{name:<{_WIDTH}}{value}" for name, value in rows]
-    return "\n".join([*lines, "", "METHODS", "", _paragraph(of), "", TO_ADD, ""])
+    lines += [f"{name:<{_WIDTH}}{one_line(value)}" for name, value in rows]
+    return "\n".join([*lines, "", "METHODS", "", one_line(_paragraph(of)), "", TO_ADD, ""])
 
 
 def _map_rows(of: Deposited) -> list[tuple[str, str]]:
@@ -70,7 +72,8 @@ def _primary(of: Deposited) -> str:
 
 def _result_rows(of: Deposited) -> list[tuple[str, str]]:
     summary = of.summary
-    local, direction = of.validation.get("local_resolution") or {}, of.validation.get("directional_resolution") or {}
+    local, direction = (entry(of.validation, name) for name in ("local_resolution", "directional_resolution"))
+    local, direction = (found if isinstance(found, Mapping) else {} for found in (local, direction))
     rows = [("Resolution", _resolution(of))]
     if number(local, "median") is not None:
         ends = f"{_figure(local.get('p05'), 2)} to {_figure(local.get('p95'), 2)} Å"
@@ -83,11 +86,13 @@ def _result_rows(of: Deposited) -> list[tuple[str, str]]:
         rows.append(("By direction", f"{ends}; sphericity {_figure(direction.get('sphericity'), 3)}"))
     rows += [("Symmetry", _symmetry(of)), ("Hand", _hand(of))]
     rows.append(("Verdict of the run", words(summary, "verdict", default="none")))
-    rows += [("Warning of the run", str(text)) for text in summary.get("warnings", [])]
+    rows += [("Warning of the run", str(text)) for text in listed(summary, "warnings")]
     return rows
 
 
 def _resolution(of: Deposited) -> str:
+    if keeps_poses(of.summary, of.settings):
+        return "NONE CAN BE CLAIMED: both half maps were made at the poses of the input and may share their errors"
     if of.summary.get("resolved") is False:
         split = _figure(of.summary.get("resolution_split"), 2)
         return f"NONE CAN BE CLAIMED: half maps agree no further than they were made alike ({split} Å)"
@@ -106,6 +111,8 @@ def _symmetry(of: Deposited) -> str:
 
 def _hand(of: Deposited) -> str:
     shown = "this is the one that the run found, by chance"
+    if of.summary.get("hand") == "as given":
+        shown = "this is that of the poses or the reference that the run was given"
     if of.summary.get("flipped") is True:
         shown = "this is the mirror image of the one that the run found (--flip-hand)"
     return f"NOT DETERMINED: projections do not tell a map from its mirror image; {shown}. Check it before depositing"
@@ -157,13 +164,19 @@ def _paragraph(of: Deposited) -> str:
     parts = [
         f"{n:,.0f} particle images were reconstructed with resmfn {version}.",
         _poses(settings),
-        f"The half sets were independent beyond {_figure(summary.get('resolution_split'), 2)} Å.",
+        _independence(of),
         "Both half maps were solved without mask; by their FSC at 0.143, corrected for the mask by phase randomization "
         f"(Chen et al. 2013), the resolution is {_stated_resolution(of)}.",
         f"The primary map is the {_primary(of)}; a B-factor of {b_factor} Å² was undone (Rosenthal, Henderson 2003).",
         f"Point group {words(summary, 'symmetry', default='C1')} was used. The hand was not determined.",
     ]
     return " ".join(parts)
+
+
+def _independence(of: Deposited) -> str:
+    if keeps_poses(of.summary, of.settings):
+        return "The half sets share these poses, and so possibly what they were fitted to, at any resolution."
+    return f"The half sets were independent beyond {_figure(of.summary.get('resolution_split'), 2)} Å."
 
 
 def _poses(settings: Mapping[str, Any]) -> str:
@@ -173,7 +186,10 @@ def _poses(settings: Mapping[str, Any]) -> str:
         return "Poses were taken from the particle file and not changed."
     refined = "then refined against the map of each image's own half set."
     if source == "from-input":
-        return f"Poses started from those of the particle file (half sets are as independent as those were), {refined}"
+        return (
+            "Poses started from those of the particle file, turned at random by as much as makes half sets forget "
+            f"finer detail than they are said to share, {refined}"
+        )
     if reference is not None:
         name, limit = Path(str(reference)).name, plain(settings.get("ini_high"))
         return f"Poses were searched exhaustively from the map {name}, filtered at {limit} Å, {refined}"
@@ -181,6 +197,6 @@ def _poses(settings: Mapping[str, Any]) -> str:
 
 
 def _stated_resolution(of: Deposited) -> str:
-    if of.summary.get("resolved") is False:
+    if keeps_poses(of.summary, of.settings) or of.summary.get("resolved") is False:
         return "not to be told"
     return f"{_figure(of.summary.get('resolution_half_0143'), 2)} Å"

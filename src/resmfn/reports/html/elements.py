@@ -86,8 +86,13 @@ def _escaped(piece: Content) -> str:
     if isinstance(piece, Markup):
         return piece.html
     if isinstance(piece, (str, int, float)):
-        return escape(str(piece))
+        return _escaped_text(piece)
     return "".join(_escaped(part) for part in piece)
+
+
+def _escaped_text(text: object) -> str:
+    """Return a text as HTML; names of files may hold what is no letter in UTF-8."""
+    return escape(str(text).encode("utf-8", "replace").decode())
 
 
 def _attribute(key: str, value: str | float | bool | None) -> str:
@@ -99,4 +104,4 @@ def _attribute(key: str, value: str | float | bool | None) -> str:
     is_own = str(value).startswith(_OWN_ADDRESSES) or (name == "href" and _CLASS_PAGE.fullmatch(str(value)))
     if name in _ADDRESSES and not is_own:
         raise ValueError(f"{name} of an element must lie in the page, got {value!r}")
-    return f' {name}="{escape(str(value))}"'
+    return f' {name}="{_escaped_text(value)}"'

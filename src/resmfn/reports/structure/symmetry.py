@@ -10,7 +10,7 @@ import torch
 from resmfn.core import InputError, atomic_write
 from resmfn.core.random import spawn
 from resmfn.data import read_map, write_map
-from resmfn.data.runs.file_names import HALF_MAPS, MAP, SYMMETRY
+from resmfn.data.runs.file_names import MAP, SYMMETRY, UNMASKED_HALF_MAPS
 from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import GroupFit, MapAlignment, SymmetryResult, apply_alignment, find_symmetry
 from resmfn.reports.compare import refuse_existing
@@ -117,7 +117,7 @@ def symmetry_words(found: SymmetryResult) -> str:
 
 
 def _of_run(folder: Path) -> tuple[Path, Path, Path]:
-    unmasked = [folder / name.replace(".mrc", "_unfil.mrc") for name in HALF_MAPS]
+    unmasked = [folder / name for name in UNMASKED_HALF_MAPS]
     for path in (folder / MAP, *unmasked):
         if not path.is_file():
             raise InputError(f"{folder}: {path.name} is not in this folder; give a finished run, or a map")

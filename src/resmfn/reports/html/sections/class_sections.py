@@ -9,7 +9,7 @@ from resmfn.reports.html.elements import Markup, element
 from resmfn.reports.html.text import card, columns, section
 from resmfn.reports.run_record import CLASS_FOLDER, RunRecord
 from resmfn.reports.tables import angstrom
-from resmfn.reports.values import as_number, number, words
+from resmfn.reports.values import as_number, listed, number, words
 
 
 def classes_section(record: RunRecord) -> Markup:
@@ -26,7 +26,7 @@ def classes_section(record: RunRecord) -> Markup:
 
 def number_section(record: RunRecord) -> Markup | None:
     """Return how many classes images that were left out tell apart: the likelihood against the number of classes."""
-    rows = [row for row in record.summary.get("branching", []) if isinstance(row, dict)]
+    rows = [row for row in listed(record.summary, "branching") if isinstance(row, dict)]
     best: dict[float, float] = {}
     for row in rows:
         n, value = as_number(row.get("classes")), as_number(row.get("log_likelihood"))
