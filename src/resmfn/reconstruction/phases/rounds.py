@@ -86,7 +86,7 @@ def refine_against(run: RunContext, posed: PosedImages, name: str, plan: RoundPl
     before = posed.poses
     candidates = _candidates(run, posed, name)
     search = None if run.relaxed_group is None else CopySearch(run.relaxed_group, grid, plan.radius)
-    if search is not None:
+    if search is not None and run.state.copy_test["are_told_apart"]:
         here = (before.rotation[:, None], before.shift[:, None])
         candidates = _likeliest_copies(run, posed.index, candidates or here, search, volume)
     if candidates is not None:
@@ -95,11 +95,19 @@ def refine_against(run: RunContext, posed: PosedImages, name: str, plan: RoundPl
     report = move_poses(run.observations, posed, volume, plan, run.config.symmetry)
     turned = posed.poses.rotation
     if search is not None:
-        scores = copy_likelihoods(run.observations, posed.index, posed.poses, search, volume)
-        posed.copies = CopyShares(search.group, torch.softmax(scores, dim=1))
+        posed.copies = CopyShares(search.group, _shares(run, posed, search, volume))
         turned = nearest_copy(turned, before.rotation, search.group)  # another copy is no change of the pose
     angle = geodesic_degrees(turned, before.rotation)
     return replace(report, pose_change=float(angle.median()))
+
+
+def _shares(run: RunContext, posed: PosedImages, search: CopySearch, volume: Tensor) -> Tensor:
+    """Return how likely images show each copy of their poses, (n, m); all alike where copies are not told apart."""
+    n, m = len(posed.index), len(search.group)
+    if not run.state.copy_test["are_told_apart"]:
+        return volume.new_full((n, m), 1 / m)
+    found = copy_likelihoods(run.observations, posed.index, posed.poses, search, volume)
+    return torch.softmax(found.of_copy, dim=1)
 
 
 def _likeliest_copies(
@@ -109,8 +117,8 @@ def _likeliest_copies(
     rotation, shift = candidates
     n, k = rotation.shape[:2]
     poses = Poses(rotation.reshape(-1, 3, 3), shift.reshape(-1, 2))
-    scores = copy_likelihoods(run.observations, index.repeat_interleave(k), poses, search, volume)
-    return likeliest(poses.rotation, search.group, scores).view(n, k, 3, 3), shift
+    found = copy_likelihoods(run.observations, index.repeat_interleave(k), poses, search, volume)
+    return likeliest(poses.rotation, search.group, found.of_copy).view(n, k, 3, 3), shift
 
 
 def _candidates(run: RunContext, posed: PosedImages, name: str) -> tuple[Tensor, Tensor] | None:

@@ -45,6 +45,21 @@ class CopyPass:
     """(n,): log of the mean likelihood over the copies, over that of the symmetric part, nat."""
 
 
+@dataclass(frozen=True)
+class CopyLikelihoods:
+    """Log-likelihoods of images under a map, over that of noise."""
+
+    of_copy: Tensor
+    """(n, m): at each copy of their poses."""
+    of_symmetric: Tensor
+    """(n,): under the map's symmetric part."""
+
+    def gain(self) -> Tensor:
+        """Return the log of the mean likelihood over the copies, over that under the symmetric part, (n,) float64."""
+        of_copy = self.of_copy.double()
+        return torch.logsumexp(of_copy, dim=1) - math.log(of_copy.shape[1]) - self.of_symmetric.double()
+
+
 def copies_of(rotation: Tensor, group: Tensor) -> Tensor:
     """Return the copies A S (n, m, 3, 3) of poses (n, 3, 3) by a group (m, 3, 3)."""
     return rotation[:, None] @ group.to(rotation)
@@ -113,8 +128,8 @@ def difference_pass(
 
 def copy_likelihoods(
     observations: Observations, index: Tensor, poses: Poses, search: CopySearch, volume: Tensor
-) -> Tensor:
-    """Return the log-likelihood (n, m), over that of noise, of images at all copies of their poses.
+) -> CopyLikelihoods:
+    """Compare images with a map at all copies of their poses, and with its symmetric part.
 
     Parameters
     ----------
@@ -124,16 +139,21 @@ def copy_likelihoods(
         Group, grid and band.
     volume
         (M, M, M): the map, on the grid.
+
+    Notes
+    -----
+    The symmetric part of a map has at a pose the mean of the slices that the map has at its copies.
     """
     group, grid, n_pixels = search.group, search.grid, observations.n_pixels(search.radius)
     pixels, transform = observations.pixels[:n_pixels], grid.transform(volume)
-    scores = torch.zeros(len(index), len(group), device=observations.device)
+    scores = torch.zeros(len(index), len(group) + 1, device=observations.device)
 
     def found(rows: Tensor) -> Tensor:
         values, ctf = observations.batch(index[rows], n_pixels)
         there = poses.select(rows)
         copies = copies_of(there.rotation, group).flatten(0, 1)
         slices = grid.slices(transform, copies, pixels).unflatten(0, (len(rows), -1))
+        slices = torch.cat((slices, slices.mean(dim=1, keepdim=True)), dim=1)
         return _scores(slices, values * centered_ctf(observations, ctf, there.shift), ctf.square())
 
     for rows, of_rows in observations.in_chunks(
@@ -141,7 +161,7 @@ def copy_likelihoods(
     ):
         scores[rows] = of_rows
     observations.team.sum_(scores)
-    return scores
+    return CopyLikelihoods(scores[:, :-1], scores[:, -1])
 
 
 def likeliest(rotation: Tensor, group: Tensor, scores: Tensor) -> Tensor:
