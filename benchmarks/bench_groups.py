@@ -23,6 +23,7 @@ from resmfn.data import read_particles
 
 ADK, SECOND_DOMAIN = "adk_open.pdb", 213
 """A molecule without symmetry; of the kinase, the first residue of the second domain."""
+QUICK = ("--shift-range", "0", "--n-starts", "2", "--network-steps", "2")
 RING = (("--box", "64", "--pixel-size", "2.55"), ("--mask-diameter", "140"), 70.0)
 SINGLE = (("--box", "64", "--pixel-size", "1.5"), ("--mask-diameter", "84"), 42.0)
 
@@ -61,7 +62,7 @@ def measure(name: str, tools: argparse.Namespace) -> dict:
         tools.out.mkdir(parents=True, exist_ok=True)
         place, below = OFFSETS[group], SECOND_DOMAIN if odd else 0
         write_assembly(Path(tools.models) / UNIT, group, place, Path(model), lacks_below=below)
-    case = Case(model, ("--n", str(tools.n), *simulated), (*flags, "--shift-range", "0", *asked.flags), radius)
+    case = Case(model, ("--n", str(tools.n), *simulated), (*flags, *QUICK, *asked.flags), radius)
     data = simulate(case, 0, tools.out / f"data-groups-{Path(model).stem}", tools)
     folder = tools.out / f"run-groups-{name.replace(' ', '-').replace(',', '')}"
     usage = reconstruct(case, 0, data, folder)

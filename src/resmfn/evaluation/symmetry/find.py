@@ -228,7 +228,8 @@ def _fit(scene: Scene, placed: Placed, pool: list[Axis], detail: float) -> Group
     worst = curves[int(shares.argmin())]
     judged_alone = curves if len(curves) < 8 else worst[None]
     last, whole = (min(scene.reach(curve, share) for curve in judged_alone) for share in (PARTLY, AGREES))
-    if last < detail or not scene.rises(worst, last):
+    nearly = last >= detail and float(shares.min()) >= PARTLY
+    if not (nearly or whole >= detail) or not scene.rises(worst, last):
         return None
     return GroupFit(
         placed.name,
