@@ -87,24 +87,33 @@ def break_symmetry(run: RunContext, volume: Tensor) -> Tensor:
     First one half of the images is asked about the difference that the other half sees: noise alone can be sorted into
     copies, too. Where images left out do not tell them apart, the map stays symmetric.
     """
-    name, group = run.config.search_symmetry, already_set(run.relaxed_group)
-    posed = _refined(run, volume)
-    first, second = (posed.select(index) for index in run.half_index)
-    difference = find_difference(run, first, volume, group, name="test")
-    test = _ask(run, name, volume, difference, second)
-    _keep(run, "focus", test)
-    if not test.are_told_apart:
+    posed, told = ask_early(run, volume)
+    if not told:
         return volume
+    group = already_set(run.relaxed_group)
     return volume + resized(find_difference(run, posed, volume, group, name="relax"), run.box_size)
 
 
+def ask_early(run: RunContext, volume: Tensor) -> tuple[PosedImages, bool]:
+    """Ask half 2 about the difference that half 1 sees beyond the common map (N, N, N); images, and the answer.
+
+    Rounds with a group that is nearly right take what it leaves unexplained for noise, and then see less of it.
+    """
+    name, posed = run.config.search_symmetry, _refined(run, volume)
+    first, second = (posed.select(index) for index in run.half_index)
+    difference = find_difference(run, first, volume, point_group(name), name="test")
+    test = _ask(run, name, volume, difference, second)
+    _keep(run, "focus", test)
+    return posed, test.are_told_apart
+
+
 def judge_group(run: RunContext) -> None:
-    """Ask half 2 whether the map of half 1 differs from copy to copy, unless it was asked before, or there is no group.
+    """Ask half 2 whether the map of half 1 differs from copy to copy, unless that is known, or there is no group.
 
     The map without the symmetry is made of half 1 alone: the halves' own maps have it.
     """
     name = run.config.symmetry
-    if len(point_group(name)) == 1:
+    if len(point_group(name)) == 1 or run.state.copy_test.get("are_told_apart", False):
         return
     symmetric = run.state.references["half1"]
     difference = find_difference(run, run.half("half1"), symmetric, point_group(name), name="test")

@@ -24,7 +24,7 @@ from resmfn.reconstruction.phases.annealing import (
     sums_of,
 )
 from resmfn.reconstruction.phases.coarse_maps import Focus, equations_at_poses
-from resmfn.reconstruction.phases.copies import break_symmetry
+from resmfn.reconstruction.phases.copies import ask_early, break_symmetry
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
@@ -44,6 +44,8 @@ def focus_step(run: RunContext) -> bool:
     volume = resized(equations.solve(mask, prior), run.box_size)
     if run.relaxed_group is not None:
         volume = break_symmetry(run, volume)
+    elif len(run.full.group) > 1:
+        ask_early(run, volume)
     run.state.references = dict.fromkeys((*HALVES, "joint"), volume)
     state = run.state
     state.radius = state.split_radius = radius
