@@ -75,7 +75,8 @@ def main() -> None:
     print(f"{'model':20}{'Å':>6}{'hand':>6}{'found':>7}{'margin':>9}{'sigma':>8}")
     with tempfile.TemporaryDirectory() as folder:
         for i, name in enumerate(names):
-            pixel_size = max(1.6, 2.3 * read_atoms(name).centered().radius / BOX)
+            largest = max(read_atoms(model).centered().radius for model in {name, names[i - 1] if i else name})
+            pixel_size = max(1.6, 2.3 * largest / BOX)  # holds the other molecule as well
             density = density_from_model(name, BOX, pixel_size)
             for j, resolution in enumerate(RESOLUTIONS):
                 hand = 1 if (i + j) % 2 else -1

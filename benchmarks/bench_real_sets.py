@@ -189,16 +189,23 @@ def _share_rows_among_two_groups(star: Path) -> None:
     star.write_text("\n".join(lines) + "\n")
 
 
-def write_assembly(unit: Path, group: str, offset: tuple[float, float, float], target: Path) -> None:
-    """Write copies of a model's first chain, moved off the axes and placed by a point group."""
+def write_assembly(
+    unit: Path, group: str, offset: tuple[float, float, float], target: Path, *, lacks_below: int = 0
+) -> None:
+    """Write copies of a model's first chain, moved off the axes and placed by a point group.
+
+    The first copy lacks the residues with numbers below ``lacks_below``.
+    """
     chain = gemmi.read_structure(str(unit))[0][0]
     atoms = [(residue, atom) for residue in chain if residue.name != "HOH" for atom in residue]
     xyz = np.array([atom.pos.tolist() for _, atom in atoms])
     xyz += offset - xyz.mean(axis=0)
     model = gemmi.Model(1)
     for turn, letter in zip(point_group(group).numpy(), "ABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=False):
-        copy = gemmi.Chain(letter)
+        copy, odd = gemmi.Chain(letter), letter == "A"
         for (residue, atom), position in zip(atoms, xyz @ turn.T, strict=True):
+            if odd and residue.seqid.num < lacks_below:
+                continue
             if not len(copy) or copy[-1].seqid != residue.seqid:
                 empty = gemmi.Residue()
                 empty.name, empty.seqid = residue.name, residue.seqid

@@ -161,6 +161,7 @@ def main() -> None:
     """Try all maps, keep and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=os.environ.get("RESMFN_SHARED"), help="folder of shared data")
+    parser.add_argument("--cases", nargs="+", help="names of some maps, as the table has them; by default all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -173,6 +174,8 @@ def main() -> None:
             if options.shared is not None and seed == options.seeds[0]:
                 cases.append(real(Path(options.shared)))
             for name, group, pseudo, arguments in (entry for listed in cases for entry in listed):
+                if options.cases and name not in options.cases:
+                    continue
                 start = time.perf_counter()
                 found, seconds = measure(arguments)
                 named = None if found["pseudo"] is None else found["pseudo"]["name"]

@@ -42,6 +42,22 @@ MUTATIONS = (
         ("chance = (concentration * (candidates[:, 2, 2].abs() - 1)).exp()", "chance = (concentration * (candidates[:, 2, 2] - 1)).exp()"),
         ("missing -= len(accepted)", "missing -= len(candidates)"),
     )),
+    Group("reconstruction/poses/copies.py", "tests/reconstruction/poses/test_copies.py", (
+        ("    return 2 * overlap - torch.einsum", "    return overlap - torch.einsum"),
+        ("best = group.to(rotation)[scores.argmax(dim=1)]", "best = group.to(rotation)[scores.argmin(dim=1)]"),
+        ("torch.logsumexp(score, dim=1) - math.log(copies.shape[1])", "torch.logsumexp(score, dim=1)"),
+        ("slices.mean(dim=1, keepdim=True)", "slices[:, :1]"),
+    )),
+    Group("reconstruction/poses/posed_images.py", "tests/reconstruction/poses/test_copies.py", (
+        ("        weight = share[image, copy]", "        weight = torch.ones_like(share[image, copy])"),
+        ("self.poses.rotation[image] @ group[copy]", "group[copy] @ self.poses.rotation[image]"),
+    )),
+    Group("reconstruction/phases/copies.py", "tests/reconstruction/phases/test_copies.py", (
+        ("labels = torch.randint(len(group)", "labels = 0 * torch.randint(len(group)"),
+    )),
+    Group("evaluation/symmetry/axes.py", "tests/evaluation/symmetry", (
+        ("REACH = 0.12", "REACH = 0.0"),
+    )),
     Group("rotations/symmetry.py", "tests/rotations", (
         ("axes = (around_z,) if cyclic[1] == \"C\" else (around_z, (1, 0, 0, 2))", "axes = (around_z,) if cyclic[1] == \"C\" else (around_z, (0, 1, 0, 2))"),
         ("\"I3\": ((0, 0, 1, 5), (2, 0, -1, 5)),", "\"I3\": ((0, 0, 1, 5), (2, 0, 1, 5)),"),

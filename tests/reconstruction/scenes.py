@@ -16,7 +16,7 @@ from resmfn.fourier import half_plane_pixels
 from resmfn.physics import GaussianBlobs, Optics, compute_ctf, phase_shift
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.poses.posed_images import Poses
-from resmfn.rotations import exp_so3, random_rotations
+from resmfn.rotations import exp_so3, point_group, random_rotations
 
 PIXEL_SIZE = 3.0
 
@@ -67,6 +67,7 @@ def make_scene(
     ctf: bool = True,
     seed: int = 0,
     blob_seed: int = 11,
+    blobs: GaussianBlobs | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Scene:
     """Return ``n`` images at random poses, from the closed form of their transform.
@@ -79,9 +80,11 @@ def make_scene(
         Standard deviation of a complex pixel's noise.
     shift
         Standard deviation of the shifts along an axis, Å.
+    blobs
+        In place of drawn ones.
     """
     generator = make_generator(seed)
-    blobs = draw_blobs(box_size, amplitude=amplitude, seed=blob_seed, dtype=dtype)
+    blobs = blobs or draw_blobs(box_size, amplitude=amplitude, seed=blob_seed, dtype=dtype)
     rotation = random_rotations(n, generator=generator, dtype=dtype)
     shifts = shift * torch.randn(n, 2, generator=generator, dtype=dtype)
     pixels = half_plane_pixels((box_size - 1) // 2, radius_min=0.5)
@@ -95,6 +98,18 @@ def make_scene(
         values, contrast, pixels, box_size=box_size, pixel_size=PIXEL_SIZE, noise_level=torch.ones(n, dtype=dtype)
     )
     return Scene(blobs, box_size, rotation, shifts, observations)
+
+
+def ring(name: str, *, odd: bool = False, box_size: int = 24, amplitude: float = 1.0) -> GaussianBlobs:
+    """Return copies of five blobs off the axes by a point group; with ``odd``, the first copy lacks three of them."""
+    one, group = draw_blobs(box_size // 2, amplitude=amplitude), point_group(name).float()
+    place = torch.tensor([0.2, 0.08, 0.06]) * box_size
+    kept = [slice(0, 2 if odd and copy == 0 else 5) for copy in range(len(group))]
+    return GaussianBlobs(
+        centers=torch.cat([(one.centers[k] + place) @ turn.T for k, turn in zip(kept, group, strict=True)]),
+        widths=torch.cat([one.widths[k] for k in kept]),
+        amplitudes=torch.cat([one.amplitudes[k] for k in kept]),
+    )
 
 
 def turned(rotation: Tensor, degrees: float, *, seed: int = 5) -> Tensor:

@@ -356,6 +356,32 @@ def test_a_symmetric_map_is_seen_from_wherever_its_copies_are(tmp_path) -> None:
     assert f"{N} particles, each 24 times by its symmetry" in build_page(record)
 
 
+def test_a_group_that_images_deny_is_a_warning_and_one_that_they_do_not_is_said_to_fit(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text()) | {"symmetry": "C2"}
+    test = {"group": "C2", "gain": 9.66, "gain_error": 0.23, "resolution": 11.1, "are_told_apart": True}
+    for told, title, level in (
+        (True, "The molecule does not have C2", "warning"),
+        (False, "C2 fits the images", "good"),
+    ):
+        said = {"symmetry_test": test | {"are_told_apart": told}}
+        (run / "summary.json").write_text(json.dumps(summary | said))
+        record = read_run(run)
+        assert titles(run, measure_views(record))[title] == level
+        assert "9.7 ± 0.2 nat each, to 11.1 Å" in build_page(record)
+
+
+def test_a_group_that_was_relaxed_says_how_many_copies_are_known(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text()) | {"symmetry": "C1", "relax_symmetry": "C4"}
+    test = {"group": "C4", "gain": 46.0, "gain_error": 0.7, "resolution": 5.3, "are_told_apart": True}
+    summary["symmetry_test"] = test | {"share_of_copies_known": 0.874}
+    (run / "summary.json").write_text(json.dumps(summary))
+    record = read_run(run)
+    assert titles(run, measure_views(record))["Copies by C4 told apart"] == "good"
+    assert "87% of all images show one copy" in build_page(record)
+
+
 def test_halves_that_differ_from_the_start_are_a_warning(tmp_path) -> None:
     run = make_run(tmp_path / "run")
     text = (run / "fsc.csv").read_text().splitlines()

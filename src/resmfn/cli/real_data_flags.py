@@ -30,6 +30,10 @@ class RealDataFlags:
         Literal["auto", "white", "black"], Parameter(help="Contrast of the molecule; auto measures it.")
     ] = "auto"
     symmetry: Annotated[str, Parameter(help="Point group, oriented as in RELION: C1, Cn, Dn, T, O, I.")] = "C1"
+    relax_symmetry: Annotated[
+        str | None,
+        Parameter(help="Point group that holds only nearly: images choose among its copies of their poses; map in C1."),
+    ] = None
     flip_hand: Annotated[
         bool, Parameter(negative="", help="Write the other hand; with --resume, of a finished run.")
     ] = False

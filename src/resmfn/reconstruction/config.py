@@ -76,6 +76,9 @@ class ReconstructionConfig:
     """Contrast of the molecules in the images; auto measures it from the lowest frequencies."""
     symmetry: str = "C1"
     """Point group of the molecule, oriented as in RELION: C1, Cn, Dn, T, O, I or I1 to I4."""
+    relax_symmetry: str | None = None
+    """Point group that the molecule has only nearly: poses are found with it, then each image chooses among the copies
+    of its pose, and the map has no symmetry."""
     flip_hand: bool = False
     """Write maps and poses of the other hand; with --resume, a finished run is flipped."""
     mask_diameter: float | None = None
@@ -148,6 +151,7 @@ class ReconstructionConfig:
         except ResmfnError as error:
             raise InputError(f"--symmetry {self.symmetry}: {error}") from None
         object.__setattr__(self, "symmetry", self.symmetry.strip().upper())
+        self._require_relaxable()
         if self.contrast not in ("auto", "white", "black"):
             raise InputError(f"--contrast must be auto, white or black, got {self.contrast!r}")
         if self.reference is not None and self.poses != "unknown":
@@ -159,6 +163,31 @@ class ReconstructionConfig:
             raise InputError("--box-size keeps one box and --final-resolution lets it grow; give only one")
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite contradict each other; give only one")
+
+    def _require_relaxable(self) -> None:
+        """Check the group that is relaxed, and that what it needs is not excluded."""
+        if self.relax_symmetry is None:
+            return
+        name = self.relax_symmetry.strip().upper()
+        object.__setattr__(self, "relax_symmetry", name)
+        given = f"--relax-symmetry {name}"
+        try:
+            order = len(point_group(name))
+        except ResmfnError as error:
+            raise InputError(f"{given}: {error}") from None
+        if order == 1:
+            raise InputError(f"{given} has no copies to choose among; leave it out, or give the group, such as C4")
+        if self.symmetry != "C1":
+            raise InputError(f"{given} makes a map in C1 and excludes --symmetry {self.symmetry}; give only one")
+        if self.poses == "fixed":
+            raise InputError(f"{given} chooses among copies of poses and excludes --poses fixed; give from-input")
+        if self.n_classes != 1:
+            raise InputError(f"{given} makes one map and excludes --n-classes {self.n_classes}; give only one")
+
+    @property
+    def search_symmetry(self) -> str:
+        """The point group that poses are searched with."""
+        return self.relax_symmetry or self.symmetry
 
     def score_precision_on(self, device: torch.device) -> ScorePrecision:
         """Return the precision of scores on a device: without matrix units for it, TF32 is only slower."""

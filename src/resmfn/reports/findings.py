@@ -15,7 +15,7 @@ from resmfn.evaluation.starts import starts_with_another_map
 from resmfn.reports.confirmation import unconfirmed
 from resmfn.reports.run_record import RunRecord
 from resmfn.reports.tables import angstrom, is_nyquist
-from resmfn.reports.values import listed, number, numbers, words
+from resmfn.reports.values import entry, listed, number, numbers, words
 from resmfn.rotations import point_group
 
 Level = Literal["warning", "note", "good"]
@@ -200,6 +200,9 @@ def _views(coverage: ViewCoverage, n_copies: int) -> list[Finding]:
 def _symmetry(record: RunRecord) -> list[Finding]:
     """Say which symmetry a map without one shows; of one that was made symmetric, that nothing here can deny it."""
     imposed = words(record.summary, "symmetry") or words(record.config, "symmetry", default="C1")
+    tested = _symmetry_test(record, imposed)
+    if tested is not None and len(symmetry_of(record)) > 1:
+        return [tested]
     if record.is_done and len(symmetry_of(record)) > 1:
         text = (
             f"Both half maps were made {imposed}, so that they agree whether or not the molecule has it: a wrong group "
@@ -209,7 +212,7 @@ def _symmetry(record: RunRecord) -> list[Finding]:
         return [Finding("note", f"{imposed} was imposed", text)]
     name, pseudo = words(record.symmetry, "group", "name"), words(record.symmetry, "pseudo", "name")
     limit, reach = number(record.symmetry, "limit"), number(record.symmetry, "pseudo", "resolution")
-    found = []
+    found = [] if tested is None else [tested]
     if name and name != "C1" and limit is not None:
         text = (
             f"Copies of the map turned by {name} agree with it as well as its half maps do, to {limit:.1f} Å. Run "
@@ -218,11 +221,41 @@ def _symmetry(record: RunRecord) -> list[Finding]:
         found.append(Finding("note", f"The map shows {name}", text))
     if pseudo and reach is not None:
         text = (
-            f"Copies turned by {pseudo} agree with the map to {reach:.1f} Å and not beyond: --symmetry {pseudo} would "
-            "average what differs. Images may also have been given the pose of a wrong copy."
+            f"Copies turned by {pseudo} agree with the map, but less well than its half maps do, and less than half as "
+            f"well beyond {reach:.1f} Å: --symmetry {pseudo} would average what differs. Images may have been given "
+            f"the pose of a wrong copy: --relax-symmetry {pseudo} asks them which."
         )
         found.append(Finding("note", f"Nearly {pseudo}", text))
     return found
+
+
+def _symmetry_test(record: RunRecord, imposed: str) -> Finding | None:
+    """Say what images left out say of a group that was imposed, or relaxed; None where they were not asked."""
+    gain, error = (number(record.summary, "symmetry_test", name) for name in ("gain", "gain_error"))
+    to = number(record.summary, "symmetry_test", "resolution")
+    if gain is None or error is None or to is None:
+        return None
+    by = f"{gain:.2g} ± {error:.1g} nat each, to {to:.1f} Å"
+    told = entry(record.summary, "symmetry_test", "are_told_apart") is True
+    known = number(record.summary, "symmetry_test", "share_of_copies_known")
+    if known is not None:
+        relaxed = words(record.summary, "relax_symmetry")
+        text = (
+            f"Images left out fit the map better than its symmetric part by {by}; {known:.0%} of all images show one "
+            f"copy of their pose by {relaxed} with a probability above 0.9, the others count at several."
+        )
+        return Finding("good", f"Copies by {relaxed} told apart", text) if told else None
+    if told:
+        text = (
+            f"Images left out fit a map without {imposed} better than one with it, by {by}. Run without --symmetry or, "
+            f"if the copies are nearly alike, with --relax-symmetry {imposed}."
+        )
+        return Finding("warning", f"The molecule does not have {imposed}", text)
+    text = (
+        f"Images left out fit a map without {imposed} no better than one with it ({by}). A difference in finer detail, "
+        "or of few images, would not be seen."
+    )
+    return Finding("good", f"{imposed} fits the images", text)
 
 
 def _group(name: str) -> Tensor:

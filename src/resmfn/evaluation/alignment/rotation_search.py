@@ -140,7 +140,7 @@ def exhaustive_search(pair: MapPair, radius: float, reach: float, keep: int, sep
     """
     points = pair.points(1.0, radius)
     reference = pair.reference_at(points)
-    shifts = _ball(reach, step=pair.box_size / (3 * radius)).to(points)
+    shifts = ball(reach, step=pair.box_size / (3 * radius)).to(points)
     phase = 2 * math.pi / pair.box_size * (points @ shifts.T)
     rotations = super_fibonacci(N_ROTATIONS, points.dtype)
     found: dict[int, list[tuple[Tensor, Tensor]]] = {1: [], -1: []}
@@ -225,8 +225,8 @@ def _shell_amplitude(transform: Tensor) -> Tensor:
     return amplitude.clamp(min=1e-6 * float(amplitude.max()) + torch.finfo(amplitude.dtype).tiny)
 
 
-def _ball(radius: float, step: float) -> Tensor:
-    """Vectors of a cubic lattice inside a ball, (T, 3)."""
+def ball(radius: float, step: float) -> Tensor:
+    """Return the vectors of a cubic lattice inside a ball, (T, 3)."""
     n = int(radius / step)
     axis = centered_indices(2 * n + 1) * step
     grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resmfn.evaluation.alignment.rotation_search import Candidates, MapPair, refine
+from resmfn.evaluation.alignment.rotation_search import Candidates, MapPair, ball, refine
 from resmfn.evaluation.views import fibonacci_half_sphere
 from resmfn.rotations import exp_so3, log_so3
 
@@ -20,6 +20,8 @@ KEEP = 5
 """Of each order, the best that are this far apart."""
 SEPARATION_DEG = 14.0
 """Twofold axes of D12 lie 15 degrees apart."""
+REACH = 0.12
+"""Of the box: how far a turn about the molecule's center may miss, where an odd subunit has moved that center."""
 CHUNK = 256
 STEPS = 6
 MOST_SEARCHED, MOST_POINTS = 1200, 2500
@@ -71,10 +73,11 @@ def search_axes(volume: Tensor, radius: float, radius_fine: float, primes: tuple
     points = pair.points(1.0, radius)
     points = points[:: -(-len(points) // MOST_SEARCHED)]
     directions = fibonacci_half_sphere(N_AXES).to(volume)
-    starts = [_best(pair, directions, points, order) for order in primes]
+    shifts = ball(REACH * volume.shape[-1], step=volume.shape[-1] / (3 * radius)).to(volume)
+    starts = [_best(pair, directions, shifts, points, order) for order in primes]
     found = Candidates(
-        torch.cat(starts),
-        volume.new_zeros(len(primes) * KEEP, 3),
+        torch.cat([rotation for rotation, _ in starts]),
+        torch.cat([translation for _, translation in starts]),
         torch.ones(len(primes) * KEEP, dtype=torch.int64),
         volume.new_zeros(len(primes) * KEEP),
     )
@@ -121,16 +124,21 @@ def center_of(rotation: Tensor, translation: Tensor) -> Tensor:
     return torch.linalg.lstsq(system, translation.reshape(-1, 1), driver="gelsd", rcond=1e-3).solution[:, 0]
 
 
-def _best(pair: MapPair, directions: Tensor, points: Tensor, order: int) -> Tensor:
-    """Turns (KEEP, 3, 3) by 360 / order about the best directions."""
+def _best(pair: MapPair, directions: Tensor, shifts: Tensor, points: Tensor, order: int) -> tuple[Tensor, Tensor]:
+    """Turns (KEEP, 3, 3) by 360 / order about the best directions, and the best of the shifts (T, 3) of each."""
     rotation = exp_so3(directions * (2 * math.pi / order))
     reference = pair.reference_at(points)
     norm = reference.abs().square().sum()
-    scores = []
+    phase = 2 * math.pi / pair.box_size * (points @ shifts.T)
+    basis = torch.cat((phase.cos(), -phase.sin()))
+    scores, best = [], []
     for chunk in rotation.split(CHUNK):
         moved = pair.moving_at(chunk, points)
         power = (moved.abs().square().sum(-1) * norm).sqrt()
-        scores.append((moved * reference.conj()).real.sum(-1) / power)
+        product = moved * reference.conj()
+        found = (torch.cat((product.real, product.imag), -1) @ basis).max(-1)
+        scores.append(found.values / power)
+        best.append(found.indices)
     ranked = torch.cat(scores).argsort(descending=True)
     near = (directions @ directions.T).abs() > math.cos(math.radians(SEPARATION_DEG))
     free = torch.ones(len(directions), dtype=torch.bool)
@@ -139,7 +147,8 @@ def _best(pair: MapPair, directions: Tensor, points: Tensor, order: int) -> Tens
         if bool(free[i]) and len(kept) < KEEP:
             kept.append(i)
             free &= ~near[i]
-    return rotation[torch.tensor(kept)]
+    index = torch.tensor(kept)
+    return rotation[index], shifts[torch.cat(best)[index]]
 
 
 def _distinct(axes: list[Axis]) -> list[Axis]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from resmfn.core.errors import ResmfnError, ShapeError
 from resmfn.evaluation.symmetry.axes import Axis, center_of, refined_turns, search_axes
 from resmfn.evaluation.symmetry.groups import Placed, placements
-from resmfn.evaluation.symmetry.scene import SMALLEST_BOX, Scene, make_scene
+from resmfn.evaluation.symmetry.scene import AGREES, PARTLY, SMALLEST_BOX, Scene, make_scene
 from resmfn.rotations import exp_so3, log_so3, point_group
 
 MOST_ORDER = 24
@@ -59,9 +59,11 @@ class GroupFit:
     center: Tensor
     """Å, x, y, z from voxel N // 2, (3,): the point that stays in place."""
     resolution: float
-    """Å, to which the copy that agrees least still agrees; infinity if nowhere."""
+    """Å, to which the copy that agrees least agrees at least half as well as the half maps do."""
     agreement: float
     """Correlation of the worst copy over that of the half maps (of a single map: over 1), all shells judged."""
+    holds: bool = True
+    """Whether that copy agrees as well as the half maps do, to the last band that is judged."""
     bands: tuple[Band, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,7 +85,7 @@ class SymmetryResult:
     group: GroupFit
     """The largest group that holds to the limit; C1 where there is none."""
     pseudo: GroupFit | None
-    """A larger group that holds at low resolution only; None where there is none."""
+    """A larger group whose copies agree, but less well than the half maps do; None where there is none."""
     limit: float
     """Å, down to which there was something to judge."""
     diameter: float
@@ -160,7 +162,7 @@ def _find(
     detail = LEAST_DETAIL * scene.side / scene.diameter
     radius = min(max(detail, 6.0), 14.0, scene.small.shape[0] / 2 - 3)
     axes = search_axes(scene.small, radius, min(1.6 * radius, scene.small.shape[0] / 2 - 2))
-    alike = [axis for axis in axes if scene.reach(_curve(scene, axis)[0]) >= detail]
+    alike = [axis for axis in axes if scene.reach(_curve(scene, axis)[0], PARTLY) >= detail]
     pool = _with_multiples(scene, alike, detail)
     fits: list[GroupFit] = []
     seen: list[Placed] = []
@@ -171,7 +173,7 @@ def _find(
         fit = _fit(scene, placed, pool, detail)
         if fit is not None:
             fits.append(fit)
-            if fit.resolution <= scene.side / scene.limit * 1.001:
+            if fit.holds:
                 break  # what follows is no larger
     return _chosen(scene, fits, alike)
 
@@ -179,9 +181,9 @@ def _find(
 def _chosen(scene: Scene, fits: list[GroupFit], axes: list[Axis]) -> SymmetryResult:
     """Take the group that holds to the limit and, of the larger ones that do not, the one that holds farthest."""
     limit = scene.side / scene.limit
-    true = [fit for fit in fits if fit.resolution <= limit * 1.001]
-    partial = [fit for fit in fits if fit not in true]
-    none = GroupFit("C1", torch.eye(3, dtype=torch.float64), scene.offset, limit, 1.0)
+    true = [fit for fit in fits if fit.holds]
+    partial = [fit for fit in fits if not fit.holds]
+    none = GroupFit("C1", torch.eye(3, dtype=torch.float64), scene.offset, limit, 1.0, True)
     finest = min((fit.resolution for fit in partial), default=0.0)
     near = [fit for fit in partial if fit.resolution <= SAME_REACH * finest]
     pseudo = max(near, key=lambda fit: len(point_group(fit.name)), default=None)
@@ -202,7 +204,7 @@ def _with_multiples(scene: Scene, axes: list[Axis], least: float) -> list[Axis]:
         for order in range(axis.order, MOST_ORDER + 1, axis.order):
             turn = exp_so3(axis.direction * (2 * math.pi / order))
             curve = scene.copies.turned(turn[None], center * scene.scale)[0]
-            last = scene.reach(curve)
+            last = scene.reach(curve, PARTLY)
             if last >= least and scene.rises(curve, last):
                 reached.append((last, axis.score, replace(axis, order=order, translation=turn @ center - center)))
     reached.sort(key=lambda entry: entry[:2], reverse=True)
@@ -214,7 +216,7 @@ def _fit(scene: Scene, placed: Placed, pool: list[Axis], detail: float) -> Group
     elements = placed.elements()
     rough = _pool_center(placed, pool)
     chosen = elements[torch.linspace(0, len(elements) - 1, min(MOST_ELEMENTS, len(elements))).round().long()]
-    if scene.reach(scene.copies.turned(chosen, rough * scene.scale).mean(0)) < 0.5 * detail:
+    if scene.reach(scene.copies.turned(chosen, rough * scene.scale).mean(0), PARTLY) < 0.5 * detail:
         return None
     radius = min(scene.small.shape[0] / 2 - 2, float(scene.limit))
     turns, translation = refined_turns(scene.small, chosen, rough, radius)
@@ -224,8 +226,10 @@ def _fit(scene: Scene, placed: Placed, pool: list[Axis], detail: float) -> Group
     judged = slice(2, scene.limit + 1)
     shares = curves[:, judged].sum(1) / scene.reference[judged].sum()
     worst = curves[int(shares.argmin())]
-    last = min(scene.reach(curve) for curve in curves) if len(curves) < 8 else scene.reach(worst)
-    if last < detail or not scene.rises(worst, last):
+    judged_alone = curves if len(curves) < 8 else worst[None]
+    last, whole = (min(scene.reach(curve, share) for curve in judged_alone) for share in (PARTLY, AGREES))
+    nearly = last >= detail and float(shares.min()) >= PARTLY
+    if not (nearly or whole >= detail) or not scene.rises(worst, last):
         return None
     return GroupFit(
         placed.name,
@@ -233,6 +237,7 @@ def _fit(scene: Scene, placed: Placed, pool: list[Axis], detail: float) -> Group
         scene.offset + center * scene.pixel_size,
         scene.side / last,
         float(shares.min()),
+        whole == scene.limit,
         _bands(scene, curves, worst),
     )
 

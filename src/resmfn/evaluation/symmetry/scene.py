@@ -20,6 +20,8 @@ MASK_RADIUS, MASK_EDGE = 0.42, 0.06
 AGREES = 0.8
 """Share of the half maps' agreement that copies must reach in every band. Half of the fourfold copies of a ring with
 one odd subunit in four fit, three quarters of those of a ring with one odd in eight."""
+PARTLY = 0.5
+"""The same share for a pseudo-symmetry. A random turn of a globular molecule falls below it within few shells."""
 ALONE = 0.5
 """Correlation down to which copies of a single map count as alike; there is nothing to compare it with."""
 HALF_MAP = 0.3
@@ -48,9 +50,9 @@ class Scene:
     """Last shell that is judged."""
     diameter: float
 
-    def reach(self, curve: Tensor) -> int:
-        """Return the last shell to which copies with this correlation agree."""
-        floor = self.reference * (AGREES if self.has_halves else ALONE)
+    def reach(self, curve: Tensor, share: float) -> int:
+        """Return the last shell to which copies with this correlation reach a share of the half maps' agreement."""
+        floor = self.reference * (share if self.has_halves else ALONE)
         ok = _smooth(curve)[: self.limit + 1] >= _smooth(floor)[: self.limit + 1]
         bad = (~ok[2:]).nonzero()
         return self.limit if len(bad) == 0 else int(bad[0]) + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.priors import posterior_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations
@@ -29,7 +30,7 @@ def coarse_map_of(run: RunContext, index: Tensor) -> Tensor:
 
 def equations_at_poses(run: RunContext, index: Tensor, radius: float) -> Focus:
     """Return what images at their poses say of a map up to a radius."""
-    grid = run.grid(radius)
+    grid = MapGrid.for_radius(run.box_size, radius, run.space.symmetry)
     posed = PosedImages(index, run.poses().select(index))
     equations = MapEquations(insert_images(run.observations, posed, grid, radius))
     mask = sphere_on(grid, run.space.mask_radius, run.device)

@@ -24,6 +24,7 @@ from resmfn.reconstruction.phases.annealing import (
     sums_of,
 )
 from resmfn.reconstruction.phases.coarse_maps import Focus, equations_at_poses
+from resmfn.reconstruction.phases.copies import ask_early, break_symmetry
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
@@ -41,6 +42,10 @@ def focus_step(run: RunContext) -> bool:
     equations, prior, mask, radius = find(run)
 
     volume = resized(equations.solve(mask, prior), run.map_size)
+    if run.relaxed_group is not None:
+        volume = break_symmetry(run, volume)
+    elif len(run.full.group) > 1:
+        ask_early(run, volume)
     run.state.references = dict.fromkeys((*HALVES, "joint"), volume)
     state = run.state
     state.radius = state.split_radius = radius
@@ -77,7 +82,7 @@ def _focus_on_search(run: RunContext) -> Focus:
     state.pose_entropy = result.posterior.entropy
     state.good = probability_of_particle(result.posterior.log_evidence)
     state.soft = float(result.posterior.entropy.median()) > SOFT_ENTROPY
-    grid = MapGrid(run.box_size, result.volume.shape[0], run.config.symmetry)
+    grid = MapGrid(run.box_size, result.volume.shape[0], run.space.symmetry)
     pixels = run.observations.pixels[: run.observations.n_pixels(result.radius)]
     equations = MapEquations(sums_of(result.posterior, result.rotations, pixels, grid, run.observations.team))
     mask = sphere_on(grid, run.space.mask_radius, run.device)

@@ -17,6 +17,7 @@ from resmfn.reconstruction.maps.agreement import farthest_next, half_map_fsc, ne
 from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.maps.priors import fsc_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
+from resmfn.reconstruction.phases.copies import judge_group
 from resmfn.reconstruction.phases.rounds import (
     RECHECK_ROUND,
     UNMOVED,
@@ -153,6 +154,7 @@ def validate_step(run: RunContext) -> bool:
         found = HalvesRound(plan, {name: run.half(name) for name in HALVES}, [])
     _solve(run, found)
     tell_round(run, "validate", 0.8, [UNMOVED])
+    judge_group(run)
     return True
 
 

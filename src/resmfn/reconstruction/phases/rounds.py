@@ -24,8 +24,9 @@ from resmfn.reconstruction.phases.annealing import (
     run_stage,
 )
 from resmfn.reconstruction.poses.candidates import N_LISTED, best_of, distinct_candidates
+from resmfn.reconstruction.poses.copies import CopySearch, copy_likelihoods, likeliest, nearest_copy
 from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
-from resmfn.reconstruction.poses.posed_images import PosedImages
+from resmfn.reconstruction.poses.posed_images import CopyShares, PosedImages, Poses
 from resmfn.reconstruction.run.context import RunContext, already_set
 from resmfn.rotations import geodesic_degrees
 
@@ -84,12 +85,40 @@ def refine_against(run: RunContext, posed: PosedImages, name: str, plan: RoundPl
     volume = resized(run.state.references[name], grid.size)
     before = posed.poses
     candidates = _candidates(run, posed, name)
+    search = None if run.relaxed_group is None else CopySearch(run.relaxed_group, grid, plan.radius)
+    if search is not None and run.state.copy_test["are_told_apart"]:
+        here = (before.rotation[:, None], before.shift[:, None])
+        candidates = _likeliest_copies(run, posed.index, candidates or here, search, volume)
     if candidates is not None:
         model = PoseModel(grid, grid.transform(volume), plan.radius, plan.moves_shift, plan.shift_spread)
         posed.poses = best_of(run.observations, posed.index, *candidates, model, plan.iterations)
     report = move_poses(run.observations, posed, volume, plan, run.config.symmetry)
-    angle = geodesic_degrees(posed.poses.rotation, before.rotation)
+    turned = posed.poses.rotation
+    if search is not None:
+        posed.copies = CopyShares(search.group, _shares(run, posed, search, volume))
+        turned = nearest_copy(turned, before.rotation, search.group)  # another copy is no change of the pose
+    angle = geodesic_degrees(turned, before.rotation)
     return replace(report, pose_change=float(angle.median()))
+
+
+def _shares(run: RunContext, posed: PosedImages, search: CopySearch, volume: Tensor) -> Tensor:
+    """Return how likely images show each copy of their poses, (n, m); all alike where copies are not told apart."""
+    n, m = len(posed.index), len(search.group)
+    if not run.state.copy_test["are_told_apart"]:
+        return volume.new_full((n, m), 1 / m)
+    found = copy_likelihoods(run.observations, posed.index, posed.poses, search, volume)
+    return torch.softmax(found.of_copy, dim=1)
+
+
+def _likeliest_copies(
+    run: RunContext, index: Tensor, candidates: tuple[Tensor, Tensor], search: CopySearch, volume: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return candidates, rotations (n, K, 3, 3) and shifts (n, K, 2), each at its likeliest symmetric copy."""
+    rotation, shift = candidates
+    n, k = rotation.shape[:2]
+    poses = Poses(rotation.reshape(-1, 3, 3), shift.reshape(-1, 2))
+    found = copy_likelihoods(run.observations, index.repeat_interleave(k), poses, search, volume)
+    return likeliest(poses.rotation, search.group, found.of_copy).view(n, k, 3, 3), shift
 
 
 def _candidates(run: RunContext, posed: PosedImages, name: str) -> tuple[Tensor, Tensor] | None:
@@ -105,7 +134,10 @@ def _candidates(run: RunContext, posed: PosedImages, name: str) -> tuple[Tensor,
 
 def search_again(run: RunContext, posed: PosedImages, name: str) -> tuple[Tensor, Tensor]:
     """Return the pose that each image of a half has, and the best ones elsewhere by that half's map."""
-    start = SearchResult.from_map(run.state.references[name], run.state.radius, posed.poses.shift)
+    volume = run.state.references[name]
+    if run.relaxed_group is not None:  # searched up to the group: the copies are chosen among afterwards
+        volume = symmetrized(volume, run.relaxed_group)
+    start = SearchResult.from_map(volume, run.state.radius, posed.poses.shift)
     result = run_stage(
         SearchTask(run.observations, posed.index, run.space),
         FOCUS_STAGE.once(),

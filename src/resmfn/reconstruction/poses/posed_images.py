@@ -17,6 +17,22 @@ _LEAST_CHUNK = 1_000_000
 """Points that are inserted into sums of their own before these are added."""
 _POINTS_A_VOXEL = 0.25
 """Or so many for each voxel of the sums, if that is more: clearing and adding them then takes next to no time."""
+_LEAST_SHARE = 1e-3
+"""Of an image at a copy of its pose, below which it is not inserted there."""
+
+
+@dataclass(frozen=True)
+class CopyShares:
+    """How likely images show each of the symmetric copies of their poses."""
+
+    group: Tensor
+    """(m, 3, 3)."""
+    share: Tensor
+    """(n, m): sums to 1."""
+
+    def select(self, index: Tensor | slice) -> CopyShares:
+        """Return those of some images."""
+        return CopyShares(self.group, self.share[index])
 
 
 @dataclass
@@ -29,6 +45,26 @@ class PosedImages:
     """Of its images, in the order of ``index``."""
     particle_probability: Tensor | None = None
     """(m,): probability of each to show the molecule, by which it counts; None is 1."""
+    copies: CopyShares | None = None
+    """Of a map whose symmetry is relaxed: each image is then inserted at all copies of its pose, by their shares."""
+
+    def select(self, index: Tensor) -> PosedImages:
+        """Return some of the images, by their positions."""
+        probability = None if self.particle_probability is None else self.particle_probability[index]
+        copies = None if self.copies is None else self.copies.select(index)
+        return PosedImages(self.index[index], self.poses.select(index), probability, copies)
+
+    def at_copies(self) -> PosedImages:
+        """Return the images at every copy of their poses that they are likely to show, by how likely."""
+        if self.copies is None:
+            return self
+        group, share = self.copies.group.to(self.poses.rotation), self.copies.share
+        image, copy = (share > _LEAST_SHARE).nonzero().unbind(dim=1)
+        weight = share[image, copy]
+        if self.particle_probability is not None:
+            weight = weight * self.particle_probability[image]
+        poses = Poses(self.poses.rotation[image] @ group[copy], self.poses.shift[image])
+        return PosedImages(self.index[image], poses, weight)
 
 
 def insert_images(observations: Observations, posed: PosedImages, grid: MapGrid, radius: float) -> SliceSums:
@@ -36,6 +72,7 @@ def insert_images(observations: Observations, posed: PosedImages, grid: MapGrid,
     sums = SliceSums(grid, observations.device)
     n_pixels = observations.n_pixels(radius)
     pixels = observations.pixels[:n_pixels]
+    posed = posed.at_copies()
 
     def inserted(chunk: Tensor) -> SliceSums:
         found = SliceSums(grid, observations.device)

@@ -19,6 +19,7 @@ from resmfn.reconstruction.results.examples import write_examples
 from resmfn.reconstruction.results.hand import flip_hand, inverted
 from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
 from resmfn.reconstruction.results.map_files import write_density
+from resmfn.reconstruction.results.symmetry import symmetry_test, symmetry_warnings, verdict_on_symmetry
 from resmfn.reconstruction.results.validation_files import write_validation
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 from resmfn.reconstruction.run.progress_files import PREVIEW
@@ -134,6 +135,7 @@ def run_figures(run: RunContext) -> dict[str, object]:
         "pixel_size": run.pixel_size,
         "working_box_size": run.map_size,
         "symmetry": run.config.symmetry,
+        "relax_symmetry": run.config.relax_symmetry,
         "flipped": run.config.flip_hand,
         "image_box_size": run.particles.box_size,
         "image_pixel_size": run.particles.pixel_size,
@@ -164,6 +166,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         for name, value in state.control.items()
         if name != "is_structure"
     }
+    summary["symmetry_test"] = symmetry_test(run)
     summary["start_agreement"] = [round(value, 3) for value in state.start_agreement]
     summary["warnings"] = _warnings(run)
     summary["verdict"] = _verdict(run, halves.resolution)
@@ -172,7 +175,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
 
 def _warnings(run: RunContext) -> list[str]:
     """Return warnings about the run in plain words."""
-    found = list(run.particles.remarks.notes)
+    found = [*run.particles.remarks.notes, *symmetry_warnings(run)]
     others = sorted(run.state.start_agreement)[:-1]
     apart = starts_with_another_map(others)
     if apart:
@@ -203,6 +206,7 @@ def _verdict(run: RunContext, resolution: float) -> str:
             f"not resolved: half maps agree to {resolution:.1f} Å, but they are independent only beyond {split:.1f} Å; "
             "try more starts, more images, or another mask diameter"
         )
+    text += verdict_on_symmetry(run)
     if run.config.poses == "from-input":
         text += f", independently beyond the {split:.1f} Å of the map that both began with"
     if len(starts) > 1:

@@ -27,12 +27,13 @@ from resmfn.reconstruction.maps.masks import shape_mask, sphere_on
 from resmfn.reconstruction.maps.network_map import FittedNetwork, NetworkMap, default_width
 from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
 from resmfn.reconstruction.maps.symmetrize import symmetrized
-from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
+from resmfn.reconstruction.poses.posed_images import CopyShares, PosedImages, Poses
 from resmfn.reconstruction.poses.search_space import SearchSpace
 from resmfn.reconstruction.run.box_plan import BoxPlan
 from resmfn.reconstruction.run.cost_model import Cost, estimate_cost
 from resmfn.reconstruction.run.preflight import map_frames, require_memory_to_grow
 from resmfn.reconstruction.run.state import RunState
+from resmfn.rotations import point_group
 
 HALVES = ("half1", "half2")
 
@@ -76,7 +77,7 @@ class RunContext:
         self.space = SearchSpace(
             WorkingBox.of(config, particles).mask_radius(config.mask_diameter),
             config.shift_range,
-            config.symmetry,
+            config.search_symmetry,
             config.score_precision_on(self.device),
         )
         self.boxes = boxes or BoxPlan.fixed(self.box_size)
@@ -128,6 +129,11 @@ class RunContext:
         return self.config.poses != "fixed"
 
     @property
+    def relaxed_group(self) -> Tensor | None:
+        """The point group (m, 3, 3) among whose copies each image chooses; None where none is relaxed."""
+        return None if self.config.relax_symmetry is None else point_group(self.config.relax_symmetry)
+
+    @property
     def moves_shift(self) -> bool:
         """Whether shifts are estimated."""
         return self.moves_poses and self.config.shift_range > 0
@@ -155,9 +161,12 @@ class RunContext:
 
     def posed(self, index: Tensor) -> PosedImages:
         """Return some images with their poses and qualities."""
-        particle_probability = self.state.good
+        good, group, share = self.state.good, self.relaxed_group, self.state.copy_shares
         return PosedImages(
-            index, self.poses().select(index), None if particle_probability is None else particle_probability[index]
+            index,
+            self.poses().select(index),
+            None if good is None else good[index],
+            None if group is None or share is None else CopyShares(group, share[index]),
         )
 
     def judge(self, posed: PosedImages, fits: ImageFits) -> None:
@@ -173,11 +182,15 @@ class RunContext:
         self.observations.set_gain(state.gain)
 
     def keep_poses(self, halves: list[PosedImages]) -> None:
-        """Take over the poses of some images."""
+        """Take over the poses of some images, and how likely they show each copy of them."""
         rotation, shift = already_set(self.state.rotation).clone(), already_set(self.state.shift).clone()
         for posed in halves:
             rotation[posed.index] = posed.poses.rotation
             shift[posed.index] = posed.poses.shift
+            if posed.copies is not None:
+                if self.state.copy_shares is None:
+                    self.state.copy_shares = rotation.new_zeros(len(rotation), len(posed.copies.group))
+                self.state.copy_shares[posed.index] = posed.copies.share
         self.state.rotation, self.state.shift = rotation, shift
 
     def network(self, name: str) -> NetworkMap:

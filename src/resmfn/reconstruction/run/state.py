@@ -50,6 +50,10 @@ class RunState:
     """(n,): strength of each image's signal; None before it is estimated."""
     good: Tensor | None = None
     """(n,): probability of each image to show the molecule; None before it is estimated."""
+    copy_shares: Tensor | None = None
+    """(n, m): how likely each image shows each symmetric copy of its pose, where the symmetry is relaxed."""
+    copy_test: dict[str, Any] = field(default_factory=dict)
+    """What images left out say of the map's symmetry: the fields of CopyTest, and are_told_apart."""
     soft: bool = False
     """Whether rounds sum images over all poses rather than insert them at the best one."""
     soft_priors: dict[str, Tensor] = field(default_factory=dict)

@@ -111,8 +111,14 @@ def symmetry_words(found: SymmetryResult) -> str:
         if found.has_halves:
             text += f" (the worst {group.agreement:.0%} as well as the half maps)"
     if pseudo is not None:
-        text += f"; {pseudo.name} down to {pseudo.resolution:.1f} Å only"
-        text += ": a pseudo-symmetry" if found.has_halves else ": noise or a pseudo-symmetry, give half maps to tell"
+        if found.has_halves:
+            text += (
+                f"; nearly {pseudo.name}, a pseudo-symmetry: the worst copy agrees {pseudo.agreement:.0%} as well as "
+                f"the half maps, at least half as well down to {pseudo.resolution:.1f} Å"
+            )
+        else:
+            text += f"; {pseudo.name} down to {pseudo.resolution:.1f} Å only: noise or a pseudo-symmetry, give half "
+            text += "maps to tell"
     return text
 
 

@@ -68,7 +68,7 @@ def symmetry_section(record: RunRecord) -> Markup | None:
         rows["judged to"] = f"{limit:.1f} Å"
     pseudo, reach = words(found, "pseudo", "name"), number(found, "pseudo", "resolution")
     if pseudo and reach is not None:
-        rows["at low resolution only"] = f"{pseudo}, to {reach:.1f} Å"
+        rows["in part"] = f"{pseudo}, at least half as well as the half maps to {reach:.1f} Å"
     axis = entry(found, key, "frame")
     if name != "C1" and isinstance(axis, list) and len(axis) == 3:
         z = [numbers({"row": row}, "row")[2:3] for row in axis]
@@ -91,6 +91,6 @@ def symmetry_section(record: RunRecord) -> Markup | None:
         cards.append(card(element("table", element("thead", row), element("tbody", lines), class_="plain"), title))
     how = (
         "Half map 1, turned by each element of the group, is compared with half map 2. Of a symmetric molecule they "
-        "agree as well as unturned; of a pseudo-symmetric one they do at low resolution only."
+        "agree as well as unturned; of a pseudo-symmetric one they agree, but less."
     )
     return section("symmetry", "Symmetry of the map", how, columns(cards))
