@@ -177,9 +177,11 @@ MUTATIONS = (
         ("(\"unmasked\", \"without mask\", 2, False),", "(\"masked\", \"without mask\", 2, False),"),
         ("line = [(x, fit.intercept + fit.b_factor / 4 * x) for x in ends]", "line = []"),
     )),
+    Group("reports/confirmation.py", "tests/reports/test_report.py tests/reports/test_postprocess.py", (
+        ("if split is not None and not resolution < split:", "if split is not None and not resolution < 2 * split:"),
+    )),
     Group("reports/findings.py", "tests/reports/test_report.py", (
         ("return symmetric_copies(rotation[::step].double(), group)", "return rotation[::step].double()"),
-        ("if split is not None and not resolution < split:", "if split is not None and not resolution < 2 * split:"),
         ("if share <= SPARSE_SHARE and largest <= DENSE_VIEWS:", "if share <= SPARSE_SHARE or largest <= DENSE_VIEWS:"),
     )),
     Group("reports/tables.py", "tests/reports/test_report.py tests/reports/test_commands.py", (
@@ -201,7 +203,7 @@ MUTATIONS = (
     )),
     Group("reports/postprocess.py", "tests/reports/test_postprocess.py", (
         ("seed = _seed_of(first.parent)", "seed = 0"),
-        ("name.replace(\".mrc\", \"_unfil.mrc\")", "name"),
+        ("[path / name for name in UNMASKED_HALF_MAPS]", "[path / name for name in HALF_MAPS]"),
     )),
     Group("data/runs/chimerax.py", "tests/data/runs/test_chimerax.py", (
         ('_Shown(prefix, file, level, fine, coarse)', '_Shown(prefix, file, level, coarse, fine)'),
