@@ -12,6 +12,7 @@ from resmfn.core.random import spawn
 from resmfn.reconstruction.classes.branching import (
     BRANCHES,
     Comparison,
+    begun_again,
     branched,
     first_class,
     junk_classes,
@@ -72,6 +73,7 @@ def branch_step(run: RunContext) -> bool:
         branches, _ = without_needless(
             tasks, with_rivals(tasks, branches), most_classes(run), generator=generator, progress=told
         )
+        branches = begun_again(tasks, branches, generator=generator, progress=told)
         table.append(_row(branches, None))
         message += f"; {branches.n_classes} kept"
     state.branching = _to_store(branches, untried, table)

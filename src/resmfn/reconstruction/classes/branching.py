@@ -46,6 +46,9 @@ division in one of three tries; more maps than are needed end in a poor division
 LEAST_OF_A_MAP = 200
 """Images that each map of a try has at least, but where there are only two: of 480 images of two structures (SNR 0.5,
 box 24) four maps gain 1.9 +- 0.7 nat, which is within chance, and two maps 10.2 +- 1.1."""
+STARTS_AGAIN, ERRORS_AGAIN = 2, 2.0
+"""Starts of each class of its own in the end; standard errors by which images left out must prefer one to the map that
+the class has."""
 SURELY_NEEDED = 3.0
 """Nat: what images of a class lose at least, in the mean, where no other class shows the same. Of a class that is there
 twice they lose some tenths, as the other map was made of other images; of junk, beside a stray field, 2.3; open and
@@ -114,22 +117,46 @@ def _tried(
     return several, Comparison.of(more.log_evidence, alone.log_evidence)
 
 
+def begun_again(tasks: LeftOut, branches: Branches, *, generator: torch.Generator, progress: Progress) -> Branches:
+    """Make the map of each class anew from random poses; keep it where images left out are likelier under it.
+
+    A map that comes of a division is one start of its species, and a start may fail.
+    """
+    found, n_new = [], 0
+    for number in range(branches.n_classes):
+        one, of_class = branches.maps.only([number]), tasks.of_class(branches, number)
+        if min(len(of_class.made_from.index), 4 * len(of_class.left_out.index)) >= LEAST_MEMBERS:
+            of_class = of_class.within(extent_of_map(one.volumes[0], tasks.made_from))
+            tries = [_tried(of_class, one, 1, generator=generator, progress=progress) for _ in range(STARTS_AGAIN)]
+            best, comparison = max(tries, key=lambda found: found[1].gain)
+            if comparison.gain > max(0.0, ERRORS_AGAIN * comparison.error):
+                one, n_new = best, n_new + 1
+        found.append(one)
+    if n_new == 0:
+        return branches
+    together = _side_by_side(tasks, found, branches.maps.share)
+    return polished(
+        tasks, together, together.radius, generator=generator, progress=progress, rivals=branches.knows_rivals
+    )
+
+
+def _side_by_side(tasks: LeftOut, mixtures: list[Mixture], share: Tensor) -> Mixture:
+    """Return all maps of some mixtures in the finest band of any, with shares (K,); images are yet to be asked."""
+    radius = max(maps.radius for maps in mixtures)
+    there = [on_stage(tasks.made_from, competition(tasks.made_from, maps, radius), maps) for maps in mixtures]
+    volumes, priors = (torch.cat(parts) for parts in zip(*((m.volumes, m.priors) for m in there), strict=True))
+    return replace(there[0], volumes=volumes, priors=priors, share=share)
+
+
 def with_branch(
     tasks: LeftOut, branches: Branches, number: int, several: Mixture, *, generator: torch.Generator, progress: Progress
 ) -> Branches:
     """Put several maps in the place of one, and let all compete for all images, in the finest band of any."""
-    kept = all_but(branches, number)
-    radius = max(branches.maps.radius, several.radius)
-    before, added = (
-        on_stage(tasks.made_from, competition(tasks.made_from, maps, radius), maps) for maps in (branches.maps, several)
-    )
-    together = replace(
-        before,
-        volumes=torch.cat((before.volumes[kept], added.volumes)),
-        priors=torch.cat((before.priors[kept], added.priors)),
-        share=torch.cat((before.share[kept], before.share[number] * added.share)),
-    )
-    return polished(tasks, together, radius, generator=generator, progress=progress)
+    share = branches.maps.share
+    kept = branches.maps.only(all_but(branches, number))
+    shares = torch.cat((share[all_but(branches, number)], share[number] * several.share))
+    together = _side_by_side(tasks, [kept, several], shares)
+    return polished(tasks, together, together.radius, generator=generator, progress=progress)
 
 
 def without_needless(

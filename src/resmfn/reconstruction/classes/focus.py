@@ -59,9 +59,11 @@ def class_focus_step(run: RunContext) -> bool:
 
 
 def _focus_stage(task: SearchTask, maps: Mixture) -> SearchStage:
-    """Return the focus of a single map, with its cycles over the diameter of the largest map."""
+    """Return the focus of a single map, its cycles over the diameter of the largest; no coarser than the maps are."""
     extent = max(extent_of_map(volume, task) for volume in maps.volumes)
-    return replace(FOCUS_STAGE, cycles=FOCUS_STAGE.cycles * task.space.mask_radius / extent)
+    diameters = task.space.mask_radius / extent
+    in_use = maps.radius * 2 * task.space.mask_radius / task.observations.box_size
+    return replace(FOCUS_STAGE, cycles=max(FOCUS_STAGE.cycles * diameters, in_use))
 
 
 def _by_size(branches: Branches) -> Branches:
