@@ -7,19 +7,21 @@ import torch
 
 from reconstruction.scenes import Scene, make_scene
 from resmfn.core import make_generator
-from resmfn.fourier import radius_grid
+from resmfn.fourier import radius_grid, resize_map
 from resmfn.reconstruction.classes import branching, competition
 from resmfn.reconstruction.classes.branching import (
+    begun_again,
     branched,
     first_class,
     junk_classes,
     with_branch,
     without_needless,
 )
-from resmfn.reconstruction.classes.competition import LeftOut, extent_of_map, with_rivals
+from resmfn.reconstruction.classes.competition import Branches, LeftOut, extent_of_map, with_rivals
 from resmfn.reconstruction.classes.mixture import Mixture, random_mixture, run_mixture
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.phases.annealing import START_STAGES, SearchStage, SearchTask, stage_radius
+from resmfn.reconstruction.phases.control import random_map
 from resmfn.reconstruction.poses.search_space import SearchSpace
 
 SPACE = SearchSpace(mask_radius=9.0, shift_range=0.0)
@@ -128,6 +130,32 @@ def test_a_class_of_junk_is_found_and_given_up(quick: None) -> None:
     assert (kept.n_classes, given_up) == (2, [])  # by the maps alone it is needed
     kept, given_up = without_needless(tasks, with_rivals(tasks, found), 9, generator=generator, progress=quiet)
     assert (kept.n_classes, given_up) == (1, [number])
+
+
+def test_a_class_whose_start_failed_begins_again_and_the_others_stay(quick: None) -> None:
+    observations, of_image = mixed(200, 11, 29)
+    tasks, generator = tasks_of(observations), make_generator(9)
+    true = of_image[tasks.made_from.index]
+    alone = [replace(tasks.made_from, index=tasks.made_from.index[true == number]) for number in (0, 1)]
+    one, other = (first_class(LeftOut(mine, tasks.left_out), generator=generator, progress=quiet) for mine in alone)
+    failed = resize_map(
+        random_map(other.maps.volumes[0], torch.ones(()), generator=generator), one.maps.volumes.shape[-1]
+    )
+    volumes = torch.cat((one.maps.volumes, failed[None]))
+    maps = replace(
+        one.maps.only([0, 0]), volumes=volumes, evidence=torch.where(true[:, None] == torch.arange(2), 50.0, 0.0)
+    )
+    left_out = of_image[tasks.left_out.index]
+    asked = replace(
+        maps,
+        shift=torch.zeros(len(left_out), 2),
+        evidence=torch.where(left_out[:, None] == torch.arange(2), 50.0, 0.0),
+        rival=torch.full((len(left_out),), -torch.inf),
+    )
+    again = begun_again(tasks, Branches(maps, asked), generator=generator, progress=quiet)
+    found = again.asked.posterior.argmax(dim=1)
+    assert float((found == left_out).float().mean()) > 0.97
+    assert begun_again(tasks, again, generator=generator, progress=quiet).n_classes == 2
 
 
 def test_the_extent_of_a_map_holds_its_density_and_noise_fills_the_mask() -> None:

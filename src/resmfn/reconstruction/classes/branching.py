@@ -143,7 +143,8 @@ def begun_again(tasks: LeftOut, branches: Branches, *, generator: torch.Generato
 def _side_by_side(tasks: LeftOut, mixtures: list[Mixture], share: Tensor) -> Mixture:
     """Return all maps of some mixtures in the finest band of any, with shares (K,); images are yet to be asked."""
     radius = max(maps.radius for maps in mixtures)
-    there = [on_stage(tasks.made_from, competition(tasks.made_from, maps, radius), maps) for maps in mixtures]
+    some = [maps for maps in mixtures if len(maps.share) > 0]
+    there = [on_stage(tasks.made_from, competition(tasks.made_from, maps, radius), maps) for maps in some]
     volumes, priors = (torch.cat(parts) for parts in zip(*((m.volumes, m.priors) for m in there), strict=True))
     return replace(there[0], volumes=volumes, priors=priors, share=share)
 
