@@ -95,11 +95,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "groups.jsonl")
     tools = parser.parse_args()
-    made_with = stamp() | names(tools)
+    made_with, by = stamp(), names(tools)
     print(f"{'':26}{'gain, nat':>16}{'warned':>8}{'pose':>8}{'< 10°':>8}{'up to':>8}{'FSC 0.5':>9}{'halves':>8}")
     for name in tools.cases:
         found = measure(name, tools)
-        append(tools.results, {"benchmark": "groups", "case": name, "n": tools.n, **found, "made_with": made_with})
+        record = {"benchmark": "groups", "case": name, "n": tools.n, **found, **by, "made_with": made_with}
+        append(tools.results, record)
         test = found["symmetry_test"]
         gain = "-" if test is None else f"{test['gain']:.2f} ± {test['gain_error']:.2f}"
         print(

@@ -75,12 +75,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "views.jsonl")
     tools = parser.parse_args()
-    made_with = stamp() | names(tools)
+    made_with, by = stamp(), names(tools)
     print(f"{'group':6}{'preferred':>10}{'cFAR':>8}{'SCF':>8}{'SCF*':>8}{'unsampled':>11}{'CPU s':>8}")
     for group in tools.groups:
         for pull in PULLS:
             found = measure(group, pull, tools)
-            append(tools.results, {"benchmark": "views", "case": f"{group}-{pull}", **found, "made_with": made_with})
+            append(
+                tools.results, {"benchmark": "views", "case": f"{group}-{pull}", **found, **by, "made_with": made_with}
+            )
             print(
                 f"{group:6}{pull:>10}{found['cfar']:>8.2f}{found['scf']:>8.2f}{found['scf_star']:>8.2f}"
                 f"{found['unsampled']:>11.3f}{found['cpu_s']:>8.0f}",

@@ -14,7 +14,7 @@ FUZZER = Path(fuzzing_settings.__file__)
 def test_some_damaged_settings_are_taken_or_refused(tmp_path):
     found = fuzzing.run_program(FUZZER, 150, tmp_path)
     assert found["refused"] > 10
-    assert found["read"] > 50
+    assert found["read"] > 25
     assert found["pool"] > 8  # the fuzzer follows the code
 
 

@@ -340,6 +340,7 @@ def test_every_flag_reaches_the_settings(recorded, tmp_path) -> None:
         first
         == {"particles": Path("p.star"), "out": Path("run"), "resume": False, "overwrite": True, "flip_hand": True}
         | {"allow_outside": True}
+        | {"final_resolution": None, "memory": None, "relax_symmetry": None}  # not beside --box-size and --symmetry
         | wanted
     )
     assert set(first) == {field.name for field in dataclasses.fields(ReconstructionConfig)}  # none without a flag

@@ -151,7 +151,7 @@ MUTATIONS = (
         ("run.state.rotation = _turned(run, already_set(run.state.rotation), radius)", "pass"),
     )),
     Group("reconstruction/maps/agreement.py", "tests/reconstruction/maps/test_agreement.py", (
-        ("return min(wanted, radius * 1.25 + 1, radius_max)", "return min(wanted, radius_max)"),
+        ("return radius * 1.25 + 1", "return radius * 2.5 + 1"),
         ("below = (fsc[1:] < AGREED).nonzero()", "below = (fsc[1:] < 0.8).nonzero()"),
     )),
     Group("reconstruction/maps/symmetrize.py", "tests/reconstruction/maps/test_symmetrize.py", (
@@ -177,7 +177,7 @@ MUTATIONS = (
         ("(\"unmasked\", \"without mask\", 2, False),", "(\"masked\", \"without mask\", 2, False),"),
         ("line = [(x, fit.intercept + fit.b_factor / 4 * x) for x in ends]", "line = []"),
     )),
-    Group("reports/confirmation.py", "tests/reports/test_report.py tests/reports/test_postprocess.py", (
+    Group("reports/structure/confirmation.py", "tests/reports/test_report.py tests/reports/test_postprocess.py", (
         ("if split is not None and not resolution < split:", "if split is not None and not resolution < 2 * split:"),
     )),
     Group("reports/findings.py", "tests/reports/test_report.py", (

@@ -30,11 +30,11 @@ from resmfn.core import ResmfnError
 from resmfn.data import ParticleSet, read_particles, write_fsc_xml
 from resmfn.data.runs.chimerax import SHARPENED, VIEW, write_chimerax_view
 from resmfn.data.runs.file_names import LOCAL_RESOLUTION, UNMASKED_HALF_MAPS
-from resmfn.reports.confirmation import unconfirmed
 from resmfn.reports.exports.methods_text import Deposited, methods_text
 from resmfn.reports.html.sections import pose_sections
 from resmfn.reports.report import build_page
 from resmfn.reports.run_record import RunRecord, read_run
+from resmfn.reports.structure.confirmation import unconfirmed
 from resmfn.reports.watch import describe_state
 
 END, BODY = b"\x1c", b"\x1d"

@@ -101,7 +101,7 @@ def _cost_of(record: dict[str, Any], *, is_fixed: bool) -> dict[str, Any]:
     boxes = [
         {
             "box_size": box,
-            "resolution": size * pixel_size / plan.radius_of(box),
+            "resolution": size * pixel_size / max(1, plan.radius_of(box)),
             "memory_bytes": cost.memory_bytes,
             "cpu_seconds": cost.cpu_seconds,
         }

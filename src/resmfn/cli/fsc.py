@@ -31,7 +31,7 @@ def fsc(
     """
     from resmfn.reports.compare import fsc as run_fsc
     from resmfn.reports.compare import refuse_existing, write_xml
-    from resmfn.reports.confirmation import unconfirmed_halves
+    from resmfn.reports.structure.confirmation import unconfirmed_halves
     from resmfn.reports.tables import half_map_table
 
     refuse_existing(xml, overwrite=overwrite)

@@ -119,9 +119,7 @@ def _reconstruct(
         held = boxes.radius_of(state.map_size)
         with team.refusing_together():
             if team.leads:
-                if device.type == "cpu" and team.size == 1:
-                    require_memory_for_images(len(particles), box.box_size, held)
-                require_space(folder.path, space_needed(len(particles), box.box_size, config.hidden_dim))
+                _require_room(folder, len(particles), box, held, config, alone=device.type == "cpu" and team.size == 1)
                 _require_same_images(config, particles, state)
         progress = ProgressFile(folder)
         reporter = ProgressReporter(folder, progress, listener if team.leads else None)
@@ -155,6 +153,15 @@ def _reconstruct(
         summary = team.from_leader(_write_results(folder, run) if team.leads else {})
         reporter(ProgressEvent("done", str(summary["verdict"]), 1.0))
     return ReconstructionResult(config.out, summary)
+
+
+def _require_room(
+    folder: RunFolder, n_images: int, box: WorkingBox, radius: int, config: ReconstructionConfig, *, alone: bool
+) -> None:
+    """Refuse a run that its disk has no room for or, where one process holds all images, the machine's memory."""
+    if alone:
+        require_memory_for_images(n_images, box.box_size, radius)
+    require_space(folder.path, space_needed(n_images, box.box_size, config.hidden_dim))
 
 
 def _read(config: ReconstructionConfig) -> ParticleSet:

@@ -12,8 +12,8 @@ from torch import Tensor
 from resmfn.core import ResmfnError
 from resmfn.evaluation import ViewCoverage, symmetric_copies, view_coverage
 from resmfn.evaluation.starts import starts_with_another_map
-from resmfn.reports.confirmation import unconfirmed
 from resmfn.reports.run_record import RunRecord
+from resmfn.reports.structure.confirmation import unconfirmed
 from resmfn.reports.tables import angstrom, is_nyquist
 from resmfn.reports.values import entry, listed, number, numbers, words
 from resmfn.rotations import point_group

@@ -29,8 +29,8 @@ from resmfn.evaluation import (
     validate_halves,
 )
 from resmfn.reports.compare import write_xml
-from resmfn.reports.confirmation import unconfirmed_halves
 from resmfn.reports.inputs import StrPath, read_map_pair, read_mask
+from resmfn.reports.structure.confirmation import unconfirmed_halves
 
 FOLDER, SHARPENED = "postprocess", "postprocessed.mrc"
 

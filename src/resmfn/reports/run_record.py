@@ -29,8 +29,8 @@ from resmfn.data.runs.file_names import (
 from resmfn.data.runs.plain_settings import read_settings
 from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import FscCurve
-from resmfn.reports.confirmation import is_noise, keeps_poses
 from resmfn.reports.inputs import StrPath, read_fsc_table, read_json, small_text
+from resmfn.reports.structure.confirmation import is_noise, keeps_poses
 from resmfn.reports.values import as_number, listed, number
 
 MAP_TITLES = {

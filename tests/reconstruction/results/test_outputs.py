@@ -26,7 +26,7 @@ def verdict(
     particle_probability: torch.Tensor | None = None,
     poses: str = "unknown",
 ) -> str:
-    state = SimpleNamespace(start_agreement=list(starts), control=control, good=particle_probability)
+    state = SimpleNamespace(start_agreement=list(starts), control=control, good=particle_probability, copy_test={})
     run = SimpleNamespace(state=state, pixel_size=pixel_size, particles=range(5), **posed(state, split, poses))
     return _verdict(run, resolution)
 
@@ -35,9 +35,10 @@ def posed(state: SimpleNamespace, split: float, poses: str) -> dict[str, object]
     """Return what a run knows of its poses, with halves that parted at a resolution."""
     state.split_radius = 120.0 / split
     return {
-        "config": SimpleNamespace(poses=poses),
+        "config": SimpleNamespace(poses=poses, symmetry="C1", relax_symmetry=None),
         "moves_poses": poses != "fixed",
         "resolution": lambda radius: 120.0 / radius,
+        "boxes": SimpleNamespace(is_limited=False),
     }
 
 
@@ -104,21 +105,26 @@ def test_what_held_out_images_do_not_prefer_to_noise_is_no_structure_however_wel
     assert "half maps agree" not in text
 
 
+def warned_of(agreement: list[float], particles: SimpleNamespace) -> SimpleNamespace:
+    """Return what a run without symmetry knows that it may warn of."""
+    config = SimpleNamespace(symmetry="C1", relax_symmetry=None)
+    state = SimpleNamespace(start_agreement=agreement, copy_test={})
+    return SimpleNamespace(state=state, config=config, particles=particles)
+
+
 @pytest.mark.parametrize(
     ("agreement", "says"), [([0.9, 1.0, 0.4], "1 of 2 other starts"), ([1.0, 0.95], None), ([], None)]
 )
 def test_starts_that_end_in_other_maps_are_warned_of(agreement: list[float], says: str | None) -> None:
     particles = SimpleNamespace(remarks=Remarks())
-    found = _warnings(SimpleNamespace(state=SimpleNamespace(start_agreement=agreement), particles=particles))
+    found = _warnings(warned_of(agreement, particles))
     assert (says is None) == (found == [])
     assert says is None or (says in found[0] and "another --seed" in found[0])
 
 
 def test_what_is_to_be_said_of_the_input_is_a_warning_of_the_run() -> None:
     particles = SimpleNamespace(remarks=Remarks(notes=("incomplete CTF",)))
-    assert _warnings(SimpleNamespace(state=SimpleNamespace(start_agreement=[]), particles=particles)) == [
-        "incomplete CTF"
-    ]
+    assert _warnings(warned_of([], particles)) == ["incomplete CTF"]
 
 
 def test_images_that_look_like_noise_are_counted() -> None:
@@ -149,6 +155,7 @@ def test_the_maps_of_all_scales_have_the_hand_and_the_grey_scale_of_the_run(tmp_
             observations=SimpleNamespace(gray_scale=2.0),
             config=SimpleNamespace(flip_hand=flip),
             pixel_size=1.5,
+            box_size=8,
         )
         _write_scales(SimpleNamespace(path=tmp_path), run)
         for scale, volume in scales.items():

@@ -26,6 +26,9 @@ from resmfn.reconstruction.run.context import RunContext
 
 MOST_CLASSES = 16
 """Of ``--n-classes auto``."""
+STILL_BEGUN = 0.01
+"""Share of the phases that is stated while classes branch: too little for a time left, as nobody knows how many tries
+there will be."""
 N_MADE_FROM = 4000
 """Images that classes are made from at most; the rest join them afterwards."""
 N_LEFT_OUT, SHARE_LEFT_OUT = 1000, 0.2
@@ -79,7 +82,7 @@ def branch_step(run: RunContext) -> bool:
     state.branching = _to_store(branches, untried, table)
     state.step += 1
     values = {"classes": float(branches.n_classes), "log_likelihood": float(branches.log_evidence.mean())}
-    run.tell("classes", message, values=values)  # nobody knows how many tries there will be, nor the time left
+    run.tell("classes", message, STILL_BEGUN, values)
     return is_last
 
 

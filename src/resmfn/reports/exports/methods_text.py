@@ -11,8 +11,8 @@ import numpy as np
 
 from resmfn.core import one_line
 from resmfn.data import ParticleSet
-from resmfn.reports.confirmation import keeps_poses
 from resmfn.reports.html.text import plain
+from resmfn.reports.structure.confirmation import keeps_poses
 from resmfn.reports.values import as_number, entry, listed, number, words
 
 _WIDTH = 24
