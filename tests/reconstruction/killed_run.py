@@ -18,7 +18,7 @@ from resmfn.core import atomic
 from resmfn.data.runs.run_folder import RunFolder
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
 from resmfn.reconstruction.phases import annealing, focus, halves, rounds, starts
-from resmfn.reconstruction.results import outputs
+from resmfn.reconstruction.results import map_files, outputs
 
 # For all runs that are compared: how good they are is not the question here.
 halves.MOST_ROUNDS = 4
@@ -76,7 +76,7 @@ def arm(what: str, number: int) -> None:
         case "poses":
             on_call(rounds, "refine_poses", number, before=die)
         case "map":
-            on_call(outputs, "write_map", number, before=die)
+            on_call(map_files, "write_map", number, before=die)
         case "star":
             on_call(outputs, "write_particles", number, before=die)
         case "summary":
