@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -95,7 +96,10 @@ def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, g
         equations.solve(sphere_on(grid, run.space.mask_radius, run.device), maps.priors[number]), run.map_size
     )
     rotation, shift = distinct_candidates(posterior, rotations)
-    entropy = posterior.entropy[good >= 0.5]
+    # Poses of a small class are less fine than the grid: its images spread over more points, and know their pose alike.
+    extent = extent_of_map(maps.volumes[number], SearchTask(observations, run.index, run.space))
+    cycles = min(FOCUS_STAGE.cycles, 2 * extent * radius / observations.box_size)
+    entropy = posterior.entropy[good >= 0.5] - 3 * math.log(FOCUS_STAGE.cycles / cycles)
     return RunState(
         phase="halves",
         radius=radius,
