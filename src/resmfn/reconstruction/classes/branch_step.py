@@ -69,13 +69,12 @@ def branch_step(run: RunContext) -> bool:
                 branches = more
                 table.append(_row(branches, None))
                 message += f"; {branches.n_classes} classes now"
-    n_junk = len(junk_classes(tasks, branches))
+    asked = with_rivals(tasks, branches)
+    n_junk = len(junk_classes(asked))
     message += f", {n_junk} of them of junk" if n_junk else ""
     is_last = not untried or branches.n_classes - n_junk >= most_classes(run)
     if is_last and branches.n_classes > 1:
-        branches, _ = without_needless(
-            tasks, with_rivals(tasks, branches), most_classes(run), generator=generator, progress=told
-        )
+        branches, _ = without_needless(tasks, asked, most_classes(run), generator=generator, progress=told)
         branches = begun_again(tasks, branches, generator=generator, progress=told)
         table.append(_row(branches, None))
         message += f"; {branches.n_classes} kept"

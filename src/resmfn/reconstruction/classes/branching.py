@@ -11,7 +11,6 @@ up. A class whose images are likelier a stray field than its map is junk, and do
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,14 +25,12 @@ from resmfn.reconstruction.classes.competition import (
     extent_of_map,
     need_of_class,
     polished,
-    with_rivals,
 )
 from resmfn.reconstruction.classes.mixture import Mixture, ask, on_stage, random_mixture, run_mixture
 from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchTask
+from resmfn.reconstruction.phases.control import mean_and_error
 from resmfn.reconstruction.phases.starts import N_SEARCH
 
-WITHOUT_STEPS = 1, 3
-"""The same where a class was given up: the maps of the others hardly change."""
 LEAST_ERRORS = 4.0
 """Standard errors by which the images left out of a class must prefer several maps to one."""
 LEAST_GAIN = 0.5
@@ -67,8 +64,7 @@ class Comparison:
     @classmethod
     def of(cls, more: Tensor, fewer: Tensor) -> Comparison:
         """Compare log likelihoods (n,) of the same images."""
-        difference = (more - fewer).double()
-        return cls(float(difference.mean()), float(difference.std()) / math.sqrt(max(1, len(difference))))
+        return cls(*mean_and_error((more - fewer).double()))
 
     @property
     def is_better(self) -> bool:
@@ -93,17 +89,23 @@ def branched(
     tuple or None
         The maps, of the images of the class alone, and what those left out say; None if it has too few images.
     """
-    of_class = tasks.of_class(branches, number)
-    n_images = len(of_class.made_from.index)
-    if min(n_images, 4 * len(of_class.left_out.index)) < LEAST_MEMBERS:
+    of_class = _alone(tasks, branches, number)
+    if of_class is None:
         return None
-    of_class = of_class.within(extent_of_map(branches.maps.volumes[number], tasks.made_from))
-    n_maps = min(n_maps, max(2, n_images // LEAST_OF_A_MAP))
+    n_maps = min(n_maps, max(2, len(of_class.made_from.index) // LEAST_OF_A_MAP))
     found = _tried(of_class, branches.maps.only([number]), n_maps, generator=generator, progress=progress)
     if n_maps == 2 or found[1].is_better:
         return found
     again = _tried(of_class, branches.maps.only([number]), 2, generator=generator, progress=progress)
     return again if again[1].is_better else found
+
+
+def _alone(tasks: LeftOut, branches: Branches, number: int) -> LeftOut | None:
+    """Return the images of a class, searched for what is as large as its map; None if they are too few."""
+    of_class = tasks.of_class(branches, number)
+    if min(len(of_class.made_from.index), 4 * len(of_class.left_out.index)) < LEAST_MEMBERS:
+        return None
+    return of_class.within(extent_of_map(branches.maps.volumes[number], tasks.made_from))
 
 
 def _tried(
@@ -124,9 +126,8 @@ def begun_again(tasks: LeftOut, branches: Branches, *, generator: torch.Generato
     """
     found, n_new = [], 0
     for number in range(branches.n_classes):
-        one, of_class = branches.maps.only([number]), tasks.of_class(branches, number)
-        if min(len(of_class.made_from.index), 4 * len(of_class.left_out.index)) >= LEAST_MEMBERS:
-            of_class = of_class.within(extent_of_map(one.volumes[0], tasks.made_from))
+        one, of_class = branches.maps.only([number]), _alone(tasks, branches, number)
+        if of_class is not None:
             tries = [_tried(of_class, one, 1, generator=generator, progress=progress) for _ in range(STARTS_AGAIN)]
             best, comparison = max(tries, key=lambda found: found[1].gain)
             if comparison.gain > max(0.0, ERRORS_AGAIN * comparison.error):
@@ -197,10 +198,12 @@ def without_needless(
     return branches if settled else compete(branches.maps), given_up
 
 
-def junk_classes(tasks: LeftOut, branches: Branches) -> list[int]:
-    """Return the classes whose images, of those left out, are about as likely noise or a stray field as their map."""
-    asked = with_rivals(tasks, branches)
-    return [number for number in range(asked.n_classes) if need_of_class(asked, number) < SURELY_NEEDED]
+def junk_classes(branches: Branches) -> list[int]:
+    """Return the classes whose images, of those left out, are about as likely noise or a stray field as their map.
+
+    The images must have been asked whether they show a particle at all (:func:`with_rivals`).
+    """
+    return [number for number in range(branches.n_classes) if need_of_class(branches, number) < SURELY_NEEDED]
 
 
 def _some(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:

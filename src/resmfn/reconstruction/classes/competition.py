@@ -10,7 +10,7 @@ from torch import Tensor
 from resmfn.fourier import radius_grid
 from resmfn.reconstruction.classes.mixture import Mixture, ask, image_powers, run_mixture
 from resmfn.reconstruction.maps.map_grid import MapGrid
-from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchStage, SearchTask
+from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchStage, SearchTask, cycles_of_radius
 from resmfn.reconstruction.poses.search_space import SearchSpace
 
 WITHIN_EXTENT = 0.98
@@ -107,13 +107,12 @@ def polished(
     generator: torch.Generator,
     progress: Progress,
     rivals: bool = False,
-    n_steps: tuple[int, int] = POLISH_STEPS,
 ) -> Branches:
     """Let maps compete for all images, whose shifts are searched anew; ask those that are left out.
 
     The band is that of a start, or one beyond it.
     """
-    stage = replace(competition(tasks.made_from, maps, radius), n_steps=n_steps)
+    stage = competition(tasks.made_from, maps, radius)
     asked = ask(tasks.made_from, START_STAGES[0], maps, generator=generator)
     maps = run_mixture(tasks.made_from, stage, asked, generator=generator, progress=progress, with_rivals=rivals)
     branches = Branches(maps, asked_in_band(tasks.left_out, maps, generator=generator))
@@ -129,8 +128,7 @@ def asked_in_band(task: SearchTask, maps: Mixture, *, generator: torch.Generator
 def competition(task: SearchTask, maps: Mixture, radius: float) -> SearchStage:
     """Return the stage in which maps compete: up to a radius, with the rotations that the largest of them needs."""
     last, space = START_STAGES[-1], task.space
-    per_cycle = task.observations.box_size / (2 * space.mask_radius)
-    cycles = max(last.cycles, radius / per_cycle)
+    cycles = max(last.cycles, cycles_of_radius(radius, task.observations, space.mask_radius))
     extent = max(extent_of_map(volume, task) for volume in maps.volumes) / space.mask_radius
     # From the first stage of a start to the last the number of rotations grows as the square, nearly.
     needed = last.n_rotations * (max(last.cycles, cycles * extent) / last.cycles) ** 2

@@ -20,6 +20,7 @@ from resmfn.reconstruction.phases.annealing import (
     START_STAGES,
     SearchStage,
     SearchTask,
+    cycles_of_radius,
     rotated_grid,
     sums_of,
 )
@@ -63,7 +64,7 @@ def _focus_stage(task: SearchTask, maps: Mixture) -> SearchStage:
     """Return the focus of a single map, its cycles over the diameter of the largest; no coarser than the maps are."""
     extent = max(extent_of_map(volume, task) for volume in maps.volumes)
     diameters = task.space.mask_radius / extent
-    in_use = maps.radius * 2 * task.space.mask_radius / task.observations.box_size
+    in_use = cycles_of_radius(maps.radius, task.observations, task.space.mask_radius)
     return replace(FOCUS_STAGE, cycles=max(FOCUS_STAGE.cycles * diameters, in_use))
 
 
@@ -98,7 +99,7 @@ def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, g
     rotation, shift = distinct_candidates(posterior, rotations)
     # Poses of a small class are less fine than the grid: its images spread over more points, and know their pose alike.
     extent = extent_of_map(maps.volumes[number], SearchTask(observations, run.index, run.space))
-    cycles = min(FOCUS_STAGE.cycles, 2 * extent * radius / observations.box_size)
+    cycles = min(FOCUS_STAGE.cycles, cycles_of_radius(radius, observations, extent))
     entropy = posterior.entropy[good >= 0.5] - 3 * math.log(FOCUS_STAGE.cycles / cycles)
     return RunState(
         phase="halves",

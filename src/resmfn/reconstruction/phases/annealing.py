@@ -123,6 +123,11 @@ def radius_of_cycles(cycles: float, observations: Observations, space: SearchSpa
     return min(cycles * observations.box_size / (2 * space.mask_radius), observations.radius_max)
 
 
+def cycles_of_radius(radius: float, observations: Observations, mask_radius: float) -> float:
+    """Return a radius in Fourier pixels as cycles over the diameter of a sphere, whose radius is in pixels."""
+    return radius * 2 * mask_radius / observations.box_size
+
+
 def random_start(task: SearchTask, *, seed: int, start: int, progress: Progress) -> SearchResult:
     """Run one annealed start from images at random poses."""
     observations, space = task.observations, task.space

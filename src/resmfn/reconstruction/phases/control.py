@@ -117,8 +117,12 @@ def held_out_control(run: RunContext, volume: Tensor, index: Tensor) -> NoiseCon
         slices = grid.slices(grid.transform(candidate), rotations, pixels)
         evidence.append(grid_posterior(observations, index, slices, poses, center).log_evidence.double())
     gain, lead = evidence[0], evidence[0] - torch.stack(evidence[1:]).mean(dim=0)
-    errors = [float(values.std()) / math.sqrt(len(values)) for values in (gain, lead)]
-    return NoiseControl(len(index), float(gain.mean()), errors[0], float(lead.mean()), errors[1])
+    return NoiseControl(len(index), *mean_and_error(gain), *mean_and_error(lead))
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float]:
+    """Return the mean of values (n,), and its standard error."""
+    return float(values.mean()), float(values.std()) / math.sqrt(max(1, len(values)))
 
 
 def random_map(volume: Tensor, mask: Tensor, *, generator: torch.Generator) -> Tensor:

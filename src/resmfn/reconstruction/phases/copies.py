@@ -19,7 +19,7 @@ from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.priors import carried_prior, posterior_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, START_STAGES, radius_of_cycles
-from resmfn.reconstruction.phases.control import random_map
+from resmfn.reconstruction.phases.control import LEAST_GAIN_ERRORS, LEAST_LEAD_ERRORS, mean_and_error, random_map
 from resmfn.reconstruction.poses.copies import CopySearch, copy_likelihoods, difference_pass
 from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import PosedImages
@@ -43,8 +43,6 @@ MOST_ASKED = 1000
 POSE_STEPS = 4
 """Gauss-Newton steps of poses from a grid before copies are compared."""
 N_DECOYS = 2
-LEAST_GAIN_ERRORS, LEAST_LEAD_ERRORS = 5.0, 3.0
-"""Standard errors by which images must prefer the difference to none, and to its decoys, as for a structure at all."""
 
 
 @dataclass(frozen=True)
@@ -220,10 +218,7 @@ def _ask(run: RunContext, name: str, symmetric: Tensor, difference: Tensor, othe
     gain = gain_of(difference)
     decoys = [gain_of(random_map(difference, mask, generator=generator)) for _ in range(N_DECOYS)]
     lead = gain - torch.stack(decoys).mean(dim=0)
-    errors = [float(values.std()) / math.sqrt(len(values)) for values in (gain, lead)]
-    return CopyTest(
-        name, len(gain), float(gain.mean()), errors[0], float(lead.mean()), errors[1], run.resolution(radius)
-    )
+    return CopyTest(name, len(gain), *mean_and_error(gain), *mean_and_error(lead), run.resolution(radius))
 
 
 def _thinned(run: RunContext, posed: PosedImages, most: int, name: str) -> PosedImages:

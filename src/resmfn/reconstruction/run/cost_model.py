@@ -48,7 +48,7 @@ _NETWORK_STEP = 0.075 / (128 * 64**3)
 """Seconds a voxel and unit of width."""
 _END = 1.5, 3.0 / 64**3
 """Seconds, and seconds a voxel: curves, local resolution, files."""
-_BASE_BYTES, _BYTES_OF_IMAGE, _BYTES_OF_PIXEL, _BYTES_OF_VOXEL = 400 * 2**20, 1_000, 12, 750
+_BASE_BYTES, _BYTES_OF_IMAGE, BYTES_OF_PIXEL, _BYTES_OF_VOXEL = 400 * 2**20, 1_000, 12, 750
 """Program; rows and poses of an image; value and CTF of a Fourier pixel; maps, transforms and the network's layers:
 500 images of 128 x 128 that ended in a box of 96 took 1,043 MiB at most, in the validation."""
 _BYTES_OF_WRITTEN_VOXEL = 36
@@ -168,7 +168,7 @@ def memory_needed(n_images: int, box_size: int, n_processes: int = 1, image_size
 
     The images' own size matters where maps are written in it.
     """
-    of_image = _BYTES_OF_PIXEL * _HALF_PLANE * box_size**2
+    of_image = BYTES_OF_PIXEL * _HALF_PLANE * box_size**2
     held = math.ceil(n_images / n_processes) * of_image
     of_maps = max(_BYTES_OF_VOXEL * box_size**3, _BYTES_OF_WRITTEN_VOXEL * image_size**3)
     return _BASE_BYTES + n_images * _BYTES_OF_IMAGE + held + of_maps

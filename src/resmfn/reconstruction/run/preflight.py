@@ -14,7 +14,7 @@ from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.maps.network_map import default_width
 from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
-from resmfn.reconstruction.run.cost_model import memory_needed
+from resmfn.reconstruction.run.cost_model import BYTES_OF_PIXEL, memory_needed
 
 LEAST_PARTICLES = 50
 """Fewer are too few for two half maps. No comparison recorded."""
@@ -24,7 +24,6 @@ LEAST_PARTICLES = 50
 _MAPS, _MAPS_OF_CHECKPOINT, _CHECKPOINTS = 16, 8, 3
 _NETWORKS, _LAYERS_OF_NETWORK = 4, 6
 _BYTES_OF_IMAGE = 1_000
-_BYTES_OF_PIXEL = 12  # value and CTF of a Fourier pixel
 
 
 def refuse_early(config: ReconstructionConfig, particles: ParticleSet, box: WorkingBox) -> None:
@@ -108,7 +107,7 @@ def require_memory_to_grow(n_images: int, sizes: tuple[int, int], radii: tuple[f
 
 
 def _bytes_of_images(n_images: int, radius: float) -> int:
-    return int(n_images * _BYTES_OF_PIXEL * math.pi / 2 * (radius + 0.5) ** 2)
+    return int(n_images * BYTES_OF_PIXEL * math.pi / 2 * (radius + 0.5) ** 2)
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -49,8 +49,7 @@ def number_section(record: RunRecord) -> Markup | None:
 
 def flow_section(record: RunRecord) -> Markup | None:
     """Return how many images each class gained and lost in each round."""
-    found = record.summary.get("class_flow", [])
-    flows = [flow for flow in found if _is_square(flow, len(record.classes))] if isinstance(found, list) else []
+    flows = [flow for flow in listed(record.summary, "class_flow") if _is_square(flow, len(record.classes))]
     if not flows:
         return None
     classes = range(len(record.classes))
