@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from resmfn.cli.companions import Companions, Processes
 from resmfn.cli.published_flags import CHECK, PublishedFlags
 from resmfn.cli.real_data_flags import RealDataFlags
 from resmfn.cli.search_flags import SearchFlags
@@ -48,6 +49,7 @@ def reconstruct(
     search: SearchFlags = _PLAIN_SEARCH,
     pixel_size: Annotated[float | None, Parameter(help="Pixel size in Å; overrides the files.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(help="auto takes a GPU if there is one.")] = "auto",
+    processes: Processes = "auto",
     seed: Annotated[int, Parameter(help="Random seed of the run.")] = 0,
     real: RealDataFlags = _NOTHING_SPECIAL,
     published: PublishedFlags = _AS_PUBLISHED,
@@ -76,11 +78,13 @@ def reconstruct(
     }
     if preset == "published":
         return _as_published(show, folder=particles, **vars(published), **shared)
-    from resmfn.reconstruction import ReconstructionConfig
-    from resmfn.reconstruction import reconstruct as run
+    with Companions(processes, device) as companions:
+        from resmfn.reconstruction import ReconstructionConfig
+        from resmfn.reconstruction import reconstruct as run
 
-    settings = ReconstructionConfig(particles=particles, **vars(search), **vars(real), **shared)
-    return run_to_exit_code(lambda listener, stop: run(settings, listener, stop=stop), show)
+        settings = ReconstructionConfig(particles=particles, **vars(search), **vars(real), **shared)
+        companions.begin(settings)
+        return run_to_exit_code(lambda listener, stop: run(settings, listener, stop=stop), show)
 
 
 def run_to_exit_code(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from resmfn.cli.companions import Companions
 from resmfn.cli.number_flags import in_range
 from resmfn.cli.real_data_flags import RealDataFlags
 from resmfn.cli.reconstruct import ProgressDisplay, run_to_exit_code
@@ -30,7 +31,9 @@ def relion_job(
         Path | None, Parameter(name="--in_3dref", help="Map to start from, of the form's Input 3D reference.")
     ] = None,
     in_mask: Annotated[Path | None, Parameter(name="--in_mask", help="Soft mask, of the form's Input 3D mask.")] = None,
-    j: Annotated[int, Parameter(name="--j"), in_range(THREADS, "Threads, of the form's Running tab.")] = 1,
+    j: Annotated[
+        int, Parameter(name="--j"), in_range(THREADS, "CPU cores to use: Threads of the form's Running tab.")
+    ] = 1,
     pipeline_control: Annotated[  # noqa: ARG001 - RELION's own programs are told their job's folder a second time
         Path | None, Parameter(name="--pipeline_control", help="Ignored: RELION gives it to some programs.")
     ] = None,
@@ -50,7 +53,7 @@ def relion_job(
     """
     from resmfn.core import InputError
     from resmfn.reconstruction import ReconstructionConfig
-    from resmfn.reconstruction.relion_job import RUN_FOLDER, reconstruct_as_relion_job
+    from resmfn.reconstruction.relion_job import RUN_FOLDER, reconstruct_as_relion_job, settings_of_relion_job
 
     flags = vars(search) | vars(real)
     for name, node, given in (("reference", "--in_3dref", in_3dref), ("mask", "--in_mask", in_mask)):
@@ -66,8 +69,11 @@ def relion_job(
         missing = "--o, the folder of the job" if o is None else "--in_parts, the form's Input particles"
         raise InputError(f"relion-job needs {missing}")
     o.mkdir(parents=True, exist_ok=True)
-    return run_to_exit_code(
-        lambda show, stop: reconstruct_as_relion_job(settings, o, show, threads=j, stop=stop),
-        ProgressDisplay(),
-        lambda: is_abort_requested(o),
-    )
+    settings = settings_of_relion_job(settings, o)
+    with Companions("auto", device, cores=j) as companions:
+        companions.begin(settings)
+        return run_to_exit_code(
+            lambda show, stop: reconstruct_as_relion_job(settings, o, show, stop=stop),
+            ProgressDisplay(),
+            lambda: is_abort_requested(o),
+        )

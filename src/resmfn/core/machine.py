@@ -27,6 +27,8 @@ OPTIONAL_PACKAGES = {
     "skimage": "scikit-image: test photographs for `resmfn fit-image`",
 }
 INSTALL_NAMES = {"yaml": "pyyaml", "skimage": "scikit-image"}
+MEETING = "RESMFN_MEETING"
+"""Environment variable: the file by which processes that share this computer find each other."""
 LITTLE_MEMORY, LITTLE_DISK = 4 * 2**30, 2 * 2**30  # for a note only; no comparison recorded
 _GIB = 2**30
 

@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from resmfn.core.errors import InputError, ResmfnError
+from resmfn.core.machine import MEETING
 
 Value = TypeVar("Value")
 _PATIENCE = timedelta(hours=2)
@@ -40,12 +41,21 @@ class Team:
     first, group
         Of a crew, some processes of the run that follow one another: the first one's rank in the run, and how
         torch.distributed calls them; None is all.
+    shares_memory
+        Whether all processes are known to be on one computer.
     """
 
     def __init__(
-        self, rank: int = 0, size: int = 1, *, first: int = 0, group: distributed.ProcessGroup | None = None
+        self,
+        rank: int = 0,
+        size: int = 1,
+        *,
+        first: int = 0,
+        group: distributed.ProcessGroup | None = None,
+        shares_memory: bool = False,
     ) -> None:
         self.rank, self.size = rank, size
+        self.shares_memory = shares_memory or size == 1
         self._first, self._group = first, group
         self._crews: dict[int, list[Team | None]] = {}
 
@@ -161,10 +171,10 @@ class Team:
 
 @contextmanager
 def team_of_environment(device_name: str = "auto") -> Iterator[Team]:
-    """Join the processes that a launcher such as ``torchrun`` has started, or be on one's own.
+    """Join the processes that a launcher such as ``torchrun``, or the command itself, has started; or be on one's own.
 
-    The launcher says who is who by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. With GPUs, each process
-    takes the one of its LOCAL_RANK.
+    The launcher says who is who by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; processes that the
+    command started on this computer meet by a file instead. With GPUs, each process takes the one of its LOCAL_RANK.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -173,10 +183,13 @@ def team_of_environment(device_name: str = "auto") -> Iterator[Team]:
     gpu = device_name != "cpu" and torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    meeting = os.environ.get(MEETING)
+    there: dict[str, Any] = {"init_method": f"file://{meeting}", "rank": int(os.environ["RANK"]), "world_size": size}
     with _told_plainly():
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=_PATIENCE)
+        backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
+        distributed.init_process_group(backend, timeout=_PATIENCE, **(there if meeting else {}))
     try:
-        yield Team(distributed.get_rank(), size)
+        yield Team(distributed.get_rank(), size, shares_memory=meeting is not None)
     finally:
         distributed.destroy_process_group()
 

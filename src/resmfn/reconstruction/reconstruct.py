@@ -29,7 +29,7 @@ from resmfn.reconstruction.maps.network_map import default_width
 from resmfn.reconstruction.phase_table import enter_first_phase, first_radius, take_step
 from resmfn.reconstruction.results.classes import write_classes
 from resmfn.reconstruction.results.outputs import write_results
-from resmfn.reconstruction.run.bookkeeping import Clock, ProgressReporter, save
+from resmfn.reconstruction.run.bookkeeping import Clock, ProgressReporter, add_costs, save
 from resmfn.reconstruction.run.box_plan import BoxPlan
 from resmfn.reconstruction.run.context import RunContext
 from resmfn.reconstruction.run.input_digest import NOISE, digest_input, require_same_images, require_same_noise
@@ -119,13 +119,15 @@ def _reconstruct(
         held = boxes.radius_of(state.map_size)
         with team.refusing_together():
             if team.leads:
-                _require_room(folder, len(particles), box, held, config, alone=device.type == "cpu" and team.size == 1)
+                _require_room(
+                    folder, len(particles), box, held, config, here=device.type == "cpu" and team.shares_memory
+                )
                 _require_same_images(config, particles, state)
         progress = ProgressFile(folder)
         reporter = ProgressReporter(folder, progress, listener if team.leads else None)
         several = f", {team.size} processes" if team.size > 1 else ""
-        reporter(ProgressEvent("read", f"{_describe(particles, box, state.map_size)} on {device}{several}", 0.0))
-        for line in (*particles.remarks.applied, *particles.remarks.notes, *([limit] if limit else [])):
+        described = f"{_describe(particles, box, state.map_size)} on {device}{several}"
+        for line in (described, *particles.remarks.applied, *particles.remarks.notes, *([limit] if limit else [])):
             reporter(ProgressEvent("read", line, 0.0))
         observations = observe(
             particles, mask_radius=radius, device=device, box_size=box.box_size, radius_max=held, team=team
@@ -144,22 +146,29 @@ def _reconstruct(
         if resumed:
             folder.keep_metrics(state.n_metrics)
             reporter(ProgressEvent("resume", f"from phase {state.phase}, step {state.step}"))
-        while state.phase != "done":
-            take_step(run)
-            if team.leads:  # the others have the same state
-                save(folder, state, started)
-                write_preview(folder, run)
-            _stop_if_asked(stop, folder, state, team, reporter)
+        _take_steps(run, folder, started, stop)
         summary = team.from_leader(_write_results(folder, run) if team.leads else {})
         reporter(ProgressEvent("done", str(summary["verdict"]), 1.0))
     return ReconstructionResult(config.out, summary)
 
 
+def _take_steps(run: RunContext, folder: RunFolder, started: Clock, stop: Callable[[], bool] | None) -> None:
+    """Take the steps that are left, each of which is saved."""
+    state, team = run.state, run.observations.team
+    while state.phase != "done":
+        take_step(run)
+        add_costs(state, started, team)
+        if team.leads:  # the others have the same state
+            save(folder, state)
+            write_preview(folder, run)
+        _stop_if_asked(stop, folder, run)
+
+
 def _require_room(
-    folder: RunFolder, n_images: int, box: WorkingBox, radius: int, config: ReconstructionConfig, *, alone: bool
+    folder: RunFolder, n_images: int, box: WorkingBox, radius: int, config: ReconstructionConfig, *, here: bool
 ) -> None:
-    """Refuse a run that its disk has no room for or, where one process holds all images, the machine's memory."""
-    if alone:
+    """Refuse a run that its disk has no room for or, where this machine holds all images, its memory."""
+    if here:
         require_memory_for_images(n_images, box.box_size, radius)
     require_space(folder.path, space_needed(n_images, box.box_size, config.hidden_dim))
 
@@ -192,11 +201,9 @@ def _write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
         return write_results(folder, run)
 
 
-def _stop_if_asked(
-    stop: Callable[[], bool] | None, folder: RunFolder, state: RunState, team: Team, reporter: ProgressReporter
-) -> None:
-    if team.from_leader(stop is not None and stop()):
-        reporter(ProgressEvent("stop", f"stopping on request; saved before phase {state.phase}, step {state.step}"))
+def _stop_if_asked(stop: Callable[[], bool] | None, folder: RunFolder, run: RunContext) -> None:
+    if run.observations.team.from_leader(stop is not None and stop()):
+        run.tell("stop", f"stopping on request; saved before phase {run.state.phase}, step {run.state.step}")
         raise StoppedError(
             "stopped after a complete step, everything is saved; continue with: resmfn reconstruct "
             f"--config {shlex.quote(str(folder.path / CONFIG))} --out {shlex.quote(str(folder.path))} --resume"

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from resmfn.core import InputError
 from resmfn.core.progress import ProgressEvent
 from resmfn.data.runs.file_names import LOCAL_RESOLUTION, MASK, PARTICLES, UNMASKED_HALF_MAPS
@@ -29,18 +27,10 @@ NODES = {
 """Files of a run, and what they are to RELION."""
 
 
-def reconstruct_as_relion_job(
-    config: ReconstructionConfig,
-    job: Path,
-    listener: Callable[[ProgressEvent], None] | None = None,
-    *,
-    threads: int = 1,
-    stop: Callable[[], bool] | None = None,
-) -> ReconstructionResult:
-    """Reconstruct within a job of RELION's, and list the results for the jobs that follow.
+def settings_of_relion_job(config: ReconstructionConfig, job: Path) -> ReconstructionConfig:
+    """Return the settings of a run within a job of RELION's; the current folder must be the project's.
 
-    The current folder must be the project's, as it is when RELION starts a job. The run is ``run`` in the job's folder;
-    one that was begun there goes on, unless the settings say overwrite.
+    The run is ``run`` in the job's folder; one that was begun there goes on, unless the settings say overwrite.
 
     Parameters
     ----------
@@ -48,17 +38,11 @@ def reconstruct_as_relion_job(
         Settings; ``out``, ``resume`` and ``datadir`` are set here.
     job
         The job's folder, within the project.
-    listener, stop
-        As :func:`resmfn.reconstruction.reconstruct` takes them.
-    threads
-        Threads to compute with.
 
     Raises
     ------
     InputError
-        The input cannot be used, or image names would not start from the project folder.
-    StoppedError
-        The run was asked to stop, and did.
+        Image names would not start from the project folder.
     """
     if config.datadir is not None or config.strip_prefix is not None:
         flag = "--datadir" if config.datadir is not None else "--strip-prefix"
@@ -66,9 +50,35 @@ def reconstruct_as_relion_job(
             f"{flag} cannot be used in a RELION job: jobs that follow look for images from the project folder, by the "
             "names that particles.star has; make links there, or correct the names"
         )
+    return replace(config, out=job / RUN_FOLDER, datadir=Path.cwd(), resume=not config.overwrite)
+
+
+def reconstruct_as_relion_job(
+    settings: ReconstructionConfig,
+    job: Path,
+    listener: Callable[[ProgressEvent], None] | None = None,
+    *,
+    stop: Callable[[], bool] | None = None,
+) -> ReconstructionResult:
+    """Reconstruct within a job of RELION's, and list the results for the jobs that follow.
+
+    Parameters
+    ----------
+    settings
+        Of :func:`settings_of_relion_job`.
+    job
+        The job's folder, within the project, which is the current folder.
+    listener, stop
+        As :func:`resmfn.reconstruction.reconstruct` takes them.
+
+    Raises
+    ------
+    InputError
+        The input cannot be used.
+    StoppedError
+        The run was asked to stop, and did.
+    """
     (job / pipeline.OUTPUT_NODES).unlink(missing_ok=True)
-    torch.set_num_threads(threads)
-    settings = replace(config, out=job / RUN_FOLDER, datadir=Path.cwd(), resume=not config.overwrite)
     result = reconstruct(settings, listener, stop=stop)
     place = os.path.relpath(result.run)
     found = {f"{place}/{name}": kind for name, kind in NODES.items() if (result.run / name).is_file()}

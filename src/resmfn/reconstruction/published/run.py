@@ -10,6 +10,7 @@ import torch
 
 from resmfn.core import choose_device
 from resmfn.core.digest import digest_of_file, require_same_input
+from resmfn.core.processes import Team
 from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.data.particles.published import CTF_FILE, POSES_FILE, STACK_FILE
 from resmfn.data.runs.event_log import EventLog
@@ -25,7 +26,7 @@ from resmfn.reconstruction.published.outputs import (
     write_true_poses,
 )
 from resmfn.reconstruction.published.state import PublishedState
-from resmfn.reconstruction.run.bookkeeping import Clock, ProgressReporter, save
+from resmfn.reconstruction.run.bookkeeping import Clock, ProgressReporter, add_costs, save
 from resmfn.reconstruction.run.progress_files import write_provenance
 
 
@@ -84,7 +85,8 @@ def reconstruct_published(config: PublishedConfig, listener: Listener | None = N
             while fit.epoch < config.epochs:
                 _epoch(fit, state, folder, tell, events)
                 fit.store(state)
-                save(folder, state, clock)
+                add_costs(state, clock, Team())
+                save(folder, state)
         summary = write_published_results(folder, fit, state)
         tell(ProgressEvent("done", str(summary["verdict"]), 1.0))
     return PublishedResult(config.out, summary)

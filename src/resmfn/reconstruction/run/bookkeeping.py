@@ -7,7 +7,10 @@ import sys
 import time
 from typing import Any, Protocol
 
+import torch
+
 from resmfn.core.device import peak_gpu_memory
+from resmfn.core.processes import Team
 from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.data.runs.run_folder import RunFolder
 
@@ -63,13 +66,19 @@ class ProgressReporter:
             listener(event)
 
 
-def save(folder: RunFolder, state: CostedState, clock: Clock) -> None:
-    """Add what was spent since the last time to a state, and store it whole."""
+def add_costs(state: CostedState, clock: Clock, team: Team) -> None:
+    """Add what all processes have spent since the last time to a state: CPU seconds and memory of all together."""
     seconds, cpu_seconds = clock.lap()
+    spent = torch.tensor([cpu_seconds, float(peak_memory()), float(peak_gpu_memory())], dtype=torch.float64)
+    team.sum_(spent)
     state.seconds += seconds
-    state.cpu_seconds += cpu_seconds
-    state.peak_memory = max(state.peak_memory, peak_memory())
-    state.peak_gpu_memory = max(state.peak_gpu_memory, peak_gpu_memory())
+    state.cpu_seconds += float(spent[0])
+    state.peak_memory = max(state.peak_memory, int(spent[1]))
+    state.peak_gpu_memory = max(state.peak_gpu_memory, int(spent[2]))
+
+
+def save(folder: RunFolder, state: CostedState) -> None:
+    """Store a state whole."""
     state.n_metrics = folder.count_metrics()
     folder.save(state.to_dict())
 

@@ -106,9 +106,11 @@ class RunContext:
         if size <= self.map_size:
             return
         held = self.boxes.radius_of(size)
-        if self.device.type == "cpu" and self.observations.team.size == 1:
-            sizes, radii = (self.map_size, size), (self.observations.radius_max, held)
-            require_memory_to_grow(len(self.particles), sizes, radii)
+        team = self.observations.team
+        with team.refusing_together():
+            if self.device.type == "cpu" and team.leads and team.shares_memory:
+                sizes, radii = (self.map_size, size), (self.observations.radius_max, held)
+                require_memory_to_grow(len(self.particles), sizes, radii)
         self._work_in(size)
         words = f"images again, to {self.resolution(held):.1f} Å"
         self.tell("read", f"{words}; maps now have {size} voxels of {self.map_pixel_size:.3g} Å")
