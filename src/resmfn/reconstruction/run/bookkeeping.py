@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from resmfn.core.device import peak_gpu_memory
@@ -12,14 +13,36 @@ from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.data.runs.run_folder import RunFolder
 
 
+@dataclass(frozen=True)
+class Costs:
+    """What a run has cost so far, over all its parts."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+    """Bytes."""
+    peak_gpu_memory: int = 0
+    """Bytes; 0 without a GPU."""
+
+    def after(self, seconds: float, cpu_seconds: float) -> Costs:
+        """Return them after so many seconds more, wall and CPU, and this process's peaks."""
+        return Costs(
+            self.seconds + seconds,
+            self.cpu_seconds + cpu_seconds,
+            max(self.peak_memory, peak_memory()),
+            max(self.peak_gpu_memory, peak_gpu_memory()),
+        )
+
+
 class CostedState(Protocol):
     """A state that knows what the run has cost up to it."""
 
-    seconds: float
-    cpu_seconds: float
-    peak_memory: int
-    peak_gpu_memory: int
+    costs: Costs
     n_metrics: int
+
+    @property
+    def format(self) -> int:
+        """Version of the form that :meth:`to_dict` gives it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of a checkpoint."""
@@ -65,13 +88,9 @@ class ProgressReporter:
 
 def save(folder: RunFolder, state: CostedState, clock: Clock) -> None:
     """Add what was spent since the last time to a state, and store it whole."""
-    seconds, cpu_seconds = clock.lap()
-    state.seconds += seconds
-    state.cpu_seconds += cpu_seconds
-    state.peak_memory = max(state.peak_memory, peak_memory())
-    state.peak_gpu_memory = max(state.peak_gpu_memory, peak_gpu_memory())
+    state.costs = state.costs.after(*clock.lap())
     state.n_metrics = folder.count_metrics()
-    folder.save(state.to_dict())
+    folder.save(state.to_dict(), state.format)
 
 
 def peak_memory() -> int:
