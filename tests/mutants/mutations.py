@@ -132,7 +132,7 @@ MUTATIONS = (
         ("return [str(int(value)) for value in listed]", "return [str(int(value) + 1) for value in listed]"),
     )),
     Group("reconstruction/results/hand.py", "tests/reconstruction/results/test_hand.py", (
-        ("state.unmasked = {name: inverted(volume) for name, volume in state.unmasked.items()}", "pass"),
+        ("unmasked={name: inverted(volume) for name, volume in state.maps.unmasked.items()}", "unmasked=state.maps.unmasked"),
         ("run.user_mask = inverted(run.user_mask)", "pass"),
         ("return torch.tensor([-1.0, -1.0, 1.0]", "return torch.tensor([1.0, 1.0, 1.0]"),
         ("return flipped if volume.shape[0] % 2 else flipped.roll((1, 1, 1), (0, 1, 2))", "return flipped"),
@@ -148,7 +148,7 @@ MUTATIONS = (
         ("if run.moves_poses else None", "if True else None"),
     )),
     Group("reconstruction/phases/focus.py", "tests/reconstruction/phases/test_independent_halves.py::test_what_poses_of_the_input_know_of_noise_is_forgotten_where_they_are_refined_and_stays_where_they_are_kept", (
-        ("run.state.rotation = _turned(run, already_set(run.state.rotation), radius)", "pass"),
+        ("rotation=_turned(run, given.rotation, radius)", "rotation=given.rotation"),
     )),
     Group("reconstruction/maps/agreement.py", "tests/reconstruction/maps/test_agreement.py", (
         ("return radius * 1.25 + 1", "return radius * 2.5 + 1"),

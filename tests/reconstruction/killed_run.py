@@ -32,7 +32,7 @@ def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def half_written(folder: RunFolder, _: object) -> None:
+def half_written(folder: RunFolder, *_: object) -> None:
     """Stand in for what saves a checkpoint: die with half of a file on disk."""
     (folder.path / ".checkpoint.0123456789ab.tmp.pt").write_bytes(b"PK" + bytes(1000))
     die()

@@ -136,7 +136,7 @@ def test_the_time_of_all_parts_is_added_up(settings, tmp_path) -> None:
         again = settings | {"out": str(run), "resume": resume}
         assert kill_and_resume(again, [[["after save", 1]]]) == [signal.SIGKILL]
         state = torch.load(run / "checkpoint.pt", weights_only=True)
-        seconds.append((state["phase"], state["seconds"], state["cpu_seconds"]))
+        seconds.append((state["phase"], state["costs"]["seconds"], state["costs"]["cpu_seconds"]))
     assert [phase for phase, _, _ in seconds] == ["search", "control"]
     assert all(0 < first < second for first, second in zip(*[times[1:] for times in seconds], strict=True))
 

@@ -21,7 +21,9 @@ from resmfn.reconstruction.phases.halves import halves_step, validate_step
 from resmfn.reconstruction.phases.joint import joint_step
 from resmfn.reconstruction.phases.reference import EDGE, read_reference
 from resmfn.reconstruction.phases.starts import search_step
+from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.run.context import RunContext
+from resmfn.reconstruction.run.records import PoseEstimates, Starts
 
 
 class Phase(NamedTuple):
@@ -64,12 +66,15 @@ def enter_first_phase(run: RunContext) -> None:
         state.phase = "classes"
     elif run.config.poses != "unknown":
         rotation, shift = run.particles.require_poses()
-        state.rotation, state.shift = rotation.float().to(run.device), shift.float().to(run.device)
-        state.max_probability = torch.ones(len(run.particles), device=run.device)
-        state.pose_entropy = torch.zeros(len(run.particles), device=run.device)
+        state.poses = PoseEstimates(
+            best=Poses(rotation.float().to(run.device), shift.float().to(run.device)),
+            max_probability=torch.ones(len(run.particles), device=run.device),
+            entropy=torch.zeros(len(run.particles), device=run.device),
+        )
         state.phase = "control"
     elif run.config.reference is not None:
-        state.coarse, state.radius = read_reference(run)
+        volume, radius = read_reference(run)
+        state.starts = Starts(best=volume, radius=radius)
         state.phase = "control"
 
 

@@ -142,7 +142,7 @@ def _reconstruct(
             enter_first_phase(run)
         folder.begin()  # all input was read by now: what it lacked left the folder as it was
         write_provenance(folder, device)
-        progress.earlier_seconds = state.seconds
+        progress.earlier_seconds = state.costs.seconds
         if resumed:
             folder.keep_metrics(state.n_metrics)
             reporter(ProgressEvent("resume", f"from phase {state.phase}, step {state.step}"))
@@ -236,7 +236,9 @@ def _resolved(
 
 
 def _first_state(folder: RunFolder, team: Team, device: torch.device) -> tuple[RunState, bool]:
-    stored = team.from_leader(folder.load())
+    with team.refusing_together():
+        stored = folder.load(RunState.format)  # there is none but the leader's
+    stored = team.from_leader(stored)
     if stored is None:
         return RunState(), False
     return RunState.from_dict(stored, device), True

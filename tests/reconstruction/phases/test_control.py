@@ -11,14 +11,18 @@ from torch import Tensor
 from reconstruction.conftest import SMALL_BOX, small_blobs
 from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import make_generator
+from resmfn.core.processes import Team
 from resmfn.data import write_map
 from resmfn.fourier import radius_grid, resize_map, shell_average, soft_sphere
 from resmfn.fourier.transforms import fft2_centered, fftn_centered, ifft2_centered
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import control
-from resmfn.reconstruction.phases.control import NoiseControl, random_map, start_agreement
+from resmfn.reconstruction.phases.control import random_map, start_agreement
 from resmfn.reconstruction.poses.posed_images import Poses
+from resmfn.reconstruction.run.context import already_set
+from resmfn.reconstruction.run.held_out import NoiseControl
+from resmfn.reconstruction.run.records import Starts
 from resmfn.rotations import matrix_from_euler, random_rotations
 
 N = 160
@@ -42,10 +46,7 @@ def asked(run) -> NoiseControl:
     run.state.phase = "control"
     take_step(run)
     assert run.state.phase == "focus"
-    fields = {name: value for name, value in run.state.control.items() if name != "is_structure"}
-    found = NoiseControl(**fields)
-    assert found.is_structure is run.state.control["is_structure"]
-    return found
+    return already_set(run.state.tests.structure)
 
 
 @pytest.mark.parametrize("noise", [white, pink, louder_in_the_middle])
@@ -103,7 +104,7 @@ def test_images_that_the_search_left_out_are_asked_where_there_are_enough(contex
     monkeypatch.setattr(control, "LEAST_HELD_OUT", 50)
     monkeypatch.setattr(control, "FRESH_STARTS", 0)
     run = context()
-    run.state.coarse = resize_map(small_blobs().volume(SMALL_BOX) / 1.5, 14)
+    run.state.starts = Starts(best=resize_map(small_blobs().volume(SMALL_BOX) / 1.5, 14))
     found = asked(run)
     assert (found.n_images, found.is_structure) == (100, True)
 
@@ -127,16 +128,15 @@ def test_a_decoy_has_the_power_of_the_map_and_nothing_else_of_it() -> None:
     assert min(found) < 0 < max(found)
 
 
-def test_starts_agree_in_any_orientation_and_hand_and_strangers_do_not(context) -> None:
-    run = context()
+def test_starts_agree_in_any_orientation_and_hand_and_strangers_do_not() -> None:
     blobs = small_blobs()
     turned = replace(blobs, centers=blobs.centers @ matrix_from_euler(torch.tensor([[40.0, 70.0, -100.0]]))[0].T)
     stranger = GaussianBlobs.random(30, radius=0.3 * SMALL_BOX, width=0.8, generator=make_generator(8))
     maps = [b.volume(SMALL_BOX) for b in (turned, blobs, stranger)]
-    run.state.start_maps = [resize_map(v, 14) for v in (maps[0].flip(0), *maps[1:])]
-    run.state.start_maps[0] = torch.roll(run.state.start_maps[0], 1, 0)  # flipped about voxel N // 2
-    run.state.log_likelihoods = [1.0, 2.0, 1.5]
-    first, best, other = start_agreement(run)
+    flipped, *others = (resize_map(v, 14) for v in (maps[0].flip(0), *maps[1:]))
+    flipped = torch.roll(flipped, 1, 0)  # about voxel N // 2
+    starts = Starts(maps=(flipped, *others), log_likelihoods=(1.0, 2.0, 1.5))
+    first, best, other = start_agreement(starts, SMALL_BOX * PIXEL_SIZE, Team())
     assert best == 1.0
     assert first > 0.95
     assert other < 0.8

@@ -16,6 +16,7 @@ from resmfn.reconstruction.phases.copies import judge_group
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.results.symmetry import symmetry_test, symmetry_warnings
 from resmfn.reconstruction.run.context import RunContext, already_set
+from resmfn.reconstruction.run.records import Maps
 from resmfn.rotations import point_group, random_rotations
 
 BOX, N = 24, 200
@@ -63,19 +64,19 @@ def even_run(even: Path, tmp_path_factory: pytest.TempPathFactory) -> RunContext
 
 def test_a_group_that_the_molecule_has_is_not_doubted(even_run: RunContext) -> None:
     run = even_run
-    assert not run.state.copy_test["are_told_apart"]
+    assert not run.state.tests.tell_copies_apart
     assert symmetry_warnings(run) == []
 
 
 def test_a_group_that_it_has_only_nearly_is_named(odd: Path, tmp_path: Path) -> None:
     run = run_of(odd, tmp_path, symmetry="C4")
-    assert run.state.copy_test["are_told_apart"]
+    assert run.state.tests.tell_copies_apart
     assert symmetry_warnings(run)[0].startswith("the molecule does not have C4")
 
 
 def test_a_run_in_c1_is_not_asked(odd: Path, tmp_path: Path) -> None:
     run = build_context(odd, tmp_path)
-    run.state.references["half1"] = torch.zeros(BOX, BOX, BOX)
+    run.state.maps = Maps(references={"half1": torch.zeros(BOX, BOX, BOX)})
     judge_group(run)
     assert symmetry_test(run) is None
 
@@ -87,23 +88,25 @@ def test_the_odd_subunit_comes_back_when_the_symmetry_is_relaxed(odd: Path, tmp_
     found, group = run.poses().rotation, point_group("C4").float()
     off = [torch.einsum("nij,nij->n", found @ turn, true) for turn in group]  # 3 where they are alike
     assert max(float((trace > 2.8).float().mean()) for trace in off) > 0.95
-    assert run.state.copy_test["are_told_apart"]
+    assert run.state.tests.tell_copies_apart
     assert symmetry_warnings(run) == []
-    assert float(run.state.copy_shares.amax(dim=1).median()) > 0.99
+    assert float(run.state.qualities.copy_shares.amax(dim=1).median()) > 0.99
 
 
 def test_an_exact_symmetry_that_is_relaxed_stays(even: Path, even_run: RunContext, tmp_path: Path) -> None:
     """The map is the symmetric one, as far as its own halves agree; the run says that relaxing was needless."""
     run = run_of(even, tmp_path, relax_symmetry="C4")
-    first, second = (run.state.references[name].cpu() for name in ("half1", "half2"))
-    to_symmetric = fourier_shell_correlation(first, even_run.state.references["half1"].cpu(), PIXEL_SIZE).correlation
+    first, second = (run.state.maps.references[name].cpu() for name in ("half1", "half2"))
+    to_symmetric = fourier_shell_correlation(
+        first, even_run.state.maps.references["half1"].cpu(), PIXEL_SIZE
+    ).correlation
     to_each_other = fourier_shell_correlation(first, second, PIXEL_SIZE).correlation
-    known = slice(1, int(run.state.radius))
+    known = slice(1, int(run.state.band.radius))
     assert bool((to_symmetric[known] > to_each_other[known] - 0.05).all())
     assert float(to_symmetric[1:5].min()) > 0.95
-    assert not run.state.copy_test["are_told_apart"]
+    assert not run.state.tests.tell_copies_apart
     assert "not told apart" in symmetry_warnings(run)[0]
-    assert float((already_set(run.state.copy_shares) - 0.25).abs().max()) < 1e-6
+    assert float((already_set(run.state.qualities.copy_shares) - 0.25).abs().max()) < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """After the split nothing that one half becomes depends on the other's images, but noise spectrum, mask and FSC."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import halves, rounds
 from resmfn.reconstruction.phases.halves import halves_step, validate_step
 from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
+from resmfn.reconstruction.poses.candidates import Candidates
 from resmfn.reconstruction.poses.posed_images import Poses, insert_images
 from resmfn.reconstruction.run.context import HALVES
+from resmfn.reconstruction.run.records import Agreement, Band, PoseEstimates, SoftRounds
 from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations
 
@@ -46,14 +49,15 @@ def split_once(small_files: Path, tmp_path_factory: pytest.TempPathFactory) -> R
     folder = tmp_path_factory.mktemp("split")
     run = build_context(small_files, folder, poses="from-input", mask=user_mask(folder), hidden_dim=16)
     enter_first_phase(run)
-    run.state.rotation = turned(run.state.rotation, 6.0)
+    run.state.poses = turn_all(run.state.poses)
     run.state.phase = "focus"
     take_step(run)
     state = run.state
-    others = random_rotations(2 * len(state.rotation), generator=make_generator(4)).view(-1, 2, 3, 3)
-    state.candidate_rotation = torch.cat((state.rotation[:, None], others), dim=1)
-    state.candidate_shift = torch.zeros(len(state.rotation), 3, 2)
-    state.noise_power = run.observations.noise_power
+    best = run.poses()
+    others = random_rotations(2 * len(best), generator=make_generator(4)).view(-1, 2, 3, 3)
+    candidates = Candidates(torch.cat((best.rotation[:, None], others), dim=1), torch.zeros(len(best), 3, 2))
+    state.poses = replace(state.poses, candidates=candidates)
+    state.qualities = replace(state.qualities, noise_power=run.observations.noise_power)
     assert state.phase == "halves"
     return state
 
@@ -64,6 +68,11 @@ def split(split_once: RunState) -> RunState:
     return clone(split_once)
 
 
+def turn_all(poses: PoseEstimates) -> PoseEstimates:
+    """Return poses whose rotations are off by 6 degrees."""
+    return replace(poses, best=replace(poses.best, rotation=turned(poses.best.rotation, 6.0)))
+
+
 def user_mask(folder: Path) -> Path:
     write_map(folder / "mask.mrc", soft_sphere(SMALL_BOX, 7.0, 1.5), PIXEL_SIZE)
     return folder / "mask.mrc"
@@ -72,19 +81,33 @@ def user_mask(folder: Path) -> Path:
 def spoil_all_but_half_1(state: RunState) -> None:
     """Replace all that the second half and the joint network have found by something else."""
     generator = make_generator(8)
-    for name in ("rotation", "shift", "candidate_rotation", "candidate_shift"):
-        changed = getattr(state, name).clone()
-        fresh = torch.randn(changed[1::2].shape, generator=generator)
-        changed[1::2] = random_rotations(80, generator=generator) if name == "rotation" else 0.01 * fresh
-        if name == "candidate_rotation":
-            changed[1::2] = random_rotations(80 * changed.shape[1], generator=generator).view_as(changed[1::2])
-        setattr(state, name, changed)
-    for name in ("half2", "joint"):
-        state.references[name] = torch.randn(state.references[name].shape, generator=generator)
+
+    def spoiled(values: torch.Tensor) -> torch.Tensor:
+        changed, n = values.clone(), values[1::2].numel()
+        if values.shape[-2:] == (3, 3):
+            changed[1::2] = random_rotations(n // 9, generator=generator).view_as(changed[1::2])
+        else:
+            changed[1::2] = 0.01 * torch.randn(changed[1::2].shape, generator=generator)
+        return changed
+
+    best, candidates = state.poses.best, state.poses.candidates
+    state.poses = replace(
+        state.poses,
+        best=Poses(spoiled(best.rotation), spoiled(best.shift)),
+        candidates=Candidates(spoiled(candidates.rotation), spoiled(candidates.shift)),
+    )
+    size = state.maps.references["joint"].shape
+    others = {name: torch.randn(size, generator=generator) for name in ("half2", "joint")}
+    state.maps = state.maps.with_references(others)
+
+
+def falling(state: RunState) -> Agreement:
+    """Return halves that agree less in finer shells."""
+    return Agreement(torch.linspace(1.0, 0.4, int(state.band.radius) + 1), (10.0,))
 
 
 def half_1(state: RunState) -> list[torch.Tensor]:
-    return [state.rotation[::2], state.shift[::2], state.references["half1"]]
+    return [state.poses.best.rotation[::2], state.poses.best.shift[::2], state.maps.references["half1"]]
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -93,59 +116,58 @@ def test_a_round_of_half_1_does_not_see_half_2(
     split, spoiled_files, context, tmp_path, monkeypatch, step: int, soft: bool
 ) -> None:
     """Same noise spectrum, mask and FSC; images, poses and maps of all but half 1 are others."""
-    agreed = torch.linspace(1.0, 0.4, int(split.radius) + 3)
+    agreed = torch.linspace(1.0, 0.4, int(split.band.radius) + 3)
     monkeypatch.setattr(halves, "half_map_fsc", lambda *_, **__: agreed)  # each map's prior comes of both halves
-    split.soft = soft
+    split.soft = SoftRounds(soft)
     monkeypatch.setattr(halves, "update_noise", lambda run, residual: None)  # the spectrum is shared, and would differ
     split.step = step
-    split.fsc = torch.linspace(1.0, 0.4, int(split.radius) + 1)
+    split.agreement = falling(split)
     other = clone(split)
     spoil_all_but_half_1(other)
     mask = user_mask(tmp_path)
     for run in (context(state=split, mask=mask), context(spoiled_files, state=other, mask=mask)):
         halves_step(run)
     assert all(torch.equal(a, b) for a, b in zip(half_1(split), half_1(other), strict=True))
-    assert not torch.equal(split.rotation[1::2], other.rotation[1::2])
-    assert not torch.equal(split.references["half2"], other.references["half2"])
+    assert not torch.equal(split.poses.best.rotation[1::2], other.poses.best.rotation[1::2])
+    assert not torch.equal(split.maps.references["half2"], other.maps.references["half2"])
 
 
 def test_poses_of_half_1_stand_even_though_the_noise_is_learnt_from_both(
     split, spoiled_files, context, tmp_path
 ) -> None:
     """The spectrum that both halves share is corrected after the poses of a round have moved."""
-    split.step, split.fsc = RECHECK_ROUND, torch.linspace(1.0, 0.4, int(split.radius) + 1)
+    split.step, split.agreement = RECHECK_ROUND, falling(split)
     other, before = clone(split), clone(split)
     mask = user_mask(tmp_path)
     for run in (context(state=split, mask=mask), context(spoiled_files, state=other, mask=mask)):
         halves_step(run)
-    assert torch.equal(split.rotation[::2], other.rotation[::2])
-    assert not torch.equal(split.rotation[::2], before.rotation[::2])
-    assert not torch.equal(split.rotation[1::2], other.rotation[1::2])
-    assert not torch.equal(split.noise_power, other.noise_power)
+    assert torch.equal(split.poses.best.rotation[::2], other.poses.best.rotation[::2])
+    assert not torch.equal(split.poses.best.rotation[::2], before.poses.best.rotation[::2])
+    assert not torch.equal(split.poses.best.rotation[1::2], other.poses.best.rotation[1::2])
+    assert not torch.equal(split.qualities.noise_power, other.qualities.noise_power)
 
 
 def test_the_last_maps_of_the_halves_leave_poses_and_the_map_of_all_alone(split, context, tmp_path) -> None:
-    split.fsc = torch.linspace(1.0, 0.4, int(split.radius) + 1)
+    split.agreement = falling(split)
     split.phase = "validate"
     run = context(state=split, mask=user_mask(tmp_path), network_steps=3)
     before = clone(split)
     validate_step(run)
-    assert torch.equal(split.rotation, before.rotation)
-    assert torch.equal(split.references["joint"], before.references["joint"])
-    assert not any(torch.equal(split.references[name], before.references[name]) for name in HALVES)
+    assert torch.equal(split.poses.best.rotation, before.poses.best.rotation)
+    assert torch.equal(split.maps.references["joint"], before.maps.references["joint"])
+    assert not any(torch.equal(split.maps.references[name], before.maps.references[name]) for name in HALVES)
 
 
 def test_joint_rounds_leave_the_halves_maps_alone(split, context, tmp_path) -> None:
-    split.fsc = torch.linspace(1.0, 0.4, int(split.radius) + 1)
-    split.resolutions = [10.0]
+    split.agreement = falling(split)
     split.phase, split.step = "joint", 1
     run = context(state=split, mask=user_mask(tmp_path), network_steps=3)
     before = clone(split)
     take_step(run)
-    assert not torch.equal(split.rotation, before.rotation)
-    assert not torch.equal(split.references["joint"], before.references["joint"])
-    assert all(torch.equal(split.references[name], before.references[name]) for name in HALVES)
-    assert torch.equal(split.fsc, before.fsc)
+    assert not torch.equal(split.poses.best.rotation, before.poses.best.rotation)
+    assert not torch.equal(split.maps.references["joint"], before.maps.references["joint"])
+    assert all(torch.equal(split.maps.references[name], before.maps.references[name]) for name in HALVES)
+    assert torch.equal(split.agreement.fsc, before.agreement.fsc)
 
 
 def test_halves_of_pure_noise_do_not_agree_beyond_the_split(context, tmp_path) -> None:
@@ -162,9 +184,9 @@ def test_halves_of_pure_noise_do_not_agree_beyond_the_split(context, tmp_path) -
     beyond = []
     while run.state.phase != "joint":
         take_step(run)
-        if run.state.fsc is not None:
-            beyond.append(run.state.fsc[int(run.state.split_radius) + 2 :])
-    assert run.state.split_radius < run.observations.radius_max - 2  # there are shells to look at
+        if run.state.agreement.fsc is not None:
+            beyond.append(run.state.agreement.fsc[int(run.state.band.split) + 2 :])
+    assert run.state.band.split < run.observations.radius_max - 2  # there are shells to look at
     assert len(beyond) >= 3
     assert all(len(shells) <= 3 for shells in beyond)  # where halves do not agree, rounds go no further
     assert float(torch.cat([*beyond, torch.zeros(1)]).mean()) < 0.143
@@ -173,13 +195,14 @@ def test_halves_of_pure_noise_do_not_agree_beyond_the_split(context, tmp_path) -
 def fitted_to_noise(run) -> Poses:
     """Return poses of all images that were refined against one map of all images, to its finest shell."""
     state, radius = run.state, run.observations.radius_max
-    state.radius, state.fsc = radius, torch.full((int(radius) + 1,), 0.5)
+    state.band, state.agreement = Band(radius), Agreement(torch.full((int(radius) + 1,), 0.5))
     everyone, plan = run.posed(run.index), rounds.plan_round(run, radius, moves=True)
     for _ in range(6):
         sums = insert_images(run.observations, everyone, run.grid(radius), radius)
         mask = run.mask_on(sums.grid)
         equations = MapEquations(sums, mask, run.observations.team)
-        state.references["joint"] = rounds.solve_map(run, equations, mask, plan, halves_in=2)
+        volume = rounds.solve_map(run, equations, mask, plan, halves_in=2)
+        state.maps = state.maps.with_references({"joint": volume})
         rounds.refine_against(run, everyone, "joint", plan)
     return everyone.poses
 
@@ -205,6 +228,6 @@ def test_what_poses_of_the_input_know_of_noise_is_forgotten_where_they_are_refin
         run.state.phase = "focus"
         take_step(run)
         take_step(run)
-        agreement[kept] = float(run.state.fsc[int(run.state.split_radius) + 1 :].mean())
+        agreement[kept] = float(run.state.agreement.fsc[int(run.state.band.split) + 1 :].mean())
     assert agreement["fixed"] > 0.2
     assert agreement["from-input"] < 0.08

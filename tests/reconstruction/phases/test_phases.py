@@ -17,6 +17,7 @@ from resmfn.reconstruction import ReconstructionConfig, reconstruct
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import halves, rounds, starts
 from resmfn.reconstruction.phases.annealing import SearchResult
+from resmfn.reconstruction.run.records import Agreement, Band
 
 # --- where a run begins, and how it goes on ----------------------------------------------------------
 
@@ -32,9 +33,9 @@ def test_poses_of_the_input_need_no_search(context, poses) -> None:
     run = context(poses=poses)
     enter_first_phase(run)
     assert run.state.phase == "control"
-    assert torch.equal(run.state.rotation, run.particles.rotations)
-    assert torch.equal(run.state.shift, torch.zeros(160, 2))
-    assert bool((run.state.max_probability == 1).all())
+    assert torch.equal(run.poses().rotation, run.particles.rotations)
+    assert torch.equal(run.poses().shift, torch.zeros(160, 2))
+    assert bool((run.state.poses.max_probability == 1).all())
 
 
 def test_a_reference_comes_in_the_images_grey_scale_and_no_finer_than_it_is_believed(context, tmp_path) -> None:
@@ -42,12 +43,12 @@ def test_a_reference_comes_in_the_images_grey_scale_and_no_finer_than_it_is_beli
     write_map(tmp_path / "reference.mrc", 1e4 * volume, PIXEL_SIZE)
     run = context(reference=tmp_path / "reference.mrc", ini_high=12.0)
     enter_first_phase(run)
-    assert (run.state.phase, run.state.radius) == ("control", pytest.approx(5.0))
+    assert (run.state.phase, run.state.starts.radius) == ("control", pytest.approx(5.0))
     # The images are divided by their noise of 1.5; the molecule lies within the sphere.
     truth = low_pass(volume, 5.0, 0.0) / 1.5
-    found = low_pass(resize_map(run.state.coarse, SMALL_BOX), 5.0, 0.0)
+    found = low_pass(resize_map(run.state.starts.best, SMALL_BOX), 5.0, 0.0)
     assert float((found * truth).sum() / truth.square().sum()) == pytest.approx(1.0, abs=0.15)
-    power = shell_average(fftn_centered(run.state.coarse).abs().square(), run.state.coarse.shape[-1])
+    power = shell_average(fftn_centered(run.state.starts.best).abs().square(), run.state.starts.best.shape[-1])
     assert len(power) > 6
     assert float(power[6:].max()) < 0.1 * float(power[4])
 
@@ -66,9 +67,9 @@ def test_the_likeliest_start_goes_on(context, monkeypatch) -> None:
         assert run.state.phase == "search"
         take_step(run)
     assert run.state.phase == "control"
-    assert run.state.log_likelihoods == evidence
-    assert float(run.state.coarse.mean()) == 1.0
-    assert run.state.radius == 3.0
+    assert run.state.starts.log_likelihoods == tuple(evidence)
+    assert float(run.state.starts.best.mean()) == 1.0
+    assert run.state.starts.radius == 3.0
 
 
 def test_the_search_takes_a_sample_of_many_images_always_the_same(context, monkeypatch) -> None:
@@ -84,11 +85,11 @@ def test_the_search_takes_a_sample_of_many_images_always_the_same(context, monke
 def test_halves_end_when_poses_rest_at_the_radius_that_they_have(context) -> None:
     run = context()
     radius_max = run.observations.radius_max
-    run.state.radius = radius_max
-    run.state.fsc = torch.ones(int(radius_max) + 1)
+    run.state.band = Band(radius_max)
+    run.state.agreement = Agreement(torch.ones(int(radius_max) + 1))
 
     def rounds_until_done(turn: float) -> int:
-        run.state.step, run.state.rounds_at_rest = 0, 0
+        run.state.step, run.state.agreement = 0, run.state.agreement.resting(False)
         while True:
             run.state.step += 1
             if halves._halves_are_done(run, turn):
@@ -96,15 +97,15 @@ def test_halves_end_when_poses_rest_at_the_radius_that_they_have(context) -> Non
 
     assert rounds_until_done(5.0) == halves.MOST_ROUNDS
     assert rounds_until_done(0.0) < halves.MOST_ROUNDS
-    run.state.radius = 0.7 * radius_max  # there is more to come
-    run.state.fsc = torch.ones(int(run.state.radius) + 1)
+    run.state.band = Band(0.7 * radius_max)  # there is more to come
+    run.state.agreement = Agreement(torch.ones(int(run.state.band.radius) + 1))
     assert rounds_until_done(0.0) == halves.MOST_ROUNDS
 
 
 def test_halves_do_not_end_before_every_image_was_compared_with_all_views_again(context) -> None:
     run = context()
-    run.state.radius = run.observations.radius_max
-    run.state.fsc = torch.ones(int(run.state.radius) + 1)
+    run.state.band = Band(run.observations.radius_max)
+    run.state.agreement = Agreement(torch.ones(int(run.state.band.radius) + 1))
     for done in range(1, rounds.RECHECK_ROUND + 1):  # the round of that number comes after as many
         run.state.step = done
         assert not halves._halves_are_done(run, 0.0)
@@ -112,7 +113,7 @@ def test_halves_do_not_end_before_every_image_was_compared_with_all_views_again(
 
 def test_known_poses_need_few_rounds_at_all_frequencies(context) -> None:
     run = context(poses="fixed")
-    run.state.radius = 3.0
+    run.state.band = Band(3.0)
     assert halves.round_radius(run) == run.observations.radius_max
     run.state.step = halves.FIXED_ROUNDS - 1
     assert not halves._halves_are_done(run, 0.0)
@@ -122,14 +123,14 @@ def test_known_poses_need_few_rounds_at_all_frequencies(context) -> None:
 
 def test_what_maps_leave_unexplained_is_noise_where_they_explain_anything(context) -> None:
     run = context()
-    run.state.radius = 4.0
+    run.state.band = Band(4.0)
     before = run.observations.noise_power.clone()
     residual = torch.tensor([[0.0, 1.2, 0.9, 1.1, 9.0, 9.0, 9.0]])
     halves.update_noise(run, residual)
     factor = (run.observations.noise_power / before)[0]
     torch.testing.assert_close(factor[:5], torch.tensor([1.0, 1.2, 0.9, 1.1, 2.0]))  # no more than twice at once
     torch.testing.assert_close(factor[5:], torch.ones(len(factor) - 5))
-    assert torch.equal(run.state.noise_power, run.observations.noise_power)
+    assert torch.equal(run.state.qualities.noise_power, run.observations.noise_power)
 
 
 # --- networks and noise ------------------------------------------------------------------------------
@@ -140,9 +141,9 @@ def test_both_halves_begin_from_the_map_of_all(context) -> None:
     for phase in ("search", "control", "focus"):
         assert run.state.phase == phase
         take_step(run)
-    assert align_poses(run.state.rotation, run.particles.rotations).summary().median < 30  # the search did its part
-    assert torch.equal(run.state.references["half1"], run.state.references["half2"])
-    assert not run.state.networks
+    assert align_poses(run.poses().rotation, run.particles.rotations).summary().median < 30  # the search did its part
+    assert torch.equal(run.state.maps.references["half1"], run.state.maps.references["half2"])
+    assert not run.state.maps.networks
 
 
 def refuse(name: str) -> None:

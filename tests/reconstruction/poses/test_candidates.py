@@ -9,9 +9,10 @@ import torch
 from reconstruction.scenes import make_scene, turned
 from resmfn.core import make_generator
 from resmfn.reconstruction.maps.map_grid import MapGrid
-from resmfn.reconstruction.poses.candidates import N_KEPT, best_of, distinct_candidates
+from resmfn.reconstruction.poses.candidates import N_KEPT, Candidates, best_of, distinct_candidates
 from resmfn.reconstruction.poses.grid_posterior import GridPosterior
 from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
+from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
 
 APART = 20.0
@@ -33,7 +34,8 @@ def test_candidates_lie_apart_and_the_best_comes_first() -> None:
     rotations = random_rotations(300, generator=make_generator(1))
     top = torch.randint(300, (50, 16), generator=make_generator(2))
     shift = torch.randn(50, 16, 2, generator=make_generator(3))
-    found, found_shift = distinct_candidates(posterior_of(top, shift), rotations)
+    candidates = distinct_candidates(posterior_of(top, shift), rotations)
+    found, found_shift = candidates.rotation, candidates.shift
     assert found.shape == (50, N_KEPT, 3, 3)
     assert found_shift.shape == (50, N_KEPT, 2)
     assert torch.equal(found[:, 0], rotations[top[:, 0]])
@@ -42,12 +44,28 @@ def test_candidates_lie_apart_and_the_best_comes_first() -> None:
     assert float(apart.min()) >= APART - 0.1
 
 
+def test_candidates_keep_their_order_flat_selected_and_behind_another_pose() -> None:
+    rotation, shift = (
+        random_rotations(6, generator=make_generator(1)).view(2, 3, 3, 3),
+        torch.arange(12.0).view(2, 3, 2),
+    )
+    candidates, others = Candidates(rotation, shift), Poses(torch.eye(3).repeat(2, 1, 1), torch.full((2, 2), -1.0))
+    assert torch.equal(candidates.flat.rotation.view_as(rotation), rotation)
+    assert torch.equal(candidates.flat.shift[4], shift[1, 1])
+    behind = candidates.after(others)
+    assert torch.equal(behind.first.rotation, others.rotation)
+    assert torch.equal(behind.first.shift, others.shift)
+    assert torch.equal(behind.rotation[:, 1:], rotation)
+    assert torch.equal(behind.select(torch.tensor([1])).shift[:, 1:], shift[1:])
+
+
 def test_each_candidate_is_the_best_that_is_left() -> None:
     """In order of likelihood: the first point that is far from all chosen so far, with its own shift."""
     rotations = random_rotations(300, generator=make_generator(1))
     top = torch.randint(300, (50, 16), generator=make_generator(2))
     shift = torch.randn(50, 16, 2, generator=make_generator(3))
-    found, found_shift = distinct_candidates(posterior_of(top, shift), rotations)
+    candidates = distinct_candidates(posterior_of(top, shift), rotations)
+    found, found_shift = candidates.rotation, candidates.shift
     for image in range(50):
         listed, chosen = rotations[top[image]], [0]
         for k in range(16):
@@ -63,7 +81,8 @@ def test_neighbors_of_one_peak_count_once() -> None:
     offsets = 0.05 * torch.randn(16, 3, generator=make_generator(2))
     rotations = exp_so3(offsets) @ best
     shift = torch.arange(32.0).view(1, 16, 2)
-    found, found_shift = distinct_candidates(posterior_of(torch.arange(16)[None], shift), rotations)
+    candidates = distinct_candidates(posterior_of(torch.arange(16)[None], shift), rotations)
+    found, found_shift = candidates.rotation, candidates.shift
     assert torch.equal(found[0], rotations[:1].expand(N_KEPT, 3, 3))
     assert torch.equal(found_shift[0], shift[0, :1].expand(N_KEPT, 2))
 
@@ -71,8 +90,8 @@ def test_neighbors_of_one_peak_count_once() -> None:
 @pytest.mark.parametrize("degrees", [APART - 1, APART + 1])
 def test_the_border_between_one_peak_and_two(degrees: float) -> None:
     rotations = torch.stack((torch.eye(3), exp_so3(torch.tensor([math.radians(degrees), 0.0, 0.0]))))
-    found, _ = distinct_candidates(posterior_of(torch.tensor([[0, 1, 1]]), torch.zeros(1, 3, 2)), rotations)
-    assert torch.equal(found[0, 1], rotations[int(degrees > APART)])
+    found = distinct_candidates(posterior_of(torch.tensor([[0, 1, 1]]), torch.zeros(1, 3, 2)), rotations)
+    assert torch.equal(found.rotation[0, 1], rotations[int(degrees > APART)])
 
 
 def test_the_likeliest_candidate_wins_wherever_it_stands_in_the_list() -> None:
@@ -86,7 +105,7 @@ def test_the_likeliest_candidate_wins_wherever_it_stands_in_the_list() -> None:
     order = torch.stack([torch.roll(torch.arange(3), int(k)) for k in place])
     rotation = rotation.gather(1, order[:, :, None, None].expand(-1, -1, 3, 3))
     shift = scene.shift[:, None].expand(-1, 3, -1)
-    found = best_of(scene.observations, scene.index, rotation, shift, model, 4)
+    found = best_of(scene.observations, scene.index, Candidates(rotation, shift), model, 4)
     assert float(geodesic_degrees(found.rotation, scene.rotation).median()) < 1.0
     assert float(geodesic_degrees(found.rotation, scene.rotation).max()) < 10.0
     # For each image, no candidate's peak is higher than the one that was kept.
@@ -103,5 +122,5 @@ def test_only_the_images_asked_for_are_compared() -> None:
     model = PoseModel(grid, grid.transform(scene.volume), 8.0, False)
     index = torch.tensor([7, 2, 9])
     rotation = torch.stack((turned(scene.rotation, 90.0)[index], turned(scene.rotation, 3.0)[index]), dim=1)
-    found = best_of(scene.observations, index, rotation, torch.zeros(3, 2, 2), model, 4)
+    found = best_of(scene.observations, index, Candidates(rotation, torch.zeros(3, 2, 2)), model, 4)
     assert float(geodesic_degrees(found.rotation, scene.rotation[index]).max()) < 2.5

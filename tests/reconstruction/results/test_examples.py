@@ -9,6 +9,7 @@ from resmfn.core import make_generator
 from resmfn.physics import FourierSliceProjector, ImageFormation, Optics
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.results.examples import DETAILS, N_EXAMPLES, draw_examples
+from resmfn.reconstruction.run.records import PoseEstimates
 from resmfn.rotations import random_rotations
 
 
@@ -24,7 +25,7 @@ def drawn(context, tmp_path, *, flip: bool = False, resolution: float = 9.0):
     images = form(volume, rotation, shift, optics)
     poses = Poses(rotation, shift)
     run = context(write_particle_files(tmp_path / "data", images, optics=optics, poses=poses))
-    run.state.rotation, run.state.shift = rotation, -shift if flip else shift
+    run.state.poses = PoseEstimates(best=Poses(rotation, -shift if flip else shift))
     return draw_examples(run, volume, resolution)
 
 

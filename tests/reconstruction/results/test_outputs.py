@@ -11,9 +11,12 @@ from resmfn.data.remarks.particles import Remarks
 from resmfn.reconstruction.results.hand import inverted
 from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
 from resmfn.reconstruction.results.outputs import _verdict, _warnings, _write_bad_images, _write_scales
+from resmfn.reconstruction.run.held_out import HeldOutTests, NoiseControl
+from resmfn.reconstruction.run.records import Band, ImageQualities, Starts
+from resmfn.reconstruction.run.state import RunState
 
-FOUND = {"is_structure": True}
-NOTHING = {"is_structure": False, "n_images": 500, "gain": 0.0002, "gain_error": 0.0001}
+FOUND = NoiseControl(500, gain=10.0, gain_error=0.1, lead=10.0, lead_error=0.1)
+NOTHING = NoiseControl(500, gain=0.0002, gain_error=0.0001, lead=0.0, lead_error=0.0001)
 
 
 def verdict(
@@ -22,18 +25,22 @@ def verdict(
     split: float = 12.0,
     starts: tuple[float, ...] = (),
     pixel_size: float = 1.5,
-    control: dict[str, float | bool] = FOUND,
+    control: NoiseControl = FOUND,
     particle_probability: torch.Tensor | None = None,
     poses: str = "unknown",
 ) -> str:
-    state = SimpleNamespace(start_agreement=list(starts), control=control, good=particle_probability, copy_test={})
+    state = RunState(
+        starts=Starts(agreement=starts),
+        tests=HeldOutTests(structure=control),
+        qualities=ImageQualities(good=particle_probability),
+    )
     run = SimpleNamespace(state=state, pixel_size=pixel_size, particles=range(5), **posed(state, split, poses))
     return _verdict(run, resolution)
 
 
-def posed(state: SimpleNamespace, split: float, poses: str) -> dict[str, object]:
+def posed(state: RunState, split: float, poses: str) -> dict[str, object]:
     """Return what a run knows of its poses, with halves that parted at a resolution."""
-    state.split_radius = 120.0 / split
+    state.band = Band(split=120.0 / split)
     return {
         "config": SimpleNamespace(poses=poses, symmetry="C1", relax_symmetry=None),
         "moves_poses": poses != "fixed",
@@ -64,7 +71,7 @@ def test_halves_that_began_at_poses_of_the_input_say_from_where_on_they_are_inde
     ],
 )
 def test_what_halves_share_is_said(poses: str, split: float | None, says: str) -> None:
-    state = SimpleNamespace()
+    state = RunState()
     run = SimpleNamespace(state=state, **posed(state, 12.0, poses))
     assert split_resolution(run) == split
     assert says in shared_by_halves(run)
@@ -108,7 +115,7 @@ def test_what_held_out_images_do_not_prefer_to_noise_is_no_structure_however_wel
 def warned_of(agreement: list[float], particles: SimpleNamespace) -> SimpleNamespace:
     """Return what a run without symmetry knows that it may warn of."""
     config = SimpleNamespace(symmetry="C1", relax_symmetry=None)
-    state = SimpleNamespace(start_agreement=agreement, copy_test={})
+    state = RunState(starts=Starts(agreement=tuple(agreement)))
     return SimpleNamespace(state=state, config=config, particles=particles)
 
 
@@ -140,7 +147,8 @@ def test_the_list_of_bad_images_holds_those_that_look_like_noise() -> None:
     folder = SimpleNamespace(write_text=written.__setitem__)
     names = [f"{i:06d}@p.mrcs" for i in range(1, 6)]
     particles = SimpleNamespace(table=SimpleNamespace(text=lambda column: names))
-    run = SimpleNamespace(state=SimpleNamespace(good=torch.tensor([1.0, 0.1, 0.9, 0.4, 0.5])), particles=particles)
+    state = RunState(qualities=ImageQualities(good=torch.tensor([1.0, 0.1, 0.9, 0.4, 0.5])))
+    run = SimpleNamespace(state=state, particles=particles)
     _write_bad_images(folder, run)
     assert written == {"bad_particles.txt": "2 000002@p.mrcs 0.100000\n4 000004@p.mrcs 0.400000\n"}
 

@@ -1,4 +1,4 @@
-"""What all phases share: halves, masks, poses, networks; and the state that a checkpoint holds."""
+"""What all phases share: halves, masks, poses, networks."""
 
 import pytest
 import torch
@@ -10,12 +10,12 @@ from resmfn.data import write_map
 from resmfn.fourier import resize_map, soft_sphere
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.network_map import FittedNetwork
-from resmfn.reconstruction.phase_table import PHASES
 from resmfn.reconstruction.phases import starts
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
 from resmfn.reconstruction.run import box_plan
 from resmfn.reconstruction.run.box_plan import BoxPlan
 from resmfn.reconstruction.run.context import HALVES, already_set
+from resmfn.reconstruction.run.records import ImageQualities, Maps, PoseEstimates
 from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations
 
@@ -96,9 +96,9 @@ def test_a_mask_file_that_does_not_fit_is_refused(context, tmp_path, mask, pixel
 
 def test_the_mask_found_from_the_halves_lies_in_the_sphere(context) -> None:
     run = context()
-    for name, seed in zip(HALVES, (1, 2), strict=True):
-        blob = soft_sphere(BOX, 3.0, 3.0) + 0.05 * torch.randn(BOX, BOX, BOX, generator=make_generator(seed))
-        run.state.references[name] = blob
+    blob = soft_sphere(BOX, 3.0, 3.0)
+    noise = [0.05 * torch.randn(BOX, BOX, BOX, generator=make_generator(seed)) for seed in (1, 2)]
+    run.state.maps = Maps(references={name: blob + its for name, its in zip(HALVES, noise, strict=True)})
     mask = run.mask_on(run.full)
     assert bool((mask[run.sphere == 0] == 0).all())
     assert float(mask[BOX // 2, BOX // 2, BOX // 2]) == 1
@@ -111,18 +111,18 @@ def test_the_mask_found_from_the_halves_lies_in_the_sphere(context) -> None:
 def test_poses_of_branches_come_back_to_their_images(context) -> None:
     run = context()
     rotation = random_rotations(160, generator=make_generator(3))
-    run.state.rotation, run.state.shift = torch.eye(3).repeat(160, 1, 1), torch.zeros(160, 2)
-    before = run.state.rotation
+    run.state.poses = PoseEstimates(best=Poses(torch.eye(3).repeat(160, 1, 1), torch.zeros(160, 2)))
+    before = run.poses().rotation
     halves = [run.half(name) for name in HALVES]
     for half in halves:
         half.poses = Poses(rotation[half.index], half.index[:, None].float().expand(-1, 2))
     run.keep_poses(halves)
-    assert torch.equal(run.state.rotation, rotation)
-    assert torch.equal(run.state.shift[:, 0], torch.arange(160.0))
+    assert torch.equal(run.poses().rotation, rotation)
+    assert torch.equal(run.poses().shift[:, 0], torch.arange(160.0))
     assert torch.equal(before, torch.eye(3).repeat(160, 1, 1))  # a saved state does not change under the hand
     run.keep_poses([PosedImages(torch.tensor([5]), Poses(torch.eye(3)[None], torch.zeros(1, 2)))])
-    assert torch.equal(run.state.rotation[5], torch.eye(3))
-    assert torch.equal(run.state.rotation[6], rotation[6])
+    assert torch.equal(run.poses().rotation[5], torch.eye(3))
+    assert torch.equal(run.poses().rotation[6], rotation[6])
 
 
 def test_each_name_has_a_network_of_its_own_that_its_seed_draws(context) -> None:
@@ -146,12 +146,13 @@ def test_a_kept_network_is_the_one_that_is_taken_up_and_its_masked_map_the_refer
     with torch.no_grad():
         own = network.decode(grid)
         torch.testing.assert_close(run.network("half1").decode(grid), own)
-        torch.testing.assert_close(run.state.references["half1"], resize_map(own * mask, BOX))
+        torch.testing.assert_close(run.state.maps.references["half1"], resize_map(own * mask, BOX))
 
 
 def test_a_resumed_run_whitens_as_the_state_says(context) -> None:
     power = torch.linspace(0.5, 2.0, BOX // 2 + 1)[None]
-    torch.testing.assert_close(context(state=RunState(noise_power=power)).observations.noise_power, power)
+    state = RunState(qualities=ImageQualities(noise_power=power))
+    torch.testing.assert_close(context(state=state).observations.noise_power, power)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,8 @@ def test_a_box_grows_for_all_maps_of_all_classes_and_only_when_it_must(small_fil
     monkeypatch.setattr(box_plan, "SIZES", (16,))
     monkeypatch.setattr(box_plan, "WORTH", 1.0)
     boxes = BoxPlan(BOX, 9, 16, BOX)
-    classes = [RunState(references={"half1": soft_sphere(16, 3.0, 2.0) * scale}) for scale in (1.0, 2.0)]
+    small = soft_sphere(16, 3.0, 2.0)
+    classes = [RunState(maps=Maps(references={"half1": small * scale})) for scale in (1.0, 2.0)]
     run = build_context(small_files, tmp_path, RunState(map_size=16, classes=classes), boxes=boxes)
     assert (run.map_size, run.observations.radius_max, run.sphere.shape[0]) == (16, 6.0, 16)
     assert run.map_pixel_size == pytest.approx(BOX * PIXEL_SIZE / 16)
@@ -184,7 +186,7 @@ def test_a_box_grows_for_all_maps_of_all_classes_and_only_when_it_must(small_fil
     assert (run.map_size, run.state.map_size, run.observations.radius_max, run.sphere.shape[0]) == (20, 20, 9.0, 20)
     assert torch.equal(run.observations.gain, gain)
     for of_class, scale in zip(run.state.classes, (1.0, 2.0), strict=True):
-        torch.testing.assert_close(of_class.references["half1"], resize_map(soft_sphere(16, 3.0, 2.0), BOX) * scale)
+        torch.testing.assert_close(of_class.maps.references["half1"], resize_map(small, BOX) * scale)
     assert run.of_class(1).full.size == BOX
 
 
@@ -213,20 +215,7 @@ def test_a_phase_that_comes_too_early_says_so() -> None:
         already_set(None)
 
 
-# --- state -------------------------------------------------------------------------------------------
-
-
-def test_a_state_goes_through_a_checkpoint_unchanged(tmp_path) -> None:
-    state = RunState(phase="halves", step=2, log_likelihoods=[1.5, 2.0], coarse=torch.ones(2, 2, 2), seconds=3.25)
-    state.references["half1"] = torch.arange(8.0).view(2, 2, 2)
-    state.networks["half1"] = {"network": {"weight": torch.ones(2)}, "amplitude": 0.5}
-    torch.save(state.to_dict(), tmp_path / "state.pt")
-    again = RunState.from_dict(torch.load(tmp_path / "state.pt", weights_only=True), torch.device("cpu"))
-    assert again.phase in PHASES
-    for name, value in vars(state).items():
-        found = getattr(again, name)
-        assert repr(found) == repr(value), name
-    assert torch.equal(again.references["half1"], state.references["half1"])
+# --- rows --------------------------------------------------------------------------------------------
 
 
 def test_rows_of_one_image_are_in_one_half_and_are_searched_once(context, small_files, tmp_path, monkeypatch) -> None:

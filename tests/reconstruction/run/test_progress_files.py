@@ -12,6 +12,7 @@ from resmfn.data.runs.run_folder import RunFolder
 from resmfn.reconstruction import ProgressEvent, ReconstructionConfig
 from resmfn.reconstruction.run import progress_files as signs_of_life
 from resmfn.reconstruction.run.progress_files import PREVIEW, PROVENANCE
+from resmfn.reconstruction.run.records import Maps
 
 
 @pytest.fixture
@@ -70,9 +71,10 @@ def test_the_map_so_far_is_the_joint_one_or_the_mean_of_the_halves(context, tmp_
     signs_of_life.write_preview(folder, run)
     assert not (folder.path / PREVIEW).exists()
     size, gray_scale = run.box_size, run.observations.gray_scale
-    run.state.references |= {"half1": torch.ones(size, size, size), "half2": 3 * torch.ones(size, size, size)}
+    halves = {"half1": torch.ones(size, size, size), "half2": 3 * torch.ones(size, size, size)}
+    run.state.maps = Maps(references=halves)
     signs_of_life.write_preview(folder, run)
     assert torch.allclose(read_map(folder.path / PREVIEW).data, torch.tensor(2 * gray_scale))
-    run.state.references["joint"] = torch.zeros(size, size, size)
+    run.state.maps = run.state.maps.with_references({"joint": torch.zeros(size, size, size)})
     signs_of_life.write_preview(folder, run)
     assert float(read_map(folder.path / PREVIEW).data.abs().max()) == 0

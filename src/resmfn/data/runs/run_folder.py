@@ -26,6 +26,8 @@ from resmfn.data.runs.plain_settings import read_settings
 
 _SETTINGS = "settings of the run"
 """Where a checkpoint keeps the settings, should their own file be lost."""
+_FORMAT = "format of the state"
+"""Where a checkpoint keeps the version of what it holds; one without it is of the first."""
 _MAY_DIFFER = {"flip_hand", "resume", "overwrite", "out", "device", "gpu_memory", "memory", "datadir"}
 """Settings that a resumed run may change."""
 
@@ -147,17 +149,26 @@ class RunFolder:
         """Whether there is something to go on from."""
         return any((self.path / name).exists() for name in (CHECKPOINT, PREVIOUS))
 
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint, atomically; the one before it is kept beside it."""
+    def save(self, state: Mapping[str, Any], version: int = 1) -> None:
+        """Replace the checkpoint, atomically; the one before it is kept beside it.
+
+        Parameters
+        ----------
+        state
+            Plain values and tensors.
+        version
+            Of the state's form; :meth:`load` takes no other.
+        """
+        stored = {**state, _SETTINGS: self._settings(), _FORMAT: version}
         content = io.BytesIO()
-        torch.save({**state, _SETTINGS: self._settings()}, content)  # to memory: a full disk is then an OSError
+        torch.save(stored, content)  # to memory: a full disk is then an OSError
         last = self.path / CHECKPOINT
         with atomic_write(last) as temporary:
             temporary.write_bytes(content.getbuffer())
             if last.exists():
                 last.replace(self.path / PREVIOUS)
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self, version: int = 1) -> dict[str, Any] | None:
         """Return the last checkpoint if the run is to be resumed and there is one.
 
         If it is damaged (power failure, full disk), the one before it is used, and the log says so.
@@ -165,7 +176,7 @@ class RunFolder:
         Raises
         ------
         InputError
-            There are checkpoints, and none can be read.
+            There are checkpoints, and none can be read; or the last has another form than ``version``.
         """
         if not (self.config.resume and self.has_checkpoint):
             return None
@@ -173,6 +184,12 @@ class RunFolder:
             self._loaded = self._read_checkpoint()
         state, self._loaded = self._loaded, None
         state.pop(_SETTINGS, None)
+        found = state.pop(_FORMAT, 1)
+        if found != version:
+            raise InputError(
+                f"{self.path} was begun by another version of resmfn (its checkpoint has format {found}, and this "
+                f"version continues format {version}): finish it with that version, or start again with --overwrite"
+            )
         return state
 
     def _read_checkpoint(self) -> dict[str, Any]:

@@ -24,12 +24,14 @@ from resmfn.reconstruction.phases.annealing import (
     rotated_grid,
     sums_of,
 )
-from resmfn.reconstruction.phases.control import N_HELD_OUT, NoiseControl, held_out_control
+from resmfn.reconstruction.phases.control import N_HELD_OUT, held_out_control
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
 from resmfn.reconstruction.poses.search_space import neighbor_offsets, shift_spread
-from resmfn.reconstruction.run.context import HALVES, RunContext
+from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
+from resmfn.reconstruction.run.held_out import HeldOutTests, NoiseControl
+from resmfn.reconstruction.run.records import Band, ImageQualities, Maps, PoseEstimates, SoftRounds, Starts
 from resmfn.reconstruction.run.state import RunState
 
 LEAST_ASKED = 10
@@ -53,9 +55,10 @@ def class_focus_step(run: RunContext) -> bool:
         _state_of_class(run, maps, number, good[:, number], generator) for number in range(len(maps.share))
     ]
     for number, state in enumerate(run.state.classes):
-        state.control = _control(run, branches, number)
-    run.state.control = max((state.control for state in run.state.classes), key=lambda control: control["gain"])
-    run.state.radius = run.state.split_radius = maps.radius
+        state.tests = HeldOutTests(structure=_control(run, branches, number))
+    controls = [already_set(state.tests.structure) for state in run.state.classes]
+    run.state.tests = HeldOutTests(structure=max(controls, key=lambda control: control.gain))
+    run.state.band = Band(maps.radius, split=maps.radius)
     run.tell("focus", f"{len(maps.share)} classes to {run.resolution(maps.radius):.1f} Å", 0.3)
     return True
 
@@ -74,12 +77,12 @@ def _by_size(branches: Branches) -> Branches:
     return branches.only(order)
 
 
-def _control(run: RunContext, branches: Branches, number: int) -> dict[str, float | bool]:
+def _control(run: RunContext, branches: Branches, number: int) -> NoiseControl:
     """Ask the images left out that are likeliest of a class whether its map is more than noise."""
     index = left_out_and_rest(run).left_out.index[members(branches.asked, number)][:N_HELD_OUT]
     if len(index) < LEAST_ASKED:
-        return NoiseControl(len(index), 0.0, 0.0, 0.0, 0.0).as_dict()
-    return held_out_control(run, branches.maps.volumes[number], index).as_dict()
+        return NoiseControl(len(index), 0.0, 0.0, 0.0, 0.0)
+    return held_out_control(run, branches.maps.volumes[number], index)
 
 
 def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, generator: torch.Generator) -> RunState:
@@ -96,23 +99,17 @@ def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, g
     volume = resized(
         equations.solve(sphere_on(grid, run.space.mask_radius, run.device), maps.priors[number]), run.map_size
     )
-    rotation, shift = distinct_candidates(posterior, rotations)
+    candidates = distinct_candidates(posterior, rotations)
     # Poses of a small class are less fine than the grid: its images spread over more points, and know their pose alike.
     extent = extent_of_map(maps.volumes[number], SearchTask(observations, run.index, run.space))
     cycles = min(FOCUS_STAGE.cycles, cycles_of_radius(radius, observations, extent))
     entropy = posterior.entropy[good >= 0.5] - 3 * math.log(FOCUS_STAGE.cycles / cycles)
     return RunState(
         phase="halves",
-        radius=radius,
-        split_radius=radius,
-        rotation=rotation[:, 0],
-        shift=shift[:, 0],
-        candidate_rotation=rotation,
-        candidate_shift=shift,
-        max_probability=posterior.max_probability,
-        pose_entropy=posterior.entropy,
-        good=good,
-        soft=len(entropy) > 0 and float(entropy.median()) > SOFT_ENTROPY,
-        references=dict.fromkeys((*HALVES, "joint"), volume),
-        coarse=maps.volumes[number],
+        starts=Starts(best=maps.volumes[number], radius=radius),
+        poses=PoseEstimates(candidates.first, candidates, posterior.max_probability, posterior.entropy),
+        qualities=ImageQualities(good=good),
+        band=Band(radius, split=radius),
+        maps=Maps(references=dict.fromkeys((*HALVES, "joint"), volume)),
+        soft=SoftRounds(len(entropy) > 0 and float(entropy.median()) > SOFT_ENTROPY),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ LEAST_CHANCE = 1e-3
 
 def class_probabilities(run: RunContext) -> Tensor:
     """Return the probability (K, n) of each image to show each class; what is left to 1 is of no particle."""
-    return torch.stack([already_set(state.good) for state in run.state.classes])
+    return torch.stack([already_set(state.qualities.good) for state in run.state.classes])
 
 
 def candidates_of_class(run: RunContext, number: int) -> Tensor:
@@ -40,17 +41,17 @@ def judge_classes(
     found
         Of each class: images with their poses, and how they fit its map.
     """
-    before = run.observations.gain[index]
-    quality = judge_images([fits.at_gain(before) for fits in _of_all(index, found)])
-    ones = torch.ones(len(run.particles), device=run.device)
-    gain = ones if run.state.gain is None else run.state.gain.clone()
+    in_use = run.observations.gain[index]
+    quality = judge_images([fits.at_gain(in_use) for fits in _of_all(index, found)])
+    before = run.state.qualities.gain
+    gain = torch.ones(len(run.particles), device=run.device) if before is None else before.clone()
     gain[index] = quality.gain
-    run.state.gain = gain
+    run.state.qualities = replace(run.state.qualities, gain=gain)
     run.observations.set_gain(gain)
     for number, (class_run, (posed, _)) in enumerate(zip(runs, found, strict=True)):
-        particle_probability = already_set(class_run.state.good).clone()
+        particle_probability = already_set(class_run.state.qualities.good).clone()
         particle_probability[index] = quality.of_map[:, number]
-        class_run.state.good, class_run.state.gain = particle_probability, gain
+        class_run.state.qualities = replace(class_run.state.qualities, good=particle_probability, gain=gain)
         posed.particle_probability = particle_probability[posed.index]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -65,7 +67,7 @@ def _tell(run: RunContext, before: Tensor) -> None:
     n_classes = len(states)
     flow = torch.bincount(n_classes * before + after, minlength=n_classes**2).reshape(n_classes, n_classes)
     run.state.branching.setdefault("flow", []).append(flow.tolist())
-    resolutions = ", ".join(f"{state.resolutions[-1]:.2f}" for state in states)
+    resolutions = ", ".join(f"{state.agreement.last_resolution:.2f}" for state in states)
     message = f"round {run.state.step}: half maps agree to {resolutions} Å, {changed} images changed class"
     run.tell("classes", message, share_done(run.state.step), {"changed_class": float(changed)})
 
@@ -84,11 +86,11 @@ def _update_noise(run: RunContext, runs: list[RunContext], rounds: list[HalvesRo
     """Correct the noise spectrum by what the maps of all classes leave unexplained."""
     if any(its.soft_sums is not None for its in rounds):
         return
-    weights = [float(already_set(of_class.state.good).sum()) for of_class in runs]
+    weights = [float(already_set(of_class.state.qualities.good).sum()) for of_class in runs]
     of_classes = [torch.stack([report.residual_power for report in its.reports]).mean(dim=0) for its in rounds]
-    n_known = min(min(residual.shape[1] for residual in of_classes), *(int(its.state.radius) + 1 for its in runs))
+    n_known = min(min(residual.shape[1] for residual in of_classes), *(int(its.state.band.radius) + 1 for its in runs))
     residual = sum(w * r[:, :n_known] for w, r in zip(weights, of_classes, strict=True)) / max(sum(weights), 1e-6)
-    run.state.radius = min(of_class.state.radius for of_class in runs)
+    run.state.band = replace(run.state.band, radius=min(of_class.state.band.radius for of_class in runs))
     update_noise(run, torch.as_tensor(residual))
     for of_class in runs:
-        of_class.state.noise_power = run.state.noise_power
+        of_class.state.qualities = replace(of_class.state.qualities, noise_power=run.state.qualities.noise_power)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from resmfn.reconstruction.maps.map_grid import MapGrid
@@ -17,18 +19,32 @@ from resmfn.reconstruction.run.context import RunContext
 
 PRIOR_STEPS = 3
 """Updates of the prior at given poses, from a signal-to-noise ratio of 3; more were not tried."""
-Focus = tuple[MapEquations, Tensor, Tensor, float]
-"""Normal equations, prior by shell, mask on their grid, radius."""
+
+
+@dataclass(frozen=True)
+class CoarseEquations:
+    """What images say of a coarse map."""
+
+    equations: MapEquations
+    prior: Tensor
+    """(shells,): penalty."""
+    mask: Tensor
+    """(M, M, M)."""
+    radius: float
+    """Fourier pixels."""
+
+    def solve(self) -> Tensor:
+        """Return the map (M, M, M)."""
+        return self.equations.solve(self.mask, self.prior)
 
 
 def coarse_map_of(run: RunContext, index: Tensor) -> Tensor:
     """Return a coarse map (M, M, M) of some images alone, at the poses that they have."""
     radius = stage_radius(START_STAGES[-1], run.observations, run.space)
-    equations, prior, mask, _ = equations_at_poses(run, index, radius)
-    return equations.solve(mask, prior)
+    return equations_at_poses(run, index, radius).solve()
 
 
-def equations_at_poses(run: RunContext, index: Tensor, radius: float) -> Focus:
+def equations_at_poses(run: RunContext, index: Tensor, radius: float) -> CoarseEquations:
     """Return what images at their poses say of a map up to a radius."""
     grid = MapGrid.for_radius(run.box_size, radius, run.space.symmetry)
     posed = PosedImages(index, run.poses().select(index))
@@ -37,4 +53,4 @@ def equations_at_poses(run: RunContext, index: Tensor, radius: float) -> Focus:
     prior = 0.3 * equations.shell_weights()[: int(radius) + 1]
     for _ in range(PRIOR_STEPS):
         prior = posterior_prior(equations, equations.solve(mask, prior), mask, prior)
-    return equations, prior, mask, radius
+    return CoarseEquations(equations, prior, mask, radius)

@@ -12,7 +12,7 @@ the map must beat them too.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -31,6 +31,8 @@ from resmfn.reconstruction.phases.starts import N_SEARCH, search_index
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
 from resmfn.reconstruction.poses.search_space import first_offsets
 from resmfn.reconstruction.run.context import RunContext, already_set
+from resmfn.reconstruction.run.held_out import NoiseControl
+from resmfn.reconstruction.run.records import Starts
 from resmfn.rotations import random_rotations, super_fibonacci
 
 N_HELD_OUT = 500
@@ -41,32 +43,6 @@ No comparison recorded."""
 N_RANDOM_MAPS = 4  # no comparison recorded
 FRESH_STARTS = 2
 """Starts of the control's own that may fail before a run reports no structure. No comparison recorded."""
-LEAST_GAIN_ERRORS, LEAST_LEAD_ERRORS = 5.0, 3.0
-"""Standard errors by which images must prefer the map to noise, and to its decoys. Pure noise, white or colored, stays
-within 2.5; particles at SNR 0.03 reach 20 and more (docs/validation.md)."""
-
-
-@dataclass(frozen=True)
-class NoiseControl:
-    """Evidence of held-out images for a map."""
-
-    n_images: int
-    gain: float
-    """Mean log marginal likelihood of an image under the map, over that of noise alone, nat."""
-    gain_error: float
-    """Its standard error."""
-    lead: float
-    """Mean of the same over the mean of the decoys, nat."""
-    lead_error: float
-
-    def as_dict(self) -> dict[str, float | bool]:
-        """Return the fields, and the verdict, as a state holds them."""
-        return {**asdict(self), "is_structure": self.is_structure}
-
-    @property
-    def is_structure(self) -> bool:
-        """Whether the images show a structure."""
-        return self.gain > LEAST_GAIN_ERRORS * self.gain_error and self.lead > LEAST_LEAD_ERRORS * self.lead_error
 
 
 def control_step(run: RunContext) -> bool:
@@ -79,8 +55,9 @@ def control_step(run: RunContext) -> bool:
         fresh = _fresh_control(run, number)
         control = fresh if control is None or fresh.is_structure else control
     found = already_set(control)
-    state.control = found.as_dict()
-    state.start_agreement = start_agreement(run)
+    state.tests = replace(state.tests, structure=found)
+    side = run.box_size * run.pixel_size
+    state.starts = replace(state.starts, agreement=start_agreement(state.starts, side, run.observations.team))
     message = f"held-out images fit the map better than noise by {found.gain:.2f} ± {found.gain_error:.2f} nat"
     if not found.is_structure:
         message += ": no structure found so far; the maps that follow may be noise"
@@ -138,20 +115,29 @@ def random_map(volume: Tensor, mask: Tensor, *, generator: torch.Generator) -> T
     return ifftn_centered(transform * factor).real
 
 
-def start_agreement(run: RunContext) -> list[float]:
+def start_agreement(starts: Starts, side: float, team: Team) -> tuple[float, ...]:
     """Return how well the coarse map of each start correlates with the best one's, after alignment; best has 1.
 
     Starts share images, but neither poses nor maps. Hands are not told apart: at this resolution both fit alike.
+
+    Parameters
+    ----------
+    starts
+        Their maps and likelihoods.
+    side
+        Of the maps' box, Å.
+    team
+        Shares the alignments.
     """
-    maps, likelihoods = run.state.start_maps, run.state.log_likelihoods
+    maps, likelihoods = starts.maps, starts.log_likelihoods
     if len(maps) < 2:
-        return []
+        return ()
     best = max(range(len(maps)), key=likelihoods.__getitem__)
     reference = maps[best].cpu()
-    pixel_size = run.box_size * run.pixel_size / reference.shape[0]
+    pixel_size = side / reference.shape[0]
     others = [number for number in range(len(maps)) if number != best]
-    found = run.observations.team.divide([partial(_agreement, maps[i].cpu(), reference, pixel_size) for i in others])
-    return [found[others.index(number)] if number != best else 1.0 for number in range(len(maps))]
+    found = team.divide([partial(_agreement, maps[i].cpu(), reference, pixel_size) for i in others])
+    return tuple(found[others.index(number)] if number != best else 1.0 for number in range(len(maps)))
 
 
 def _agreement(volume: Tensor, reference: Tensor, pixel_size: float, _: Team) -> float:
@@ -160,16 +146,16 @@ def _agreement(volume: Tensor, reference: Tensor, pixel_size: float, _: Team) ->
 
 def _first_control(run: RunContext) -> NoiseControl | None:
     """Test the map that the run begins with, if it leaves images out; None if it does not."""
-    state, config = run.state, run.config
+    coarse, config = run.state.starts.best, run.config
     if config.poses != "unknown":
         first, second = run.half_index
         return held_out_control(run, coarse_map_of(run, first), _thinned(run, second))
     if config.reference is not None:
-        return held_out_control(run, already_set(state.coarse), _thinned(run, run.index))
+        return held_out_control(run, already_set(coarse), _thinned(run, run.index))
     others = run.first_row[~torch.isin(run.first_row, search_index(run))]
     if len(others) < LEAST_HELD_OUT:
         return None
-    return held_out_control(run, already_set(state.coarse), _thinned(run, others))
+    return held_out_control(run, already_set(coarse), _thinned(run, others))
 
 
 def _fresh_control(run: RunContext, number: int) -> NoiseControl:

@@ -7,7 +7,7 @@ map that differs from copy to copy explains images that it was not made from bet
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,12 +19,13 @@ from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.priors import carried_prior, posterior_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, START_STAGES, radius_of_cycles
-from resmfn.reconstruction.phases.control import LEAST_GAIN_ERRORS, LEAST_LEAD_ERRORS, mean_and_error, random_map
+from resmfn.reconstruction.phases.control import mean_and_error, random_map
 from resmfn.reconstruction.poses.copies import CopySearch, copy_likelihoods, difference_pass
 from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import PosedImages
 from resmfn.reconstruction.poses.search_space import shift_spread
 from resmfn.reconstruction.run.context import RunContext, already_set
+from resmfn.reconstruction.run.held_out import CopyTest
 from resmfn.rotations import point_group
 
 STAGES = (
@@ -43,33 +44,6 @@ MOST_ASKED = 1000
 POSE_STEPS = 4
 """Gauss-Newton steps of poses from a grid before copies are compared."""
 N_DECOYS = 2
-
-
-@dataclass(frozen=True)
-class CopyTest:
-    """What images left out say of the symmetry of a map."""
-
-    group: str
-    n_images: int
-    gain: float
-    """Mean log-likelihood of an image over the copies of its pose, under the map of other images without the symmetry,
-    over that under its symmetric part, nat."""
-    gain_error: float
-    """Its standard error."""
-    lead: float
-    """The same over that of random differences as strong, nat."""
-    lead_error: float
-    resolution: float
-    """Å, to which was compared."""
-
-    @property
-    def are_told_apart(self) -> bool:
-        """Whether images tell the copies of the group apart."""
-        return self.gain > LEAST_GAIN_ERRORS * self.gain_error and self.lead > LEAST_LEAD_ERRORS * self.lead_error
-
-    def as_dict(self) -> dict[str, float | bool | str]:
-        """Return the fields, and whether copies are told apart, as a state holds them."""
-        return {**asdict(self), "are_told_apart": self.are_told_apart}
 
 
 def words_of_test(test: CopyTest) -> str:
@@ -111,15 +85,15 @@ def judge_group(run: RunContext) -> None:
     The map without the symmetry is made of half 1 alone: the halves' own maps have it.
     """
     name = run.config.symmetry
-    if len(point_group(name)) == 1 or run.state.copy_test.get("are_told_apart", False):
+    if len(point_group(name)) == 1 or run.state.tests.tell_copies_apart:
         return
-    symmetric = run.state.references["half1"]
+    symmetric = run.state.maps.references["half1"]
     difference = find_difference(run, run.half("half1"), symmetric, point_group(name), name="test")
     _keep(run, "validate", _ask(run, name, symmetric, difference, run.half("half2")))
 
 
 def _keep(run: RunContext, stage: str, test: CopyTest) -> None:
-    run.state.copy_test = test.as_dict()
+    run.state.tests = replace(run.state.tests, copies=test)
     done = 0.3 if stage == "focus" else 0.8
     run.tell(stage, words_of_test(test), done, {"copy_gain": test.gain, "copy_gain_error": test.gain_error})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,11 +24,12 @@ from resmfn.reconstruction.phases.annealing import (
     stage_radius,
     sums_of,
 )
-from resmfn.reconstruction.phases.coarse_maps import Focus, equations_at_poses
+from resmfn.reconstruction.phases.coarse_maps import CoarseEquations, equations_at_poses
 from resmfn.reconstruction.phases.copies import ask_early, break_symmetry
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
+from resmfn.reconstruction.run.records import Band, Maps, PoseEstimates, SoftRounds
 from resmfn.rotations import exp_so3
 
 FORGOTTEN = 2.0
@@ -36,28 +38,41 @@ turned about each axis at random (standard deviation). Poses fitted to 400 image
 of 0.16, 0.11 and 0.09 in the shells beyond that radius; turned by so much, of 0.03, 0.07 and 0.05."""
 
 
+@dataclass(frozen=True)
+class Focus:
+    """What the last step of all images together has found."""
+
+    coarse: CoarseEquations
+    """Of the common map."""
+    poses: PoseEstimates
+    good: Tensor | None = None
+    """(n,): probability of each image to show the molecule; None where poses were given."""
+    is_soft: bool = False
+    """Whether the images do not determine their poses."""
+
+
 def focus_step(run: RunContext) -> bool:
     """Make one map of all images at the last radius that they share: both halves begin from it."""
-    find = _focus_on_search if run.config.poses == "unknown" else _focus_on_input
-    equations, prior, mask, radius = find(run)
+    state, found = run.state, (_focus_on_search if run.config.poses == "unknown" else _focus_on_input)(run)
+    state.poses, state.soft = found.poses, SoftRounds(found.is_soft)
+    state.qualities = replace(state.qualities, good=found.good)
 
-    volume = resized(equations.solve(mask, prior), run.map_size)
+    volume = resized(found.coarse.solve(), run.map_size)
     if run.relaxed_group is not None:
         volume = break_symmetry(run, volume)
     elif len(run.full.group) > 1:
         ask_early(run, volume)
-    run.state.references = dict.fromkeys((*HALVES, "joint"), volume)
-    state = run.state
-    state.radius = state.split_radius = radius
-    resolution = run.resolution(radius)
+    state.maps = Maps(references=dict.fromkeys((*HALVES, "joint"), volume))
+    state.band = Band(found.coarse.radius, split=found.coarse.radius)
+    resolution = run.resolution(state.band.radius)
     run.tell("focus", f"common map to {resolution:.1f} Å", 0.3, {"resolution": resolution})
     return True
 
 
 def _focus_on_search(run: RunContext) -> Focus:
-    state, generator = run.state, spawn(run.config.seed, "focus")
+    coarse, generator = run.state.starts, spawn(run.config.seed, "focus")
     shift = torch.zeros(len(run.index), 2, device=run.device)
-    start = SearchResult.from_map(already_set(state.coarse), state.radius, shift)
+    start = SearchResult.from_map(already_set(coarse.best), coarse.radius, shift)
     task = SearchTask(run.observations, run.index, run.space)
 
     def steps(stage: SearchStage, before: SearchResult, *, jointly: bool = False) -> SearchResult:
@@ -76,26 +91,26 @@ def _focus_on_search(run: RunContext) -> Focus:
         result = steps(FOCUS_STAGE.once(), steps(FOCUS_STAGE, start), jointly=True)
     else:
         result = steps(FOCUS_STAGE, start, jointly=True)
-    state.candidate_rotation, state.candidate_shift = distinct_candidates(result.posterior, result.rotations)
-    state.rotation, state.shift = state.candidate_rotation[:, 0], state.candidate_shift[:, 0]
-    state.max_probability = result.posterior.max_probability
-    state.pose_entropy = result.posterior.entropy
-    state.good = probability_of_particle(result.posterior.log_evidence)
-    state.soft = float(result.posterior.entropy.median()) > SOFT_ENTROPY
+    posterior, candidates = result.posterior, distinct_candidates(result.posterior, result.rotations)
     grid = MapGrid(run.box_size, result.volume.shape[0], run.space.symmetry)
     pixels = run.observations.pixels[: run.observations.n_pixels(result.radius)]
-    equations = MapEquations(sums_of(result.posterior, result.rotations, pixels, grid, run.observations.team))
+    equations = MapEquations(sums_of(posterior, result.rotations, pixels, grid, run.observations.team))
     mask = sphere_on(grid, run.space.mask_radius, run.device)
-    return equations, already_set(result.prior), mask, result.radius
+    return Focus(
+        CoarseEquations(equations, already_set(result.prior), mask, result.radius),
+        PoseEstimates(candidates.first, candidates, posterior.max_probability, posterior.entropy),
+        probability_of_particle(posterior.log_evidence),
+        float(posterior.entropy.median()) > SOFT_ENTROPY,
+    )
 
 
 def _focus_on_input(run: RunContext) -> Focus:
     """Make a map at the poses of the input; what they know beyond it, which both halves would share, is forgotten."""
     radius = stage_radius(FOCUS_STAGE, run.observations, run.space)
-    equations = equations_at_poses(run, run.index, radius)
+    coarse, poses, given = equations_at_poses(run, run.index, radius), run.state.poses, run.poses()
     if run.moves_poses:
-        run.state.rotation = _turned(run, already_set(run.state.rotation), radius)
-    return equations
+        poses = replace(poses, best=replace(given, rotation=_turned(run, given.rotation, radius)))
+    return Focus(coarse, poses)
 
 
 def _turned(run: RunContext, rotation: Tensor, radius: float) -> Tensor:

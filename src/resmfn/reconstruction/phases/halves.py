@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -84,7 +83,7 @@ def share_done(n_rounds: int) -> float:
 def begin_round(run: RunContext) -> HalvesRound:
     """Move the poses of both halves, each against its own map."""
     radius = round_radius(run)
-    if run.state.soft:
+    if run.state.soft.are_on:
         return _begin_softly(run, plan_round(run, min(radius, soft_radius(run)), moves=True))
     plan = plan_round(run, radius, moves=run.moves_poses)
     halves = {name: run.half(name) for name in HALVES}
@@ -95,18 +94,19 @@ def begin_round(run: RunContext) -> HalvesRound:
 def end_round(run: RunContext, found: HalvesRound) -> bool:
     """Compare and solve both halves' maps; say whether more rounds would change nothing."""
     state, radius = run.state, found.plan.radius
-    before, radius_before = (state.resolutions[-1] if state.resolutions else math.inf), state.radius
+    before, radius_before = state.agreement.last_resolution, state.band.radius
     _solve(run, found)
     run.keep_poses(list(found.halves.values()))
-    state.radius, state.step = radius, state.step + 1
+    state.band, state.step = replace(state.band, radius=radius), state.step + 1
     tell_round(run, "halves", share_done(state.step), found.reports)
-    if not state.soft:
+    if not state.soft.are_on:
         return _halves_are_done(run, max(report.pose_change for report in found.reports))
-    grew = radius > 1.02 * radius_before or state.resolutions[-1] < 0.98 * before
-    state.rounds_at_rest = 0 if grew else state.rounds_at_rest + 1
-    rests = state.rounds_at_rest >= ROUNDS_AT_REST or state.step >= MOST_ROUNDS
+    grew = radius > 1.02 * radius_before or state.agreement.last_resolution < 0.98 * before
+    state.agreement = state.agreement.resting(not grew)
+    rests = state.agreement.rounds_at_rest >= ROUNDS_AT_REST or state.step >= MOST_ROUNDS
     if rests and found.entropy < SOFT_ENTROPY:  # the images tell their poses now
-        state.soft, state.step, state.rounds_at_rest = False, RECHECK_ROUND + 1, 0
+        state.soft, state.step = replace(state.soft, are_on=False), RECHECK_ROUND + 1
+        state.agreement = state.agreement.resting(False)
         return False
     return rests
 
@@ -137,8 +137,8 @@ def _solve(run: RunContext, found: HalvesRound) -> None:
         solve_softly(run, found.soft_sums, mask)
         return
     tasks = [partial(_within_mask, run, of_half, mask, plan) for of_half in halves.values()]
-    for name, volume in zip(HALVES, run.observations.team.divide(tasks), strict=True):
-        run.state.references[name] = volume.to(run.device)
+    solved = zip(HALVES, run.observations.team.divide(tasks), strict=True)
+    run.state.maps = run.state.maps.with_references({name: volume.to(run.device) for name, volume in solved})
 
 
 def validate_step(run: RunContext) -> bool:
@@ -146,11 +146,12 @@ def validate_step(run: RunContext) -> bool:
 
     After this the halves' maps do not change: the joint rounds move the poses of all images by a map of all images.
     """
-    if run.state.soft:
-        found = _begin_softly(run, plan_round(run, run.state.radius, moves=True))
+    radius = run.state.band.radius
+    if run.state.soft.are_on:
+        found = _begin_softly(run, plan_round(run, radius, moves=True))
         run.keep_poses(list(found.halves.values()))
     else:
-        plan = plan_round(run, run.state.radius, moves=False)
+        plan = plan_round(run, radius, moves=False)
         found = HalvesRound(plan, {name: run.half(name) for name in HALVES}, [])
     _solve(run, found)
     tell_round(run, "validate", 0.8, [UNMOVED])
@@ -162,12 +163,13 @@ def _compare_halves(run: RunContext, plan: RoundPlan, halves: dict[str, MapEquat
     """Solve both halves without a mask and note how far they agree within the mask, which is returned."""
     state, grid = run.state, run.grid(plan.radius)
     mask = run.mask_on(grid)
-    solve = [partial(_without_mask, run, of_half, plan.radius) for of_half in halves.values()]
+    solve = [partial(_without_mask, of_half, state.agreement.fsc, plan.radius) for of_half in halves.values()]
     first, second = run.observations.team.divide(solve)
     generator = spawn(run.config.seed, "phases")
-    state.fsc = half_map_fsc(first, second, mask, plan.radius, generator=generator).to(run.device)
-    state.unmasked = {name: resized(volume, run.map_size) for name, volume in zip(HALVES, (first, second), strict=True)}
-    state.resolutions.append(run.fsc_resolution(state.fsc))
+    fsc = half_map_fsc(first, second, mask, plan.radius, generator=generator).to(run.device)
+    state.agreement = state.agreement.after(fsc, run.fsc_resolution(fsc))
+    unmasked = {name: resized(volume, run.map_size) for name, volume in zip(HALVES, (first, second), strict=True)}
+    state.maps = replace(state.maps, unmasked=unmasked)
     return mask
 
 
@@ -175,13 +177,10 @@ def _within_mask(run: RunContext, of_half: MapEquations, mask: Tensor, plan: Rou
     return solve_map(run, of_half.acting_on(mask, team), mask, plan, halves_in=1)
 
 
-def _without_mask(run: RunContext, of_half: MapEquations, radius: float, team: Team) -> Tensor:
-    """Return the map (M, M, M) that images at their poses give without mask, by the FSC of the round before."""
+def _without_mask(of_half: MapEquations, fsc: Tensor | None, radius: float, team: Team) -> Tensor:
+    """Return the map (M, M, M) that images at their poses give without mask, by the FSC of the round before, if any."""
     equations, n_shells = of_half.shared_by(team), int(radius) + 1
-    if run.state.fsc is None:
-        prior = equations.shell_weights()[:n_shells]
-    else:
-        prior = fsc_prior(equations, run.state.fsc, n_shells, halves_in=1)
+    prior = equations.shell_weights()[:n_shells] if fsc is None else fsc_prior(equations, fsc, n_shells, halves_in=1)
     everywhere = torch.ones_like(equations.rhs)
     volume = equations.solve(everywhere, prior, iterations=UNMASKED_STEPS).cpu()
     # Beyond the radius there are no data, only what gridding leaves: no curve may be made of it.
@@ -190,12 +189,12 @@ def _without_mask(run: RunContext, of_half: MapEquations, radius: float, team: T
 
 def round_radius(run: RunContext) -> float:
     """Return how far the next round goes, Fourier pixels: :func:`next_radius`, at most as far as the run may."""
-    state, most = run.state, float(run.boxes.radius)
+    band, fsc, most = run.state.band, run.state.agreement.fsc, float(run.boxes.radius)
     if not run.moves_poses:
         return most
-    if state.fsc is None:
-        return min(farthest_next(state.radius), most)
-    return max(next_radius(state.fsc, state.radius, most), state.split_radius)
+    if fsc is None:
+        return min(farthest_next(band.radius), most)
+    return max(next_radius(fsc, band.radius, most), band.split)
 
 
 def _halves_are_done(run: RunContext, angle: float) -> bool:
@@ -203,10 +202,10 @@ def _halves_are_done(run: RunContext, angle: float) -> bool:
     state = run.state
     if not run.moves_poses:
         return state.step == FIXED_ROUNDS
-    rests = round_radius(run) < 1.02 * state.radius and angle < SETTLED_ROTATION
-    state.rounds_at_rest = state.rounds_at_rest + 1 if rests else 0
+    rests = round_radius(run) < 1.02 * state.band.radius and angle < SETTLED_ROTATION
+    state.agreement = state.agreement.resting(rests)
     looked_again = run.config.poses != "unknown" or state.step > RECHECK_ROUND
-    return state.step == MOST_ROUNDS or (looked_again and state.rounds_at_rest >= ROUNDS_AT_REST)
+    return state.step == MOST_ROUNDS or (looked_again and state.agreement.rounds_at_rest >= ROUNDS_AT_REST)
 
 
 def update_noise(run: RunContext, residual: Tensor) -> None:
@@ -215,9 +214,9 @@ def update_noise(run: RunContext, residual: Tensor) -> None:
     Only in shells that the references already hold: elsewhere the molecule itself is still unexplained.
     """
     power = run.observations.noise_power.clone()
-    n_known = min(residual.shape[1], power.shape[1], int(run.state.radius) + 1)
+    n_known = min(residual.shape[1], power.shape[1], int(run.state.band.radius) + 1)
     known = residual[:, :n_known]
     factor = torch.where(known > 0, known, torch.ones_like(known)).clamp(0.5, 2)
     power[:, :n_known] *= factor
     run.observations.set_noise_power(power)
-    run.state.noise_power = power
+    run.state.qualities = replace(run.state.qualities, noise_power=power)

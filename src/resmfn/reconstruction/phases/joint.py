@@ -46,13 +46,13 @@ def begin_joint(run: RunContext) -> JointRound:
     state = run.state
     # The poses came from the halves: the map of all first has to learn what they know.
     moves = run.moves_poses and state.step > 0
-    plan = plan_round(run, state.radius, moves=moves)
+    plan = plan_round(run, state.band.radius, moves=moves)
     everyone = run.posed(run.index)
-    if not state.soft:
+    if not state.soft.are_on:
         return JointRound(plan, everyone, refine_against(run, everyone, "joint", plan))
     if state.step == 0:
         return JointRound(plan, everyone, UNMOVED, _of_both_halves(run))
-    sums, evidence, _ = soft_pass(run, everyone, "joint", state.radius)
+    sums, evidence, _ = soft_pass(run, everyone, "joint", state.band.radius)
     report = replace(UNMOVED, log_likelihood=evidence)
     if is_last_joint_round(run):  # the map is summed over all poses; files want the best one of each image
         report = replace(refine_against(run, everyone, "joint", plan), log_likelihood=evidence)
@@ -64,18 +64,18 @@ def end_joint(run: RunContext, found: JointRound) -> bool:
     state, plan, is_last = run.state, found.plan, is_last_joint_round(run)
     sums = found.soft_sums
     if sums is None:
-        sums = insert_images(run.observations, found.everyone, run.grid(state.radius), state.radius)
+        sums = insert_images(run.observations, found.everyone, run.grid(plan.radius), plan.radius)
     mask = run.mask_on(sums.grid)
     fits = None
     if is_last:
         fits = run.fit_networks({"joint": partial(fit_network, run, "joint", sums, mask, plan, halves_in=2)})
-    elif state.soft:
+    elif state.soft.are_on:
         solve_softly(run, {"joint": sums}, mask)
     else:
         (volume,) = run.observations.team.divide(
             [lambda team: solve_map(run, MapEquations(sums, mask, team), mask, plan, halves_in=2)]
         )
-        state.references["joint"] = volume.to(run.device)
+        state.maps = state.maps.with_references({"joint": volume.to(run.device)})
     run.keep_poses([found.everyone])
     state.step += 1
     tell_round(run, "joint", 0.8 + 0.19 * state.step / _n_rounds(run), [found.report], fits)
@@ -93,5 +93,5 @@ def _n_rounds(run: RunContext) -> int:
 
 def _of_both_halves(run: RunContext) -> SliceSums:
     """Return the sums of all images, each half's over the poses that its own map gives."""
-    first, second = (soft_pass(run, run.half(name), name, run.state.radius)[0] for name in HALVES)
+    first, second = (soft_pass(run, run.half(name), name, run.state.band.radius)[0] for name in HALVES)
     return first + second

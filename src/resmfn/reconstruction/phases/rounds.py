@@ -23,10 +23,10 @@ from resmfn.reconstruction.phases.annealing import (
     SearchTask,
     run_stage,
 )
-from resmfn.reconstruction.poses.candidates import N_LISTED, best_of, distinct_candidates
+from resmfn.reconstruction.poses.candidates import N_LISTED, Candidates, best_of, distinct_candidates
 from resmfn.reconstruction.poses.copies import CopySearch, copy_likelihoods, likeliest, nearest_copy
 from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
-from resmfn.reconstruction.poses.posed_images import CopyShares, PosedImages, Poses
+from resmfn.reconstruction.poses.posed_images import CopyShares, PosedImages
 from resmfn.reconstruction.run.context import RunContext, already_set
 from resmfn.rotations import geodesic_degrees
 
@@ -73,7 +73,7 @@ def plan_round(run: RunContext, radius: float, *, moves: bool) -> RoundPlan:
     """Return what a round to a radius does."""
     spread = None
     if run.moves_shift:
-        spread = max(float(already_set(run.state.shift).square().mean().sqrt()), 0.5 * run.pixel_size)
+        spread = max(float(run.poses().shift.square().mean().sqrt()), 0.5 * run.pixel_size)
     return RoundPlan(radius, POSE_STEPS if moves else 0, run.moves_shift, spread)
 
 
@@ -82,16 +82,15 @@ def refine_against(run: RunContext, posed: PosedImages, name: str, plan: RoundPl
     if plan.iterations == 0:
         return UNMOVED
     grid = run.grid(plan.radius)
-    volume = resized(run.state.references[name], grid.size)
+    volume = resized(run.state.maps.references[name], grid.size)
     before = posed.poses
     candidates = _candidates(run, posed, name)
     search = None if run.relaxed_group is None else CopySearch(run.relaxed_group, grid, plan.radius)
-    if search is not None and run.state.copy_test["are_told_apart"]:
-        here = (before.rotation[:, None], before.shift[:, None])
-        candidates = _likeliest_copies(run, posed.index, candidates or here, search, volume)
+    if search is not None and run.state.tests.tell_copies_apart:
+        candidates = _likeliest_copies(run, posed.index, candidates or Candidates.of(before), search, volume)
     if candidates is not None:
         model = PoseModel(grid, grid.transform(volume), plan.radius, plan.moves_shift, plan.shift_spread)
-        posed.poses = best_of(run.observations, posed.index, *candidates, model, plan.iterations)
+        posed.poses = best_of(run.observations, posed.index, candidates, model, plan.iterations)
     report = move_poses(run.observations, posed, volume, plan, run.config.symmetry)
     turned = posed.poses.rotation
     if search is not None:
@@ -104,40 +103,39 @@ def refine_against(run: RunContext, posed: PosedImages, name: str, plan: RoundPl
 def _shares(run: RunContext, posed: PosedImages, search: CopySearch, volume: Tensor) -> Tensor:
     """Return how likely images show each copy of their poses, (n, m); all alike where copies are not told apart."""
     n, m = len(posed.index), len(search.group)
-    if not run.state.copy_test["are_told_apart"]:
+    if not run.state.tests.tell_copies_apart:
         return volume.new_full((n, m), 1 / m)
     found = copy_likelihoods(run.observations, posed.index, posed.poses, search, volume)
     return torch.softmax(found.of_copy, dim=1)
 
 
 def _likeliest_copies(
-    run: RunContext, index: Tensor, candidates: tuple[Tensor, Tensor], search: CopySearch, volume: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return candidates, rotations (n, K, 3, 3) and shifts (n, K, 2), each at its likeliest symmetric copy."""
-    rotation, shift = candidates
-    n, k = rotation.shape[:2]
-    poses = Poses(rotation.reshape(-1, 3, 3), shift.reshape(-1, 2))
+    run: RunContext, index: Tensor, candidates: Candidates, search: CopySearch, volume: Tensor
+) -> Candidates:
+    """Return candidates (n, K), each at its likeliest symmetric copy."""
+    n, k = candidates.shift.shape[:2]
+    poses = candidates.flat
     found = copy_likelihoods(run.observations, index.repeat_interleave(k), poses, search, volume)
-    return likeliest(poses.rotation, search.group, found.of_copy).view(n, k, 3, 3), shift
+    rotation = likeliest(poses.rotation, search.group, found.of_copy).view(n, k, 3, 3)
+    return replace(candidates, rotation=rotation)
 
 
-def _candidates(run: RunContext, posed: PosedImages, name: str) -> tuple[Tensor, Tensor] | None:
+def _candidates(run: RunContext, posed: PosedImages, name: str) -> Candidates | None:
     """Return poses beyond the nearest peak that this round looks at, if any."""
     state = run.state
     if state.phase != "halves" or run.config.poses != "unknown":
         return None
     if state.step == 0:
-        rotation, shift = already_set(state.candidate_rotation), already_set(state.candidate_shift)
-        return rotation[posed.index], shift[posed.index]
+        return already_set(state.poses.candidates).select(posed.index)
     return search_again(run, posed, name) if state.step == RECHECK_ROUND else None
 
 
-def search_again(run: RunContext, posed: PosedImages, name: str) -> tuple[Tensor, Tensor]:
+def search_again(run: RunContext, posed: PosedImages, name: str) -> Candidates:
     """Return the pose that each image of a half has, and the best ones elsewhere by that half's map."""
-    volume = run.state.references[name]
+    volume = run.state.maps.references[name]
     if run.relaxed_group is not None:  # searched up to the group: the copies are chosen among afterwards
         volume = symmetrized(volume, run.relaxed_group)
-    start = SearchResult.from_map(volume, run.state.radius, posed.poses.shift)
+    start = SearchResult.from_map(volume, run.state.band.radius, posed.poses.shift)
     result = run_stage(
         SearchTask(run.observations, posed.index, run.space),
         FOCUS_STAGE.once(),
@@ -147,9 +145,7 @@ def search_again(run: RunContext, posed: PosedImages, name: str) -> tuple[Tensor
         n_top=N_LISTED,
         jointly=True,
     )
-    rotation, shift = distinct_candidates(result.posterior, result.rotations)
-    here = posed.poses
-    return torch.cat((here.rotation[:, None], rotation), 1), torch.cat((here.shift[:, None], shift), 1)
+    return distinct_candidates(result.posterior, result.rotations).after(posed.poses)
 
 
 def move_poses(
@@ -173,7 +169,7 @@ def move_poses(
 
 def solve_map(run: RunContext, equations: MapEquations, mask: Tensor, plan: RoundPlan, *, halves_in: int) -> Tensor:
     """Return the map (N, N, N) within a mask that images at their poses give, by the halves' FSC."""
-    prior = fsc_prior(equations, already_set(run.state.fsc), int(plan.radius) + 1, halves_in=halves_in)
+    prior = fsc_prior(equations, already_set(run.state.agreement.fsc), int(plan.radius) + 1, halves_in=halves_in)
     volume = equations.solve(mask, prior, iterations=MAP_STEPS)
     return resized(symmetrized(volume, equations.grid.group), run.map_size).cpu()
 
@@ -182,7 +178,7 @@ def fit_network(
     run: RunContext, name: str, sums: SliceSums, mask: Tensor, plan: RoundPlan, team: Team, *, halves_in: int
 ) -> FittedNetwork:
     """Fit a network to the sums of some images, scale by scale."""
-    network, fsc = run.network(name), already_set(run.state.fsc)
+    network, fsc = run.network(name), already_set(run.state.agreement.fsc)
     finest, reached = network.scale_for(plan.radius), 0.0
     for scale in range(1, finest + 1):
         radius = plan.radius if scale == finest else min(plan.radius, network.network.half_width(scale))
@@ -203,15 +199,15 @@ def tell_round(
     angle = max(report.pose_change for report in reports)
     values = {
         "round": float(state.step),
-        "radius": state.radius,
+        "radius": state.band.radius,
         "pose_change": angle,
         "shift_change": max(report.shift_change for report in reports),
         "log_likelihood": sum(report.log_likelihood for report in reports) / len(reports),
-        "resolution": state.resolutions[-1],
+        "resolution": state.agreement.resolutions[-1],
         "network_fit": min(fits or [math.nan]),
     }
     name = "last maps of the halves" if stage == "validate" else f"round {state.step}"
-    message = f"{name} to {run.resolution(state.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"
+    message = f"{name} to {run.resolution(state.band.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"
     if angle > 0:
         message += f", log-likelihood {values['log_likelihood']:.1f}, poses moved {angle:.2f}°"
     known = {name: value for name, value in values.items() if math.isfinite(value)}

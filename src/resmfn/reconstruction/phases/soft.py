@@ -8,6 +8,7 @@ is known. The whole of SO(3) is scored, on a grid as fine as the band needs: thi
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
@@ -37,11 +38,11 @@ BUDGET = 2.5e11
 
 def soft_radius(run: RunContext) -> float:
     """Return the largest radius, in Fourier pixels, at which a pass over all images and rotations is affordable."""
-    offsets = len(neighbor_offsets(run.observations, run.state.split_radius, run.space))
+    offsets = len(neighbor_offsets(run.observations, run.state.band.split, run.space))
     cycles = MOST_CYCLES
     while cycles > FOCUS_STAGE.cycles and _multiplications(run, cycles, offsets) > BUDGET:
         cycles *= 0.95
-    return max(radius_of_cycles(cycles, run.observations, run.space), run.state.split_radius)
+    return max(radius_of_cycles(cycles, run.observations, run.space), run.state.band.split)
 
 
 def soft_pass(run: RunContext, posed: PosedImages, name: str, radius: float) -> tuple[SliceSums, float, float]:
@@ -57,7 +58,7 @@ def soft_pass(run: RunContext, posed: PosedImages, name: str, radius: float) -> 
     generator = spawn(run.config.seed, "soft", run.state.phase, run.state.step, name)
     rotations = rotated_grid(_n_rotations(run, radius), grid, generator=generator, device=run.device)
     pixels = observations.pixels[: observations.n_pixels(radius)]
-    slices = grid.slices(grid.transform(resized(run.state.references[name], grid.size)), rotations, pixels)
+    slices = grid.slices(grid.transform(resized(run.state.maps.references[name], grid.size)), rotations, pixels)
     shift = posed.poses.shift
     poses = PoseGrid(
         rotations, neighbor_offsets(observations, radius, space), shift_spread(shift, space), space.precision
@@ -76,9 +77,9 @@ def solve_soft_map(run: RunContext, name: str, sums: SliceSums, mask: Tensor, te
     Images that are summed over all poses share so much between the halves that their FSC says little of the noise; what
     a shell holds is learned from each half's own posterior (:func:`posterior_prior`).
     """
-    grid, state = sums.grid, run.state
+    grid = sums.grid
     equations = MapEquations(sums, mask, team)
-    before, n_shells = state.soft_priors.get(name), grid.size // 2 - 1
+    before, n_shells = run.state.soft.priors.get(name), grid.size // 2 - 1
     if before is None:
         prior = equations.shell_weights()[:n_shells] / FIRST_SSNR
     else:
@@ -91,9 +92,10 @@ def solve_soft_map(run: RunContext, name: str, sums: SliceSums, mask: Tensor, te
 def solve_softly(run: RunContext, sums: dict[str, SliceSums], mask: Tensor) -> None:
     """Solve the maps of some sums by their names, and keep them as references, with their priors."""
     tasks = [partial(solve_soft_map, run, name, of_name, mask) for name, of_name in sums.items()]
-    for name, (volume, prior) in zip(sums, run.observations.team.divide(tasks), strict=True):
-        run.state.references[name] = volume.to(run.device)
-        run.state.soft_priors[name] = prior.to(run.device)
+    found, state = dict(zip(sums, run.observations.team.divide(tasks), strict=True)), run.state
+    state.maps = state.maps.with_references({name: volume.to(run.device) for name, (volume, _) in found.items()})
+    priors = {name: prior.to(run.device) for name, (_, prior) in found.items()}
+    state.soft = replace(state.soft, priors={**state.soft.priors, **priors})
 
 
 def _n_rotations(run: RunContext, radius: float) -> int:

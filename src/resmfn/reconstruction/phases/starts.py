@@ -48,11 +48,7 @@ def search_step(run: RunContext) -> bool:
 
 def _keep_start(run: RunContext, number: int, volume: Tensor, radius: float, log_evidence: float) -> None:
     state, n_starts = run.state, run.config.n_starts
-    volume = volume.to(run.device)
-    if log_evidence > max(state.log_likelihoods, default=float("-inf")):
-        state.coarse, state.radius = volume, radius
-    state.start_maps.append(volume)
-    state.log_likelihoods.append(log_evidence)
+    state.starts = state.starts.with_start(volume.to(run.device), radius, log_evidence)
     state.step += 1
     values = {"start": state.step, "log_likelihood": log_evidence}
     message = f"{_name(run, number)}: log-likelihood {log_evidence:.2f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,8 +20,42 @@ N_KEPT = 3
 _LEAST_APART = math.radians(20.0)  # no comparison recorded
 
 
-def distinct_candidates(posterior: GridPosterior, rotations: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rotations (n, K, 3, 3) and shifts (n, K, 2) of the best grid points that lie well apart.
+@dataclass(frozen=True)
+class Candidates:
+    """Several poses of each of some images, the best known first."""
+
+    rotation: Tensor
+    """(n, K, 3, 3)."""
+    shift: Tensor
+    """(n, K, 2), Å."""
+
+    @classmethod
+    def of(cls, poses: Poses) -> Candidates:
+        """Return one candidate of each image."""
+        return cls(poses.rotation[:, None], poses.shift[:, None])
+
+    @property
+    def first(self) -> Poses:
+        """The first candidate of each image."""
+        return Poses(self.rotation[:, 0], self.shift[:, 0])
+
+    @property
+    def flat(self) -> Poses:
+        """All candidates, (n K,): those of an image follow one another."""
+        return Poses(self.rotation.reshape(-1, 3, 3), self.shift.reshape(-1, 2))
+
+    def after(self, poses: Poses) -> Candidates:
+        """Return these behind another pose of each image."""
+        first = Candidates.of(poses)
+        return Candidates(torch.cat((first.rotation, self.rotation), 1), torch.cat((first.shift, self.shift), 1))
+
+    def select(self, index: Tensor) -> Candidates:
+        """Return those of some images."""
+        return Candidates(self.rotation[index], self.shift[index])
+
+
+def distinct_candidates(posterior: GridPosterior, rotations: Tensor) -> Candidates:
+    """Return the best grid points of each image that lie well apart.
 
     ``rotations`` (G, 3, 3) are those that the posterior's indices mean. Where an image has fewer peaks than K, its best
     one is listed again.
@@ -36,14 +71,14 @@ def distinct_candidates(posterior: GridPosterior, rotations: Tensor) -> tuple[Te
         picked = rotation.gather(1, pick[:, None, None, None].expand(-1, 1, 3, 3))
         far &= (torch.einsum("nkij,nmij->nm", picked, rotation) - 1) / 2 < threshold
     index = torch.stack(chosen, dim=1)
-    return (
+    return Candidates(
         rotation.gather(1, index[:, :, None, None].expand(-1, -1, 3, 3)),
         shift.gather(1, index[:, :, None].expand(-1, -1, 2)),
     )
 
 
 def best_of(
-    observations: Observations, index: Tensor, rotation: Tensor, shift: Tensor, model: PoseModel, iterations: int
+    observations: Observations, index: Tensor, candidates: Candidates, model: PoseModel, iterations: int
 ) -> Poses:
     """Refine every candidate of every image and return the likeliest.
 
@@ -51,13 +86,12 @@ def best_of(
     ----------
     observations, index
         The images, and which of them (n,).
-    rotation, shift
-        Candidates (n, K, 3, 3) and (n, K, 2).
+    candidates
+        (n, K): of these images.
     model, iterations
         As for :func:`refine_poses`.
     """
-    n, k = rotation.shape[:2]
-    poses = Poses(rotation.reshape(-1, 3, 3), shift.reshape(-1, 2))
-    fit = refine_poses(observations, index.repeat_interleave(k), poses, model, iterations)
+    n, k = candidates.shift.shape[:2]
+    fit = refine_poses(observations, index.repeat_interleave(k), candidates.flat, model, iterations)
     best = fit.log_likelihood.view(n, k).argmax(dim=1)
     return fit.poses.select(torch.arange(n, device=best.device) * k + best)

@@ -67,7 +67,7 @@ def reconstruct_published(config: PublishedConfig, listener: Listener | None = N
     device = choose_device(config.device)
     with RunFolder(config) as folder:
         images = read_images(config, device)
-        stored = folder.load()
+        stored = folder.load(PublishedState.format)
         state = PublishedState() if stored is None else PublishedState.from_dict(stored)
         found = _digest(config, len(images))
         require_same_input(config.folder, config.out, state.input, found)

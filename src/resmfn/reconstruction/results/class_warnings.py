@@ -37,21 +37,21 @@ def class_warnings(run: RunContext, members: list[Tensor]) -> list[str]:
 
 def _noise(run: RunContext) -> list[str]:
     return [
-        f"class {number + 1}: images left out do not prefer its map to noise ({state.control['gain']:.2g} ± "
-        f"{state.control['gain_error']:.2g} nat); do not believe this class"
-        for number, state in enumerate(run.state.classes)
-        if not state.control["is_structure"]
+        f"class {number + 1}: images left out do not prefer its map to noise ({control.gain:.2g} ± "
+        f"{control.gain_error:.2g} nat); do not believe this class"
+        for number, control in enumerate(already_set(state.tests.structure) for state in run.state.classes)
+        if not control.is_structure
     ]
 
 
 def _same_maps(run: RunContext) -> list[str]:
     found = []
     for first, second in combinations(range(min(MOST_COMPARED, len(run.state.classes))), 2):
-        one, other = (already_set(run.state.classes[number].coarse).cpu() for number in (first, second))
+        one, other = (already_set(run.state.classes[number].starts.best).cpu() for number in (first, second))
         alike = correlation_after_alignment(one, other, run.box_size * run.pixel_size / one.shape[0])
         if alike > SAME_MAP:
             found.append(
-                f"classes {first + 1} and {second + 1} look alike at {run.resolution(run.state.split_radius):.0f} Å "
+                f"classes {first + 1} and {second + 1} look alike at {run.resolution(run.state.band.split):.0f} Å "
                 f"(correlation {alike:.2f} after alignment): compare them before you call them two structures"
             )
     return found
@@ -61,7 +61,7 @@ def _one_view(run: RunContext, members: list[Tensor]) -> list[str]:
     """Name classes whose images look from one side, where those of all do not: orientation may have been sorted."""
     densities = []
     for state, mine in zip(run.state.classes, members, strict=True):
-        views = symmetric_copies(already_set(state.rotation)[mine].double().cpu(), run.full.group.cpu())
+        views = symmetric_copies(already_set(state.poses.best).rotation[mine].double().cpu(), run.full.group.cpu())
         densities.append(view_coverage(views).largest if len(views) else 1.0)
     usual = sorted(densities)[(len(densities) - 1) // 2]
     return [

@@ -68,28 +68,21 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
 
 def probability_of_structure(run: RunContext) -> Tensor:
     """Return the probability (n,) of each image to show a particle: of any class, but those that show noise alone."""
-    states = run.state.classes
-    shown = [number for number, state in enumerate(states) if state.control["is_structure"]] or range(len(states))
+    controls = [already_set(state.tests.structure) for state in run.state.classes]
+    shown = [number for number, control in enumerate(controls) if control.is_structure] or range(len(controls))
     return class_probabilities(run)[list(shown)].sum(dim=0)
 
 
 def _class_alone(run: RunContext, number: int, mine: Tensor) -> RunContext:
     """Return a class as a finished run of its own images ``mine`` (m,) alone."""
     alone = run.of_class(number, mine)
-    state, rows = alone.state, mine.cpu()
     alone.state = replace(
-        state,
-        rotation=already_set(state.rotation)[mine],
-        shift=already_set(state.shift)[mine],
-        max_probability=already_set(state.max_probability)[mine],
-        pose_entropy=already_set(state.pose_entropy)[mine],
-        good=already_set(state.good)[mine],
-        gain=None,
-        seconds=run.state.seconds,
-        cpu_seconds=run.state.cpu_seconds,
-        peak_memory=run.state.peak_memory,
+        alone.state,
+        poses=alone.state.poses.select(mine),
+        qualities=alone.state.qualities.select(mine),
+        costs=run.state.costs,
     )
-    alone.particles = run.particles.select(rows)
+    alone.particles = run.particles.select(mine.cpu())
     alone.observations = copy(run.observations)
     alone.observations.gain = run.observations.gain[mine]
     first, second = (torch.isin(mine, half).nonzero()[:, 0] for half in run.half_index)
@@ -101,8 +94,8 @@ def _write_all_images(folder: RunFolder, run: RunContext, of_image: Tensor, prob
     """Write particles.star: every image at the pose of its likeliest class, with that class and its probability."""
     everyone = torch.arange(len(of_image), device=of_image.device)
     states = run.state.classes
-    rotation = torch.stack([already_set(state.rotation) for state in states])[of_image, everyone]
-    shift = torch.stack([already_set(state.shift) for state in states])[of_image, everyone]
+    rotation = torch.stack([already_set(state.poses.best).rotation for state in states])[of_image, everyone]
+    shift = torch.stack([already_set(state.poses.best).shift for state in states])[of_image, everyone]
     if run.config.flip_hand:
         rotation = flipped_rotation(rotation)
     of_any, good = class_probabilities(run).sum(dim=0), probability_of_structure(run)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from resmfn.reconstruction.run.context import RunContext, already_set
+from resmfn.reconstruction.run.context import RunContext
 
 
 def flip_hand(run: RunContext) -> None:
@@ -15,9 +17,13 @@ def flip_hand(run: RunContext) -> None:
     fit as they did. Point groups stay as they are: inversion commutes with rotations.
     """
     state = run.state
-    state.references = {name: inverted(volume) for name, volume in state.references.items()}
-    state.unmasked = {name: inverted(volume) for name, volume in state.unmasked.items()}
-    state.rotation = flipped_rotation(already_set(state.rotation))
+    state.maps = replace(
+        state.maps,
+        references={name: inverted(volume) for name, volume in state.maps.references.items()},
+        unmasked={name: inverted(volume) for name, volume in state.maps.unmasked.items()},
+    )
+    poses = run.poses()
+    state.poses = replace(state.poses, best=replace(poses, rotation=flipped_rotation(poses.rotation)))
     if run.user_mask is not None:
         run.user_mask = inverted(run.user_mask)
 

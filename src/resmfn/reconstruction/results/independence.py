@@ -10,7 +10,7 @@ def split_resolution(run: RunContext) -> float | None:
 
     None where poses were kept: what they were fitted to, noise included, both halves may share at any resolution.
     """
-    return run.resolution(run.state.split_radius) if run.moves_poses else None
+    return run.resolution(run.state.band.split) if run.moves_poses else None
 
 
 def shared_by_halves(run: RunContext) -> str:

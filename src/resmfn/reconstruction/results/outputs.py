@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
@@ -32,9 +32,9 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     state = run.state
     mask = run.mask_on(run.full)
     gray_scale = run.observations.gray_scale
-    maps = {name: state.references[name].cpu() * gray_scale for name in (*HALVES, "joint")}
+    maps = {name: state.maps.references[name].cpu() * gray_scale for name in (*HALVES, "joint")}
     # As in the rounds: the same maps, mask and phases, so that the verdict says what the last round said.
-    first, second = (state.unmasked[name].to(run.device) for name in HALVES)
+    first, second = (state.maps.unmasked[name].to(run.device) for name in HALVES)
     generator = spawn(run.config.seed, "phases")
     halves = half_map_resolution(first, second, mask, run.map_pixel_size, generator=generator)
     # Halves that agree in no shell at all agree on one thing: that something is in the box.
@@ -82,15 +82,14 @@ def _filtered(run: RunContext, volume: Tensor, halves: HalfMapResult) -> Tensor:
 
 
 def _write_poses(folder: RunFolder, run: RunContext) -> None:
-    state = run.state
-    particles = run.particles
+    estimates, particles = run.state.poses, run.particles
     if run.moves_poses or run.config.flip_hand:
         poses = run.poses()
         particles = particles.with_poses(poses.rotation.double().cpu(), poses.shift.double().cpu())
     columns = {
         "rlnRandomSubset": half_set_of_image(run),
-        "rlnMaxValueProbDistribution": already_set(state.max_probability).double().cpu(),
-        "rlnPoseEntropy": already_set(state.pose_entropy).double().cpu(),
+        "rlnMaxValueProbDistribution": already_set(estimates.max_probability).double().cpu(),
+        "rlnPoseEntropy": already_set(estimates.entropy).double().cpu(),
         "rlnParticleFigureOfMerit": particle_probabilities(run).double(),
     }
     write_particles(folder.path / PARTICLES, particles.with_columns(columns))
@@ -105,7 +104,7 @@ def half_set_of_image(run: RunContext) -> Tensor:
 
 def particle_probabilities(run: RunContext) -> Tensor:
     """Return the probability (n,) of each image to show the molecule; 1 where poses were fixed."""
-    particle_probability = run.state.good
+    particle_probability = run.state.qualities.good
     return torch.ones(len(run.particles)) if particle_probability is None else particle_probability.cpu()
 
 
@@ -125,10 +124,10 @@ def run_figures(run: RunContext) -> dict[str, object]:
     """Return what a summary says of the run itself: its cost, its device, its box."""
     state = run.state
     return {
-        "seconds": round(state.seconds, 2),
-        "cpu_seconds": round(state.cpu_seconds, 2),
-        "peak_memory": state.peak_memory,
-        "peak_gpu_memory": state.peak_gpu_memory,
+        "seconds": round(state.costs.seconds, 2),
+        "cpu_seconds": round(state.costs.cpu_seconds, 2),
+        "peak_memory": state.costs.peak_memory,
+        "peak_gpu_memory": state.costs.peak_gpu_memory,
         "device": run.device.type,
         "processes": run.observations.team.size,
         "box_size": run.box_size,
@@ -144,7 +143,8 @@ def run_figures(run: RunContext) -> dict[str, object]:
 
 def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
     state, split = run.state, split_resolution(run)
-    is_structure = bool(state.control["is_structure"])
+    control = already_set(state.tests.structure)
+    is_structure = control.is_structure
     summary: dict[str, object] = {
         "resolution_half_0143": round(halves.resolution, 4),
         "resolution_split": None if split is None else round(split, 4),
@@ -152,7 +152,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         "n_particles": len(run.particles),
         "n_bad": int((particle_probabilities(run) < 0.5).sum()),
         "gain_spread": round(float(run.observations.gain[particle_probabilities(run).to(run.device) >= 0.5].std()), 4),
-        "log_likelihood": [round(value, 4) for value in state.log_likelihoods],
+        "log_likelihood": [round(value, 4) for value in state.starts.log_likelihoods],
         **run_figures(run),
         "hand": "undecided" if run.config.poses == "unknown" and run.config.reference is None else "as given",
     }
@@ -162,12 +162,10 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
     summary["structure_found"] = is_structure
     summary["resolved"] = is_structure and split is not None and halves.resolution < split
     summary["noise_control"] = {
-        name: value if name == "n_images" else round(value, 4)
-        for name, value in state.control.items()
-        if name != "is_structure"
+        name: value if name == "n_images" else round(value, 4) for name, value in asdict(control).items()
     }
     summary["symmetry_test"] = symmetry_test(run)
-    summary["start_agreement"] = [round(value, 3) for value in state.start_agreement]
+    summary["start_agreement"] = [round(value, 3) for value in state.starts.agreement]
     summary["warnings"] = _warnings(run)
     summary["verdict"] = _verdict(run, halves.resolution)
     return summary
@@ -176,7 +174,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
 def _warnings(run: RunContext) -> list[str]:
     """Return warnings about the run in plain words."""
     found = [*run.particles.remarks.notes, *symmetry_warnings(run)]
-    others = sorted(run.state.start_agreement)[:-1]
+    others = sorted(run.state.starts.agreement)[:-1]
     apart = starts_with_another_map(others)
     if apart:
         found.append(
@@ -188,11 +186,12 @@ def _warnings(run: RunContext) -> list[str]:
 
 def _verdict(run: RunContext, resolution: float) -> str:
     """Return the verdict of the run in one line, with advice if it is poor."""
-    starts, control, split = run.state.start_agreement, run.state.control, split_resolution(run)
-    if not control["is_structure"]:
+    starts, control = run.state.starts.agreement, already_set(run.state.tests.structure)
+    split = split_resolution(run)
+    if not control.is_structure:
         return (
-            f"no structure found: {control['n_images']} images not used for the coarse map fit it better than "
-            f"pure noise by {control['gain']:.2g} ± {control['gain_error']:.2g} nat, within error; the maps show "
+            f"no structure found: {control.n_images} images not used for the coarse map fit it better than "
+            f"pure noise by {control.gain:.2g} ± {control.gain_error:.2g} nat, within error; the maps show "
             "aligned noise. Check that these are particles, their contrast and their CTF, or use more images"
         )
     text = f"half maps agree to {resolution:.2f} Å"

@@ -10,11 +10,11 @@ KNOWN = 0.9
 
 def symmetry_test(run: RunContext) -> dict[str, object] | None:
     """Return what images left out say of the symmetry, under its documented keys; None of a run in C1."""
-    test, shares = run.state.copy_test, run.state.copy_shares
-    if not test:
+    test, shares = run.state.tests.copies, run.state.qualities.copy_shares
+    if test is None:
         return None
     figures: dict[str, object] = {
-        name: round(value, 4) if isinstance(value, float) else value for name, value in test.items()
+        name: round(value, 4) if isinstance(value, float) else value for name, value in test.as_dict().items()
     }
     if shares is not None:
         figures["share_of_copies_known"] = round(float((shares.amax(dim=1) > KNOWN).double().mean()), 4)
@@ -23,10 +23,10 @@ def symmetry_test(run: RunContext) -> dict[str, object] | None:
 
 def symmetry_warnings(run: RunContext) -> list[str]:
     """Warn of a group that the molecule does not have, and of one that need not have been relaxed."""
-    test = run.state.copy_test
-    if not test or bool(test["are_told_apart"]) == (run.config.relax_symmetry is not None):
+    test = run.state.tests.copies
+    if test is None or test.are_told_apart == (run.config.relax_symmetry is not None):
         return []
-    group, by = test["group"], f"{test['gain']:.2g} ± {test['gain_error']:.1g} nat"
+    group, by = test.group, f"{test.gain:.2g} ± {test.gain_error:.1g} nat"
     if run.config.relax_symmetry is None:
         return [
             f"the molecule does not have {group}: images left out fit a map without it better, by {by} each; run "
@@ -40,5 +40,5 @@ def symmetry_warnings(run: RunContext) -> list[str]:
 
 def verdict_on_symmetry(run: RunContext) -> str:
     """Return what a verdict adds where the group is wrong."""
-    wrong = run.config.relax_symmetry is None and bool(run.state.copy_test.get("are_told_apart", False))
+    wrong = run.config.relax_symmetry is None and run.state.tests.tell_copies_apart
     return f"; the molecule does not have {run.config.symmetry} (see warnings)" if wrong else ""

@@ -10,7 +10,7 @@ from resmfn.data.runs.run_folder import RunFolder
 from resmfn.evaluation import HalfMapResult, find_symmetry, fsc_csv_text, validate_halves
 from resmfn.evaluation.symmetry.scene import SMALLEST_BOX
 from resmfn.reconstruction.results.map_files import write_density, write_mask, write_voxelwise
-from resmfn.reconstruction.run.context import RunContext
+from resmfn.reconstruction.run.context import RunContext, already_set
 
 SHARPENED = "map_sharpened.mrc"
 
@@ -31,7 +31,9 @@ def write_validation(folder: RunFolder, run: RunContext, mask: Tensor, halves: H
         Curves of the half maps without mask.
     """
     write_mask(folder, run, MASK, mask)
-    maps = {name: volume.to(run.device) * run.observations.gray_scale for name, volume in run.state.unmasked.items()}
+    maps = {
+        name: volume.to(run.device) * run.observations.gray_scale for name, volume in run.state.maps.unmasked.items()
+    }
     for name, volume in maps.items():
         write_density(folder, run, f"{name}_unfil.mrc", volume)
     folder.write_text(FSC, fsc_csv_text(halves.curves.by_name()))
@@ -43,11 +45,12 @@ def write_validation(folder: RunFolder, run: RunContext, mask: Tensor, halves: H
     folder.write_text(DIRECTIONAL_FSC, fsc_csv_text(validation.directional_curves()))
     figures = validation.figures()
     figures["starts"] = {
-        "log_likelihood": [round(value, 4) for value in run.state.log_likelihoods],
-        "correlation": [round(value, 3) for value in run.state.start_agreement],
+        "log_likelihood": [round(value, 4) for value in run.state.starts.log_likelihoods],
+        "correlation": [round(value, 3) for value in run.state.starts.agreement],
     }
     folder.write_json(VALIDATION, figures)
-    if run.map_size >= SMALLEST_BOX and run.config.symmetry == "C1" and bool(run.state.control["is_structure"]):
+    is_structure = already_set(run.state.tests.structure).is_structure
+    if run.map_size >= SMALLEST_BOX and run.config.symmetry == "C1" and is_structure:
         half1, half2 = maps["half1"].cpu(), maps["half2"].cpu()
         diameter = 2 * run.space.mask_radius * run.pixel_size
         generator = spawn(run.config.seed, "symmetry")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -15,14 +16,36 @@ from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.data.runs.run_folder import RunFolder
 
 
+@dataclass(frozen=True)
+class Costs:
+    """What a run has cost so far, over all its parts."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+    """Bytes."""
+    peak_gpu_memory: int = 0
+    """Bytes; 0 without a GPU."""
+
+    def after(self, seconds: float, cpu_seconds: float, memory: int, gpu_memory: int) -> Costs:
+        """Return them after so many seconds more, wall and CPU, and these peaks of memory, bytes."""
+        return Costs(
+            self.seconds + seconds,
+            self.cpu_seconds + cpu_seconds,
+            max(self.peak_memory, memory),
+            max(self.peak_gpu_memory, gpu_memory),
+        )
+
+
 class CostedState(Protocol):
     """A state that knows what the run has cost up to it."""
 
-    seconds: float
-    cpu_seconds: float
-    peak_memory: int
-    peak_gpu_memory: int
+    costs: Costs
     n_metrics: int
+
+    @property
+    def format(self) -> int:
+        """Version of the form that :meth:`to_dict` gives it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of a checkpoint."""
@@ -71,16 +94,13 @@ def add_costs(state: CostedState, clock: Clock, team: Team) -> None:
     seconds, cpu_seconds = clock.lap()
     spent = torch.tensor([cpu_seconds, float(peak_memory()), float(peak_gpu_memory())], dtype=torch.float64)
     team.sum_(spent)
-    state.seconds += seconds
-    state.cpu_seconds += float(spent[0])
-    state.peak_memory = max(state.peak_memory, int(spent[1]))
-    state.peak_gpu_memory = max(state.peak_gpu_memory, int(spent[2]))
+    state.costs = state.costs.after(seconds, float(spent[0]), int(spent[1]), int(spent[2]))
 
 
 def save(folder: RunFolder, state: CostedState) -> None:
     """Store a state whole."""
     state.n_metrics = folder.count_metrics()
-    folder.save(state.to_dict())
+    folder.save(state.to_dict(), state.format)
 
 
 def peak_memory() -> int:

@@ -88,10 +88,10 @@ class RunContext:
         """A row of each image, and the image that each row shows: of several rows of one image, one alone is searched
         or asked, and all are in one half."""
         self.half_index = self._split()
-        if state.noise_power is not None:
-            observations.set_noise_power(state.noise_power)
-        if state.gain is not None:
-            observations.set_gain(state.gain)
+        if state.qualities.noise_power is not None:
+            observations.set_noise_power(state.qualities.noise_power)
+        if state.qualities.gain is not None:
+            observations.set_gain(state.qualities.gain)
 
     def _work_in(self, size: int) -> None:
         """Take maps, mask and sphere into a box of so many voxels a side."""
@@ -117,8 +117,7 @@ class RunContext:
         self.observations.read_again(self.particles, mask_radius=self.space.mask_radius, radius_max=held)
         self.state.map_size = size
         for state in (self.state, *self.state.classes):
-            state.references = {name: resized(volume, size) for name, volume in state.references.items()}
-            state.unmasked = {name: resized(volume, size) for name, volume in state.unmasked.items()}
+            state.maps = state.maps.resized(size)
 
     @property
     def map_pixel_size(self) -> float:
@@ -154,7 +153,7 @@ class RunContext:
 
     def poses(self) -> Poses:
         """Return the poses of all images."""
-        return Poses(already_set(self.state.rotation), already_set(self.state.shift))
+        return already_set(self.state.poses.best)
 
     def half(self, name: str) -> PosedImages:
         """Return one half of the images with their poses."""
@@ -163,7 +162,7 @@ class RunContext:
 
     def posed(self, index: Tensor) -> PosedImages:
         """Return some images with their poses and qualities."""
-        good, group, share = self.state.good, self.relaxed_group, self.state.copy_shares
+        good, group, share = self.state.qualities.good, self.relaxed_group, self.state.qualities.copy_shares
         return PosedImages(
             index,
             self.poses().select(index),
@@ -173,36 +172,25 @@ class RunContext:
 
     def judge(self, posed: PosedImages, fits: ImageFits) -> None:
         """Estimate the gain of some images, and the probability that they show the particle, from their fits."""
-        state, index = self.state, posed.index
-        before = self.observations.gain[index]
-        quality = judge_images([fits.at_gain(before)])
-        ones = torch.ones(len(self.particles), device=self.device)
-        state.gain = ones.clone() if state.gain is None else state.gain.clone()
-        state.good = ones if state.good is None else state.good.clone()
-        state.gain[index], state.good[index] = quality.gain, quality.particle_probability
-        posed.particle_probability = quality.particle_probability
-        self.observations.set_gain(state.gain)
+        found = judge_images([fits.at_gain(self.observations.gain[posed.index])])
+        gain, good = found.gain, found.particle_probability
+        self.state.qualities = self.state.qualities.judged(posed.index, gain, good, len(self.particles))
+        posed.particle_probability = good
+        self.observations.set_gain(already_set(self.state.qualities.gain))
 
     def keep_poses(self, halves: list[PosedImages]) -> None:
         """Take over the poses of some images, and how likely they show each copy of them."""
-        rotation, shift = already_set(self.state.rotation).clone(), already_set(self.state.shift).clone()
-        for posed in halves:
-            rotation[posed.index] = posed.poses.rotation
-            shift[posed.index] = posed.poses.shift
-            if posed.copies is not None:
-                if self.state.copy_shares is None:
-                    self.state.copy_shares = rotation.new_zeros(len(rotation), len(posed.copies.group))
-                self.state.copy_shares[posed.index] = posed.copies.share
-        self.state.rotation, self.state.shift = rotation, shift
+        self.state.poses = self.state.poses.moved(halves)
+        self.state.qualities = self.state.qualities.with_copies_of(halves, len(self.particles))
 
     def network(self, name: str) -> NetworkMap:
         """Return a network as the state holds it, or a fresh one drawn for this name."""
-        if name in self.state.networks:
-            return NetworkMap.from_state(self.state.networks[name], device=self.device)
+        if name in self.state.maps.networks:
+            return NetworkMap.from_state(self.state.maps.networks[name], device=self.device)
         generator = spawn(self.config.seed, "network", name)
         size = self.map_size
         if self.boxes.first < self.boxes.largest:  # what the box has beyond the last radius, a network need not have
-            size = min(size, self.grid(self.state.radius).size)
+            size = min(size, self.grid(self.state.band.radius).size)
         width = self.config.hidden_dim or default_width(size)
         return NetworkMap.draw(size, width, generator=generator, device=self.device)
 
@@ -215,9 +203,10 @@ class RunContext:
             How well each was fitted, as :meth:`NetworkMap.fit` says it.
         """
         fitted = self.observations.team.divide(list(tasks.values()))
-        for name, found in zip(tasks, fitted, strict=True):
-            self.state.references[name] = found.reference.to(self.device)
-            self.state.networks[name] = found.network
+        by_name, maps = dict(zip(tasks, fitted, strict=True)), self.state.maps
+        maps = maps.with_references({name: found.reference.to(self.device) for name, found in by_name.items()})
+        networks = {name: found.network for name, found in by_name.items()}
+        self.state.maps = replace(maps, networks={**maps.networks, **networks})
         return [found.reached for found in fitted]
 
     def grid(self, radius: float) -> MapGrid:
@@ -228,7 +217,7 @@ class RunContext:
         """Return the mask on a grid: the user's, or the shape of the halves' mean map at low resolution."""
         mask = self.user_mask
         if mask is None:
-            mean = sum(self.state.references[name] for name in HALVES) / len(HALVES)
+            mean = sum(self.state.maps.references[name] for name in HALVES) / len(HALVES)
             mask = symmetrized(shape_mask(torch.as_tensor(mean), self.sphere, self.map_pixel_size), self.full.group)
         return resized(mask, grid.size).clamp(0, 1)
 

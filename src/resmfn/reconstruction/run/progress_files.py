@@ -43,7 +43,7 @@ def write_provenance(folder: RunFolder, device: torch.device) -> None:
 
 def write_preview(folder: RunFolder, run: RunContext) -> None:
     """Write preview.mrc, the map so far: the joint one, else the mean of the halves; nothing before there is one."""
-    references = run.state.references
+    references = run.state.maps.references
     found: list[Tensor] = [references[name] for name in ("joint",) if name in references]
     found = found or [references[name] for name in HALVES if name in references]
     if found:

@@ -1,0 +1,70 @@
+"""What images say of a map that was made without them: whether there is a structure, and its symmetry."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+LEAST_GAIN_ERRORS, LEAST_LEAD_ERRORS = 5.0, 3.0
+"""Standard errors by which images must prefer a map to what it is compared with, and to its decoys. Pure noise, white
+or colored, stays within 2.5; particles at SNR 0.03 reach 20 and more (docs/validation.md)."""
+
+
+@dataclass(frozen=True)
+class NoiseControl:
+    """Evidence of held-out images for a map."""
+
+    n_images: int
+    gain: float
+    """Mean log marginal likelihood of an image under the map, over that of noise alone, nat."""
+    gain_error: float
+    """Its standard error."""
+    lead: float
+    """Mean of the same over the mean of the decoys, nat."""
+    lead_error: float
+
+    @property
+    def is_structure(self) -> bool:
+        """Whether the images show a structure."""
+        return self.gain > LEAST_GAIN_ERRORS * self.gain_error and self.lead > LEAST_LEAD_ERRORS * self.lead_error
+
+
+@dataclass(frozen=True)
+class CopyTest:
+    """Evidence of held-out images for a difference between the symmetric copies in a map."""
+
+    group: str
+    n_images: int
+    gain: float
+    """Mean log-likelihood of an image over the copies of its pose, under the map of other images without the symmetry,
+    over that under its symmetric part, nat."""
+    gain_error: float
+    """Its standard error."""
+    lead: float
+    """The same over that of random differences as strong, nat."""
+    lead_error: float
+    resolution: float
+    """Å, to which was compared."""
+
+    @property
+    def are_told_apart(self) -> bool:
+        """Whether images tell the copies of the group apart."""
+        return self.gain > LEAST_GAIN_ERRORS * self.gain_error and self.lead > LEAST_LEAD_ERRORS * self.lead_error
+
+    def as_dict(self) -> dict[str, float | bool | str]:
+        """Return the fields, and whether copies are told apart."""
+        return {**asdict(self), "are_told_apart": self.are_told_apart}
+
+
+@dataclass(frozen=True)
+class HeldOutTests:
+    """The tests that a run has made on images held out of its maps; None where it has not."""
+
+    structure: NoiseControl | None = None
+    """Of the coarse map against noise."""
+    copies: CopyTest | None = None
+    """Of the map's point group, or the one that is relaxed."""
+
+    @property
+    def tell_copies_apart(self) -> bool:
+        """Whether images are known to tell the copies of the group apart."""
+        return self.copies is not None and self.copies.are_told_apart
