@@ -17,12 +17,12 @@ from resmfn.reconstruction.classes.branching import (
     with_branch,
     without_needless,
 )
-from resmfn.reconstruction.classes.competition import Branches, LeftOut, extent_of_map, with_rivals
+from resmfn.reconstruction.classes.competition import Branches, LeftOut, with_rivals
 from resmfn.reconstruction.classes.mixture import Mixture, random_mixture, run_mixture
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.phases.annealing import START_STAGES, SearchStage, SearchTask, stage_radius
 from resmfn.reconstruction.phases.control import random_map
-from resmfn.reconstruction.poses.search_space import SearchSpace
+from resmfn.reconstruction.poses.search_space import SearchSpace, extent_of_map
 
 SPACE = SearchSpace(mask_radius=9.0, shift_range=0.0)
 QUICK = (SearchStage(3.0, 400, 8.0, 0.7, 2.0, (5, 8)), SearchStage(4.0, 800, 3.0, 0.6, 1.0, (4, 8)))
@@ -163,11 +163,13 @@ def test_the_extent_of_a_map_holds_its_density_and_noise_fills_the_mask() -> Non
     task = SearchTask(observations, torch.arange(2), SPACE)
     distance = radius_grid(observations.box_size, 3)
     for radius in (3.0, 5.0, 7.0):
-        found = extent_of_map((distance <= radius).float(), task)
+        found = extent_of_map((distance <= radius).float(), task.space, task.observations.box_size)
         assert radius <= found <= radius + 2
-    assert extent_of_map(-(distance <= 3.0).float() + 1e-3 * (distance <= 5), task) > 4  # holes are no density
+    assert (
+        extent_of_map(-(distance <= 3.0).float() + 1e-3 * (distance <= 5), task.space, task.observations.box_size) > 4
+    )  # holes are no density
     noise = torch.randn(distance.shape, generator=make_generator(7))
-    assert extent_of_map(noise, task) == SPACE.mask_radius
+    assert extent_of_map(noise, task.space, task.observations.box_size) == SPACE.mask_radius
 
 
 def test_small_maps_compete_with_fewer_rotations_than_large_ones_in_the_same_band() -> None:

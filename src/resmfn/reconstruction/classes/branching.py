@@ -22,7 +22,6 @@ from resmfn.reconstruction.classes.competition import (
     all_but,
     asked_in_band,
     competition,
-    extent_of_map,
     need_of_class,
     polished,
 )
@@ -30,6 +29,7 @@ from resmfn.reconstruction.classes.mixture import Mixture, ask, on_stage, random
 from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchTask
 from resmfn.reconstruction.phases.control import mean_and_error
 from resmfn.reconstruction.phases.starts import N_SEARCH
+from resmfn.reconstruction.poses.search_space import extent_of_map
 
 LEAST_ERRORS = 4.0
 """Standard errors by which the images left out of a class must prefer several maps to one."""
@@ -105,7 +105,9 @@ def _alone(tasks: LeftOut, branches: Branches, number: int) -> LeftOut | None:
     of_class = tasks.of_class(branches, number)
     if min(len(of_class.made_from.index), 4 * len(of_class.left_out.index)) < LEAST_MEMBERS:
         return None
-    return of_class.within(extent_of_map(branches.maps.volumes[number], tasks.made_from))
+    return of_class.within(
+        extent_of_map(branches.maps.volumes[number], tasks.space, tasks.made_from.observations.box_size)
+    )
 
 
 def _tried(

@@ -7,15 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from resmfn.fourier import radius_grid
 from resmfn.reconstruction.classes.mixture import Mixture, ask, image_powers, run_mixture
-from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchStage, SearchTask, cycles_of_radius
-from resmfn.reconstruction.poses.search_space import SearchSpace
+from resmfn.reconstruction.poses.search_space import SearchSpace, extent_of_map
 
-WITHIN_EXTENT = 0.98
-"""Share of the power of a map's positive density within its extent. Of three kinases at 24 Å in a mask of 130 Å that
-makes spheres of 40 to 44 Å; they are told apart within 38 and within 45 Å, within 65 Å they are not."""
 POLISH_STEPS = 2, 6
 """Steps in which all classes compete for all images; their maps are cold."""
 MOST_ROTATIONS = 9216
@@ -129,7 +124,9 @@ def competition(task: SearchTask, maps: Mixture, radius: float) -> SearchStage:
     """Return the stage in which maps compete: up to a radius, with the rotations that the largest of them needs."""
     last, space = START_STAGES[-1], task.space
     cycles = max(last.cycles, cycles_of_radius(radius, task.observations, space.mask_radius))
-    extent = max(extent_of_map(volume, task) for volume in maps.volumes) / space.mask_radius
+    extent = (
+        max(extent_of_map(volume, space, task.observations.box_size) for volume in maps.volumes) / space.mask_radius
+    )
     # From the first stage of a start to the last the number of rotations grows as the square, nearly.
     needed = last.n_rotations * (max(last.cycles, cycles * extent) / last.cycles) ** 2
     return replace(
@@ -140,12 +137,3 @@ def competition(task: SearchTask, maps: Mixture, radius: float) -> SearchStage:
         coolest=1.0,
         n_steps=POLISH_STEPS,
     )
-
-
-def extent_of_map(volume: Tensor, task: SearchTask) -> float:
-    """Return the radius, in pixels of the images, of a sphere around the center that holds the density of a map."""
-    grid = MapGrid(task.observations.box_size, volume.shape[0])
-    distance, order = radius_grid(grid.size, 3, volume.device).flatten().sort()
-    power = volume.flatten()[order].clamp_min(0).square().cumsum(0)
-    holds = distance[int(torch.searchsorted(power, WITHIN_EXTENT * power[-1]))]
-    return min(task.space.mask_radius, (float(holds) + 1) * grid.box_size / grid.size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from resmfn.core.random import spawn
 from resmfn.reconstruction.classes.branch_step import left_out_and_rest, stored_branches
-from resmfn.reconstruction.classes.competition import Branches, competition, extent_of_map, members
+from resmfn.reconstruction.classes.competition import Branches, competition, members
 from resmfn.reconstruction.classes.mixture import Mixture, ask, run_mixture
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
 from resmfn.reconstruction.maps.masks import sphere_on
@@ -18,17 +17,19 @@ from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.phases.annealing import (
     FOCUS_STAGE,
     START_STAGES,
+    SearchResult,
     SearchStage,
     SearchTask,
     cycles_of_radius,
     rotated_grid,
+    run_stage,
     sums_of,
 )
 from resmfn.reconstruction.phases.control import N_HELD_OUT, held_out_control
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
-from resmfn.reconstruction.poses.search_space import neighbor_offsets, shift_spread
+from resmfn.reconstruction.poses.search_space import extent_of_map, neighbor_offsets, shift_spread
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 from resmfn.reconstruction.run.held_out import HeldOutTests, NoiseControl
 from resmfn.reconstruction.run.records import Band, ImageQualities, Maps, PoseEstimates, SoftRounds, Starts
@@ -65,7 +66,7 @@ def class_focus_step(run: RunContext) -> bool:
 
 def _focus_stage(task: SearchTask, maps: Mixture) -> SearchStage:
     """Return the focus of a single map, its cycles over the diameter of the largest; no coarser than the maps are."""
-    extent = max(extent_of_map(volume, task) for volume in maps.volumes)
+    extent = max(extent_of_map(volume, task.space, task.observations.box_size) for volume in maps.volumes)
     diameters = task.space.mask_radius / extent
     in_use = cycles_of_radius(maps.radius, task.observations, task.space.mask_radius)
     return replace(FOCUS_STAGE, cycles=max(FOCUS_STAGE.cycles * diameters, in_use))
@@ -86,30 +87,49 @@ def _control(run: RunContext, branches: Branches, number: int) -> NoiseControl:
 
 
 def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, generator: torch.Generator) -> RunState:
-    """Score all images against one class; return what a run of this class alone would know."""
-    observations, radius = run.observations, maps.radius
-    grid = MapGrid(run.box_size, maps.volumes.shape[-1], run.config.symmetry)
+    """Sharpen the map of a class by its own images, and score all against it: what a run of this class would know."""
+    own = _focused(run, maps, number, good, generator)
+    observations, radius, space = run.observations, own.radius, run.space.around(maps.volumes[number], run.box_size)
+    grid = MapGrid(run.box_size, own.volume.shape[-1], run.config.symmetry)
     rotations = rotated_grid(FOCUS_STAGE.n_rotations, grid, generator=generator, device=run.device)
     pixels = observations.pixels[: observations.n_pixels(radius)]
-    slices = grid.slices(grid.transform(maps.volumes[number]), rotations, pixels)
-    offsets, spread = neighbor_offsets(observations, radius, run.space), shift_spread(maps.shift, run.space)
-    poses = PoseGrid(rotations, offsets, spread, run.space.precision)
-    posterior = grid_posterior(observations, run.index, slices, poses, maps.shift, n_top=N_LISTED, weight=good)
+    slices = grid.slices(grid.transform(own.volume), rotations, pixels)
+    offsets, spread = neighbor_offsets(observations, radius, space), shift_spread(maps.shift, space)
+    poses = PoseGrid(rotations, offsets, spread, space.precision)
+    posterior = grid_posterior(observations, run.index, slices, poses, own.shift, n_top=N_LISTED, weight=good)
     equations = MapEquations(sums_of(posterior, rotations, pixels, grid, observations.team))
-    volume = resized(
-        equations.solve(sphere_on(grid, run.space.mask_radius, run.device), maps.priors[number]), run.map_size
-    )
+    sphere = sphere_on(grid, space.mask_radius, run.device)
+    volume = resized(equations.solve(sphere, already_set(own.prior)), run.map_size)
     candidates = distinct_candidates(posterior, rotations)
-    # Poses of a small class are less fine than the grid: its images spread over more points, and know their pose alike.
-    extent = extent_of_map(maps.volumes[number], SearchTask(observations, run.index, run.space))
-    cycles = min(FOCUS_STAGE.cycles, cycles_of_radius(radius, observations, extent))
-    entropy = posterior.entropy[good >= 0.5] - 3 * math.log(FOCUS_STAGE.cycles / cycles)
+    entropy = posterior.entropy[good >= 0.5]
     return RunState(
         phase="halves",
-        starts=Starts(best=maps.volumes[number], radius=radius),
+        starts=Starts(best=maps.volumes[number], radius=maps.radius, mask_radius=space.mask_radius),
         poses=PoseEstimates(candidates.first, candidates, posterior.max_probability, posterior.entropy),
         qualities=ImageQualities(good=good),
         band=Band(radius, split=radius),
         maps=Maps(references=dict.fromkeys((*HALVES, "joint"), volume)),
         soft=SoftRounds(len(entropy) > 0 and float(entropy.median()) > SOFT_ENTROPY),
     )
+
+
+def _focused(run: RunContext, maps: Mixture, number: int, good: Tensor, generator: torch.Generator) -> SearchResult:
+    """Return the map of a class in the band of its own focus, as classes differ in size; shifts are of all images."""
+    space = run.space.around(maps.volumes[number], run.box_size)
+    start = replace(SearchResult.from_map(maps.volumes[number], maps.radius, maps.shift), prior=maps.priors[number])
+    mine = (good >= 0.5).nonzero()[:, 0]
+    if len(mine) == 0:
+        return start
+    in_use = cycles_of_radius(maps.radius, run.observations, space.mask_radius)
+    stage = replace(FOCUS_STAGE, cycles=max(FOCUS_STAGE.cycles, in_use))
+    task = SearchTask(run.observations, run.index[mine], space)
+    found = run_stage(
+        task,
+        stage,
+        replace(start, shift=maps.shift[mine]),
+        generator=generator,
+        progress=lambda what, value: run.tell("focus", f"class {number + 1}, {what}, log-likelihood {value:.2f}"),
+    )
+    shift = maps.shift.clone()
+    shift[mine] = found.shift
+    return replace(found, shift=shift)

@@ -18,15 +18,23 @@ from resmfn.reconstruction.phases.annealing import (
     stage_radius,
 )
 from resmfn.reconstruction.poses.search_space import SearchSpace
-from resmfn.reconstruction.run.context import RunContext
+from resmfn.reconstruction.run.context import RunContext, already_set
+from resmfn.reconstruction.run.records import Starts
 
 N_SEARCH = 1000
 """Images that the annealed starts use; other numbers were not compared."""
+LOOSE = 0.8
+"""Radius of the particle over that of the mask, below which starts are made again in the particle's own bands: halfway,
+nearly, from one stage of a start to the next."""
 
 
 def search_step(run: RunContext) -> bool:
-    """Run one annealed start, or as many as there are processes; keep what is likeliest so far. Say whether all ran."""
-    state, team, n_starts = run.state, run.observations.team, run.config.n_starts
+    """Run one annealed start, or as many as there are processes; keep what is likeliest so far. Say whether all ran.
+
+    The bands of a start are cycles over the diameter of what is searched. Where the map of the likeliest one is much
+    smaller than the mask, all are made once more for what is as large as that map.
+    """
+    state, team = run.state, run.observations.team
     space, index = run.space, search_index(run)
     radius = stage_radius(START_STAGES[-1], run.observations, space)
     search = _gather_search(run.observations, index, space, radius)
@@ -40,23 +48,40 @@ def search_step(run: RunContext) -> bool:
         )
         return result.volume.cpu(), result.radius, result.log_evidence
 
-    numbers = range(state.step, min(state.step + team.size, n_starts))
+    numbers = range(state.step, min(state.step + team.size, _n_starts(run)))
     for number, found in zip(numbers, team.divide([partial(start, number) for number in numbers]), strict=True):
         _keep_start(run, number, *found)
-    return state.step == n_starts
+    if state.step == run.config.n_starts:
+        _narrow(run)
+    return state.step == _n_starts(run)
+
+
+def _n_starts(run: RunContext) -> int:
+    """Return how many starts there are in all: twice as many where they are made again."""
+    return run.config.n_starts * (1 if run.state.starts.mask_radius == 0 else 2)
+
+
+def _narrow(run: RunContext) -> None:
+    """Begin the starts again where the likeliest map is much smaller than the mask."""
+    radius = run.space.around(already_set(run.state.starts.best), run.box_size).mask_radius
+    if radius < LOOSE * run.mask_radius:
+        run.state.starts = Starts(mask_radius=radius)
+        diameter = 2 * radius * run.pixel_size
+        run.tell("search", f"the particle is smaller than the mask; starts again within {diameter:.0f} Å", 0.1)
 
 
 def _keep_start(run: RunContext, number: int, volume: Tensor, radius: float, log_evidence: float) -> None:
-    state, n_starts = run.state, run.config.n_starts
+    state = run.state
     state.starts = state.starts.with_start(volume.to(run.device), radius, log_evidence)
     state.step += 1
     values = {"start": state.step, "log_likelihood": log_evidence}
     message = f"{_name(run, number)}: log-likelihood {log_evidence:.2f}"
-    run.tell("search", message, 0.2 * state.step / n_starts, values)
+    run.tell("search", message, 0.2 * state.step / _n_starts(run), values)
 
 
 def _name(run: RunContext, number: int) -> str:
-    return f"start {number + 1} of {run.config.n_starts}"
+    again = "" if number < run.config.n_starts else " again"
+    return f"start {number % run.config.n_starts + 1} of {run.config.n_starts}{again}"
 
 
 def search_index(run: RunContext) -> Tensor:

@@ -50,7 +50,7 @@ def draw_examples(run: RunContext, volume: Tensor, resolution: float) -> dict[st
     """Return the arrays of examples.npz."""
     n, box_size = len(run.particles), run.box_size
     side = box_size * run.pixel_size
-    shown = max(resolution, 2 * run.space.mask_radius * run.pixel_size / DETAILS, 2 * run.pixel_size)
+    shown = max(resolution, 2 * run.mask_radius * run.pixel_size / DETAILS, 2 * run.pixel_size)
     shown = min(shown, side / 3)  # halves that agree nowhere have an infinite resolution
     radius = side / shown
     size = min(box_size, 2 * (int(radius) + MARGIN))

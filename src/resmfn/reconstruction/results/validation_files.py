@@ -52,7 +52,7 @@ def write_validation(folder: RunFolder, run: RunContext, mask: Tensor, halves: H
     is_structure = already_set(run.state.tests.structure).is_structure
     if run.map_size >= SMALLEST_BOX and run.config.symmetry == "C1" and is_structure:
         half1, half2 = maps["half1"].cpu(), maps["half2"].cpu()
-        diameter = 2 * run.space.mask_radius * run.pixel_size
+        diameter = 2 * run.mask_radius * run.pixel_size
         generator = spawn(run.config.seed, "symmetry")
         found = find_symmetry(
             (half1 + half2) / 2, pixel_size, (half1, half2), mask_diameter=diameter, generator=generator

@@ -74,8 +74,10 @@ class RunContext:
         self.listener, self.vote = listener, vote
         self.box_size, self.pixel_size = observations.box_size, observations.pixel_size
         self.device = observations.device
-        self.space = SearchSpace(
-            WorkingBox.of(config, particles).mask_radius(config.mask_diameter),
+        self.mask_radius = WorkingBox.of(config, particles).mask_radius(config.mask_diameter)
+        """Pixels."""
+        self._space = SearchSpace(
+            self.mask_radius,
             config.shift_range,
             config.search_symmetry,
             config.score_precision_on(self.device),
@@ -97,7 +99,7 @@ class RunContext:
         """Take maps, mask and sphere into a box of so many voxels a side."""
         self.map_size = size
         self.full = MapGrid(self.box_size, size, self.config.symmetry)
-        self.sphere = sphere_on(self.full, self.space.mask_radius, self.device)
+        self.sphere = sphere_on(self.full, self.mask_radius, self.device)
         self.user_mask = None if self.config.mask is None else self._read_mask(self.config.mask)
 
     def hold(self, radius: float) -> None:
@@ -114,7 +116,7 @@ class RunContext:
         self._work_in(size)
         words = f"images again, to {self.resolution(held):.1f} Å"
         self.tell("read", f"{words}; maps now have {size} voxels of {self.map_pixel_size:.3g} Å")
-        self.observations.read_again(self.particles, mask_radius=self.space.mask_radius, radius_max=held)
+        self.observations.read_again(self.particles, mask_radius=self.mask_radius, radius_max=held)
         self.state.map_size = size
         for state in (self.state, *self.state.classes):
             state.maps = state.maps.resized(size)
@@ -150,6 +152,11 @@ class RunContext:
             first, second = (half[torch.isin(half, index)] for half in self.half_index)
             run.index, run.half_index = index, (first, second)
         return run
+
+    @property
+    def space(self) -> SearchSpace:
+        """Where poses are searched: of what is as large as the mask, or smaller where the starts have found that."""
+        return replace(self._space, mask_radius=self.state.starts.mask_radius or self.mask_radius)
 
     def poses(self) -> Poses:
         """Return the poses of all images."""

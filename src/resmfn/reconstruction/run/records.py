@@ -25,6 +25,8 @@ class Starts:
     """(M, M, M): of the likeliest start, of a class, or the reference."""
     radius: float = 0.0
     """Fourier pixels, to which ``best`` goes."""
+    mask_radius: float = 0.0
+    """Pixels, of what is searched, where that is smaller than the mask; 0 where it is the mask."""
     maps: tuple[Tensor, ...] = ()
     """(M, M, M): of each start."""
     log_likelihoods: tuple[float, ...] = ()
