@@ -12,11 +12,11 @@ from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import make_generator
 from resmfn.data import read_map, write_map
 from resmfn.evaluation import align_poses
-from resmfn.fourier import fftn_centered, low_pass, resize_map, shell_average
+from resmfn.fourier import fftn_centered, low_pass, radius_grid, resize_map, shell_average
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import halves, rounds, starts
-from resmfn.reconstruction.phases.annealing import SearchResult
+from resmfn.reconstruction.phases.annealing import SearchResult, SearchTask
 from resmfn.reconstruction.run.records import Agreement, Band
 
 # --- where a run begins, and how it goes on ----------------------------------------------------------
@@ -70,6 +70,29 @@ def test_the_likeliest_start_goes_on(context, monkeypatch) -> None:
     assert run.state.starts.log_likelihoods == tuple(evidence)
     assert float(run.state.starts.best.mean()) == 1.0
     assert run.state.starts.radius == 3.0
+
+
+@pytest.mark.parametrize(("radius", "n_made"), [(2.0, 6), (20.0, 3)])
+def test_starts_are_made_again_within_a_particle_that_is_much_smaller_than_the_mask(
+    context, monkeypatch, radius, n_made
+) -> None:
+    sizes = []
+
+    def start(task: SearchTask, **_: object) -> SearchResult:
+        sizes.append(task.space.mask_radius)
+        volume = (radius_grid(16, 3) <= radius).float()
+        return dataclasses.replace(SearchResult.from_map(volume, 2.0, torch.zeros(1, 2)), log_evidence=-len(sizes))
+
+    monkeypatch.setattr(starts, "random_start", start)
+    run = context(n_starts=3)
+    while run.state.phase == "search":
+        take_step(run)
+    assert len(sizes) == n_made
+    assert sizes[:3] == [run.mask_radius] * 3
+    # A sphere of 2 of 16 voxels, one voxel more for the grid, and a fifth beyond.
+    assert sizes[3:] == pytest.approx([1.2 * 3 * SMALL_BOX / 16] * (n_made - 3))
+    assert run.space.mask_radius == sizes[-1]
+    assert run.state.starts.log_likelihoods == tuple(-float(n) for n in range(n_made - 2, n_made + 1))
 
 
 def test_the_search_takes_a_sample_of_many_images_always_the_same(context, monkeypatch) -> None:
