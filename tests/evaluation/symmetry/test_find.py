@@ -8,6 +8,7 @@ from resmfn.evaluation import find_symmetry
 from resmfn.evaluation.symmetry.axes import Axis
 from resmfn.evaluation.symmetry.copies import TurnedCopies
 from resmfn.evaluation.symmetry.groups import lines_of, placements
+from resmfn.fourier import low_pass
 from resmfn.physics.phantoms.blobs import GaussianBlobs
 from resmfn.rotations import exp_so3, point_group, random_rotations
 
@@ -69,6 +70,18 @@ def test_one_odd_copy_is_a_pseudo_symmetry():
     assert found.pseudo.name == "C4"
     assert not found.pseudo.holds
     assert 0.5 < found.pseudo.agreement < 0.9
+
+
+def test_shells_beyond_a_maps_band_say_nothing():
+    """A sphere cuts a map whose density goes on beyond it, and what leaks into empty shells is as alike as the map."""
+    halves, _ = assembly("C4", 0.0)
+    limits = []
+    for last in (SIZE / 2, 7.0):
+        background = low_pass(torch.randn(SIZE, SIZE, SIZE, generator=make_generator(5)), 5.0, 0.0).to(halves[0])
+        cut = [low_pass(half + 0.5 * half.std() / background.std() * background, last, 0.0) for half in halves]
+        limits.append(found_in(cut).limit)
+    assert limits[1] == pytest.approx(SIZE * PIXEL / 7, rel=0.2)
+    assert limits[0] < 0.75 * limits[1]
 
 
 def test_noise_has_no_symmetry():

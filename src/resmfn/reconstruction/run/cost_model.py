@@ -1,7 +1,8 @@
 """What a run will cost: CPU seconds by phase, and memory, from the numbers of images and pixels.
 
 The terms are those of docs/performance.md; each constant is the time of one operation on a core of an AMD EPYC that
-multiplies matrices at 98 Gflop/s and copies 46 GB/s, and is scaled by what this machine does (:func:`machine_pace`).
+multiplies matrices at 98 Gflop/s and gathers 190 million points a second from a map, and is scaled by what this machine
+does (:func:`machine_pace`).
 Images are taken to tell their pose, and the map to reach the Nyquist frequency of its last box: images that are summed
 over all poses cost more.
 """
@@ -18,8 +19,9 @@ import torch
 from resmfn.reconstruction.maps.network_map import default_width
 from resmfn.reconstruction.run.box_plan import BoxPlan
 
-GEMM_FLOPS, COPY_BYTES = 98e9, 46e9
-"""Of the machine that the constants are of: benchmarks/bench_kernels.py."""
+GEMM_FLOPS, GATHERED_POINTS = 98e9, 1.9e8
+"""A second, of the machine that the constants are of. Slices gather from maps that fit in its cache, of which copying
+large arrays says nothing: with the memory at 40 % of its best rate, whole runs took the time that they took before."""
 _START_UP = 5.0
 _READ = 1.2e-7
 """Seconds a pixel: reading, transforms, CTF."""
@@ -103,7 +105,7 @@ class Pace:
     products: float = 1.0
     """Of matrices."""
     passes: float = 1.0
-    """Through memory."""
+    """Through images and maps, point by point."""
 
 
 def estimate_cost(
@@ -192,8 +194,10 @@ def machine_pace() -> Pace:
     """Measure this machine for a second, on the threads that PyTorch uses: the best of a few tries of each."""
     a, b = torch.ones(1024, 1024), torch.empty(1024, 1024)
     products = _best_seconds(lambda: torch.mm(a, a, out=b)) * GEMM_FLOPS / (2 * 1024**3)
-    source, target = torch.ones(2**24), torch.empty(2**24)
-    passes = _best_seconds(lambda: target.copy_(source)) * COPY_BYTES / (2 * 4 * 2**24)
+    grid = torch.ones(64**3, dtype=torch.complex64)
+    points = torch.randint(len(grid), (2**18,), generator=torch.Generator().manual_seed(0))
+    weights = torch.ones(len(points))
+    passes = _best_seconds(lambda: grid[points] * weights) * GATHERED_POINTS / len(points)
     return Pace(products, passes)
 
 

@@ -99,7 +99,7 @@ def symmetry_table(found: SymmetryResult) -> str:
 def symmetry_words(found: SymmetryResult) -> str:
     """Say in a sentence which symmetry a map shows, and what that rests on."""
     group, pseudo = found.group, found.pseudo
-    base = "half maps agree" if found.has_halves else "the box can hold"
+    base = "half maps agree" if found.has_halves else "the map goes"
     if not found.is_decidable:
         return (
             f"not to be told: half maps agree to {found.limit:.1f} Å, too coarse for {found.diameter:.0f} Å of molecule"
