@@ -22,6 +22,7 @@ from resmfn.reconstruction.phases.annealing import (
     SearchTask,
     cycles_of_radius,
     rotated_grid,
+    shared_slices,
     sums_of,
 )
 from resmfn.reconstruction.phases.control import N_HELD_OUT, NoiseControl, held_out_control
@@ -87,12 +88,11 @@ def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, g
     observations, radius = run.observations, maps.radius
     grid = MapGrid(run.box_size, maps.volumes.shape[-1], run.config.symmetry)
     rotations = rotated_grid(FOCUS_STAGE.n_rotations, grid, generator=generator, device=run.device)
-    pixels = observations.pixels[: observations.n_pixels(radius)]
-    slices = grid.slices(grid.transform(maps.volumes[number]), rotations, pixels)
+    slices = shared_slices(observations, grid, maps.volumes[number], rotations, radius)
     offsets, spread = neighbor_offsets(observations, radius, run.space), shift_spread(maps.shift, run.space)
     poses = PoseGrid(rotations, offsets, spread, run.space.precision)
     posterior = grid_posterior(observations, run.index, slices, poses, maps.shift, n_top=N_LISTED, weight=good)
-    equations = MapEquations(sums_of(posterior, rotations, pixels, grid, observations.team))
+    equations = MapEquations(sums_of(posterior, rotations, grid, observations))
     volume = resized(
         equations.solve(sphere_on(grid, run.space.mask_radius, run.device), maps.priors[number]), run.map_size
     )

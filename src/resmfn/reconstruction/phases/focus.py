@@ -83,8 +83,7 @@ def _focus_on_search(run: RunContext) -> Focus:
     state.good = probability_of_particle(result.posterior.log_evidence)
     state.soft = float(result.posterior.entropy.median()) > SOFT_ENTROPY
     grid = MapGrid(run.box_size, result.volume.shape[0], run.space.symmetry)
-    pixels = run.observations.pixels[: run.observations.n_pixels(result.radius)]
-    equations = MapEquations(sums_of(result.posterior, result.rotations, pixels, grid, run.observations.team))
+    equations = MapEquations(sums_of(result.posterior, result.rotations, grid, run.observations))
     mask = sphere_on(grid, run.space.mask_radius, run.device)
     return equations, already_set(result.prior), mask, result.radius
 
