@@ -25,8 +25,9 @@ from resmfn.physics.projection import slice_frames
 from resmfn.reconstruction.images.magnification import Magnification
 from resmfn.reconstruction.images.observations import observe
 from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.slice_sums import MapEquations
-from resmfn.reconstruction.phases.annealing import shared_slices, sums_of
+from resmfn.reconstruction.phases.annealing import SearchTask, map_at_poses, shared_slices, sums_of
 from resmfn.reconstruction.phases.starts import _gather_search
 from resmfn.reconstruction.poses.copies import CopySearch, copy_likelihoods, difference_pass
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
@@ -88,6 +89,16 @@ def test_images_searched_on_a_grid_fit_and_make_the_map_all_the_same(matrix: tor
     hard = insert_images(scene.observations, PosedImages(scene.index, scene.poses), GRID, RADIUS)
     assert relative_error(softly.values, hard.values) < 1e-3
     assert relative_error(softly.weights, hard.weights) < 1e-3
+
+
+def test_a_start_makes_its_first_map_of_the_slices_that_images_show() -> None:
+    scene = make_scene(200, magnification=two_kinds(200))
+    task = SearchTask(scene.observations, scene.index, SearchSpace(9.0, 0.0, "C1"))
+    found, _ = map_at_poses(task, scene.rotation, 8.0)
+    grid = MapGrid.for_radius(BOX, 8.0)
+    equations = MapEquations(insert_images(scene.observations, PosedImages(scene.index, scene.poses), grid, 8.0))
+    prior = 3 * equations.shell_weights()[:9]
+    assert relative_error(found, equations.solve(sphere_on(grid, 9.0, found.device), prior, iterations=4)) < 1e-3
 
 
 def test_the_mean_stands_for_matrices_that_differ() -> None:
