@@ -29,6 +29,7 @@ from resmfn.evaluation.fsc import fourier_shell_correlation
 from resmfn.fourier import fftn_centered, half_plane_from_images, half_plane_pixels, shell_average, soft_sphere
 from resmfn.physics import FourierSliceProjector, ImageFormation, compute_ctf
 from resmfn.physics.shift import phase_shift
+from resmfn.reconstruction.images.magnification import magnification_of
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
 from resmfn.rotations import euler_from_matrix, random_rotations
@@ -45,6 +46,7 @@ SETS: dict[str, dict[str, str]] = {
     "even Zernikes": {"rlnEvenZernike": "[0,0,0,12,0,0,0,0,1500]"},
     "anisotropic": MAGNIFICATION,
     "anisotropic, premultiplied": {**MAGNIFICATION, "rlnCtfDataAreCtfPremultiplied": "1"},
+    "anisotropic, phase-flipped": {**MAGNIFICATION, "rlnCtfDataArePhaseFlipped": "1"},
 }
 
 
@@ -136,7 +138,10 @@ def solve(star: Path, scene: Scene) -> Tensor:
         frequencies = pixels.float() / (box * scene.pixel_size)
         ctf = compute_ctf(optics, frequencies)
         moved = values * phase_shift(pixels, shift[part], scene.pixel_size, box).conj()
-        sums.add(ctf * moved / scene.noise**2, ctf.square() / scene.noise**2, rotation[part], pixels)
+        magnification = magnification_of(optics, torch.device("cpu"))
+        frames = magnification.frames(slice(None), rotation[part])
+        ctf = magnification.in_band(ctf, torch.arange(len(ctf)), pixels)
+        sums.add(ctf * moved / scene.noise**2, ctf.square() / scene.noise**2, frames, pixels)
     mask = soft_sphere(box, 0.42 * box, 4.0)
     power = fourier_power(scene.volume)
     return MapEquations(sums, mask).solve(mask, 1 / power, iterations=15)

@@ -115,7 +115,11 @@ CHECKED = [
     Case("pixel_override_groups", REFUSED, ("1.5 Å", "1.1 Å in the header", "--pixel-size")),
     Case("pixel_override_groups", REFUSED, ("--pixel-size 1.5", "1.5, 2 Å"), "check p.star --pixel-size 1.5"),
     # CTF, aberrations, treatment.
-    Case("beamtilt", READ, ("beam tilt and odd Zernikes: a phase", "magnification matrix: undone", "even Zernikes")),
+    Case(
+        "beamtilt",
+        READ,
+        ("beam tilt and odd Zernikes: a phase", "magnification matrix: says which slice", "even Zernikes"),
+    ),
     Case("ctfcorrected", REFUSED, ("rlnCtfDataAreCtfCorrected",)),
     Case("ctfmaxres_inf", READ, ("rlnCtfMaxResolution",)),
     Case("defocus_um", REFUSED, ("µm?",)),

@@ -42,13 +42,16 @@ MUTATIONS = (
         ("chance = (concentration * (candidates[:, 2, 2].abs() - 1)).exp()", "chance = (concentration * (candidates[:, 2, 2] - 1)).exp()"),
         ("missing -= len(accepted)", "missing -= len(candidates)"),
     )),
-    Group("reconstruction/poses/copies.py", "tests/reconstruction/poses/test_copies.py", (
+    Group("reconstruction/poses/copies.py", "tests/reconstruction/poses/test_copies.py tests/reconstruction/images/test_magnification.py", (
+        ("        frames = observations.magnification.frames(posed.index[rows], poses.rotation)", "        frames = poses.rotation"),
+        ("frames = observations.magnification.frames(index[rows], there.rotation)", "frames = there.rotation"),
         ("    return 2 * overlap - torch.einsum", "    return overlap - torch.einsum"),
         ("best = group.to(rotation)[scores.argmax(dim=1)]", "best = group.to(rotation)[scores.argmin(dim=1)]"),
         ("torch.logsumexp(score, dim=1) - math.log(copies.shape[1])", "torch.logsumexp(score, dim=1)"),
         ("slices.mean(dim=1, keepdim=True)", "slices[:, :1]"),
     )),
-    Group("reconstruction/poses/posed_images.py", "tests/reconstruction/poses/test_copies.py", (
+    Group("reconstruction/poses/posed_images.py", "tests/reconstruction/poses/test_copies.py tests/reconstruction/images/test_magnification.py", (
+        ("frames = observations.magnification.frames(posed.index[rows], poses.rotation)", "frames = poses.rotation"),
         ("        weight = share[image, copy]", "        weight = torch.ones_like(share[image, copy])"),
         ("self.poses.rotation[image] @ group[copy]", "group[copy] @ self.poses.rotation[image]"),
     )),
@@ -78,6 +81,28 @@ MUTATIONS = (
         ("x, y = (shift * (2 * math.pi", "x, y = (shift * (-2 * math.pi"),
         ("angle = torch.addcmul(x * k[:, 0], y, k[:, 1])", "angle = torch.addcmul(x * k[:, 1], y, k[:, 0])"),
         ("(box_size * pixel_size)))[:, :, None]", "box_size))[:, :, None]"),
+    )),
+    Group("reconstruction/images/magnification.py", "tests/reconstruction/images/test_magnification.py tests/reconstruction/poses/test_pose_refinement.py", (
+        ("return rotation if self.matrix is None else slice_frames(rotation, self.matrix[index])", "return rotation"),
+        ("return rotation if self._mean is None else", "return rotation if True else"),
+        ("Magnification(self.matrix[index], self._mean)", "Magnification(self.matrix[index])"),
+        ("x, y = k if self.matrix is None else", "x, y = k if True else"),
+        ("return ctf * (within & (magnified(k, self._mean[None]).square().sum(dim=-1) <= most))", "return ctf * within"),
+        ("most = k[-1].square().sum() * (1 + _ROUNDING)", "most = 1.2 * k[-1].square().sum()"),
+    )),
+    Group("reconstruction/images/observations.py", "tests/reconstruction/images/test_magnification.py", (
+        ("observations.magnification = magnification_of(particles.optics, device)", "pass"),
+    )),
+    Group("reconstruction/phases/starts.py", "tests/reconstruction/images/test_magnification.py", (
+        ("few.magnification = observations.magnification.select(index)", "pass"),
+    )),
+    Group("reconstruction/phases/annealing.py", "tests/reconstruction/images/test_magnification.py", (
+        ("frames = observations.magnification.shared_frames(rotations[mine])", "frames = rotations[mine]"),
+        ("observations.magnification.shared_frames(rotations), pixels)", "rotations, pixels)"),
+        ("frames = observations.magnification.frames(index[rows], rotation[rows])", "frames = rotation[rows]"),
+    )),
+    Group("reconstruction/poses/pose_refinement.py", "tests/reconstruction/poses/test_pose_refinement.py", (
+        ("slice_points(self.magnification.frames(part, rotation), self", "slice_points(rotation, self"),
     )),
     Group("physics/noise.py", "tests/physics/test_noise.py", (
         ("keepdim=True) / snr).sqrt()", "keepdim=True) / snr)"),

@@ -11,15 +11,11 @@ from resmfn.physics.phantoms.blobs import GaussianBlobs
 from resmfn.physics.recorded import (
     FLOOR,
     plain_from_recorded,
-    recorded_shift,
     recorded_transfer,
-    specimen_shift,
-    undo_magnification,
 )
 from resmfn.rotations import random_rotations
 
 BOX, PIXEL, N = 32, 2.0, 5
-MAGNIFICATION = torch.tensor([[1.03, 0.04], [-0.02, 0.97]], dtype=torch.float64)
 
 
 @pytest.fixture
@@ -102,30 +98,6 @@ def test_magnified_image_shows_the_specimen_at_m_times_the_frequency(
     torch.testing.assert_close(found / form.coefficients(other.projector.transform(volume), 0.8 * rotation), ctf + 0j)
 
 
-def test_magnification_is_undone(form: ImageFormation, optics: Optics, scene: tuple[torch.Tensor, ...]) -> None:
-    volume, rotation, shift = scene
-    turned = replace(optics, magnification=MAGNIFICATION.expand(N, 2, 2))
-    recorded = form(volume, rotation, shift, turned)
-    plain = form(volume, rotation, specimen_shift(shift, turned.magnification), optics)
-    assert correlation(recorded, plain) < 0.994
-    undone = undo_magnification(recorded, MAGNIFICATION)
-    assert correlation(undone, plain) > 0.998  # ripples of the CTF cross the seam
-    assert correlation(undo_magnification(recorded, MAGNIFICATION.T), plain) < 0.995
-    assert float((undone * plain).sum() / plain.square().sum()) == pytest.approx(1, abs=0.01)
-
-
-def test_undoing_the_identity_changes_nothing(generator: torch.Generator) -> None:
-    for size in (16, 17):
-        images = torch.randn(2, size, size, generator=generator, dtype=torch.float64)
-        torch.testing.assert_close(undo_magnification(images, torch.eye(2)), images)
-
-
-def test_shifts_go_there_and_back(generator: torch.Generator) -> None:
-    shift = torch.randn(N, 2, generator=generator, dtype=torch.float64)
-    there = specimen_shift(shift, MAGNIFICATION.expand(N, 2, 2))
-    torch.testing.assert_close(recorded_shift(there, MAGNIFICATION.expand(N, 2, 2)), shift)
-
-
 def test_undistorted_optics_keep_what_the_ctf_needs(optics: Optics) -> None:
     full = replace(
         optics,
@@ -139,7 +111,8 @@ def test_undistorted_optics_keep_what_the_ctf_needs(optics: Optics) -> None:
     kept = full.undistorted()
     assert kept.scale is not None
     assert kept.even_aberration is not None
-    assert kept.odd_aberration is kept.magnification is kept.premultiplied is kept.phase_flipped is None
+    assert kept.magnification is full.magnification
+    assert kept.odd_aberration is kept.premultiplied is kept.phase_flipped is None
     chosen = full.select(torch.tensor([1, 3])).to(dtype=torch.float32)
     assert chosen.premultiplied is not None
     assert chosen.premultiplied.dtype == torch.bool

@@ -14,6 +14,7 @@ from resmfn.data.star.metadata import pose_columns
 from resmfn.data.star.tables import format_cells
 from resmfn.fourier import half_plane_pixels
 from resmfn.physics import GaussianBlobs, Optics, compute_ctf, phase_shift
+from resmfn.reconstruction.images.magnification import Magnification
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.rotations import exp_so3, point_group, random_rotations
@@ -68,6 +69,7 @@ def make_scene(
     seed: int = 0,
     blob_seed: int = 11,
     blobs: GaussianBlobs | None = None,
+    magnification: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Scene:
     """Return ``n`` images at random poses, from the closed form of their transform.
@@ -82,6 +84,8 @@ def make_scene(
         Standard deviation of the shifts along an axis, Å.
     blobs
         In place of drawn ones.
+    magnification
+        (2, 2) or (n, 2, 2): M, of all images or of each.
     """
     generator = make_generator(seed)
     blobs = blobs or draw_blobs(box_size, amplitude=amplitude, seed=blob_seed, dtype=dtype)
@@ -89,14 +93,22 @@ def make_scene(
     shifts = shift * torch.randn(n, 2, generator=generator, dtype=dtype)
     pixels = half_plane_pixels((box_size - 1) // 2, radius_min=0.5)
     contrast = torch.ones(n, len(pixels), dtype=dtype)
+    m = None if magnification is None else magnification.to(dtype).expand(n, 2, 2)
     if ctf:
-        contrast = compute_ctf(varied_optics(n, dtype), pixels.to(dtype) / (box_size * PIXEL_SIZE))
-    values = blobs.transform(rotation, pixels, box_size) / box_size * contrast
+        optics = replace(varied_optics(n, dtype), magnification=m)
+        contrast = compute_ctf(optics, pixels.to(dtype) / (box_size * PIXEL_SIZE))
+    if m is None:
+        clean = blobs.transform(rotation, pixels, box_size)
+    else:
+        of_each = (blobs.transform(rotation[i, None], pixels.to(dtype) @ m[i].T, box_size) for i in range(n))
+        clean = torch.cat(list(of_each))
+    values = clean / box_size * contrast
     values = values * phase_shift(pixels, shifts, PIXEL_SIZE, box_size)
     values = values + noise * torch.randn(values.shape, generator=generator, dtype=values.dtype)
     observations = Observations(
         values, contrast, pixels, box_size=box_size, pixel_size=PIXEL_SIZE, noise_level=torch.ones(n, dtype=dtype)
     )
+    observations.magnification = Magnification(m)
     return Scene(blobs, box_size, rotation, shifts, observations)
 
 
@@ -151,6 +163,9 @@ def write_particle_files(
             "rlnSphericalAberration": format_cells(optics.spherical_aberration.double()),
             "rlnAmplitudeContrast": format_cells(optics.amplitude_contrast.double()),
         }
+    if optics is not None and optics.magnification is not None:
+        matrix = optics.magnification.double().flatten(1)
+        columns |= {f"rlnMagMat{i // 2}{i % 2}": format_cells(matrix[:, i]) for i in range(4)}
     if poses is not None:
         columns |= {name: format_cells(v) for name, v in pose_columns(poses.rotation, poses.shift).items()}
     if subset is not None:

@@ -166,7 +166,7 @@ class Reader:
 
     def _deposition(self, record: RunRecord) -> None:
         text = methods_text(_deposited(record, record.particles or self._particles))
-        text.encode("utf-8", "replace")
+        text.encode()
         names = _row_names(text)
         assert set(names) <= self._row_names | {"Warning of the run", "Local resolution", "By direction"}, names
         assert text.splitlines().count("METHODS") == 1

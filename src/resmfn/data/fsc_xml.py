@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from resmfn.core import atomic_write
+from resmfn.core.errors import one_line
 
 
 def write_fsc_xml(
@@ -24,9 +25,9 @@ def write_fsc_xml(
     correlation
         (n,) values.
     title
-        What the curve is.
+        What the curve is; letters that XML cannot hold become spaces.
     """
-    lines = [f'<fsc title={quoteattr(title)} xaxis="Resolution (A-1)" yaxis="Correlation Coefficient">']
+    lines = [f'<fsc title={quoteattr(one_line(title))} xaxis="Resolution (A-1)" yaxis="Correlation Coefficient">']
     for x, y in zip(frequency, correlation, strict=True):
         lines += ["  <coordinate>", f"    <x>{x:.6f}</x>", f"    <y>{y:.6f}</y>", "  </coordinate>"]
     with atomic_write(Path(path)) as temporary:

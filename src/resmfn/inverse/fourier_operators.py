@@ -77,7 +77,7 @@ class FourierSlices(LinearOperator):
     box_size
         N, the side of the map (N, N, N) and of the images.
     rotation
-        Poses A (n, 3, 3).
+        Poses A (n, 3, 3); at an anisotropic magnification the frames of :func:`resmfn.physics.slice_frames`.
     padding
         Zero-padding factor before the trilinear interpolation.
     radius_max
@@ -107,7 +107,7 @@ def ctf_operator(optics: Optics, pixels: Tensor, pixel_size: float, box_size: in
     Parameters
     ----------
     optics
-        One entry an image.
+        One entry an image; a magnification is in the CTF, and must be in the slices too.
     pixels
         int64 (P, 2): (kx, ky), for instance :attr:`FourierSlices.pixels`.
     pixel_size, box_size

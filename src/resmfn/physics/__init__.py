@@ -16,6 +16,7 @@ from resmfn.physics.projection import (
     padded_transform,
     padded_transform_adjoint,
     project_real_space,
+    slice_frames,
 )
 from resmfn.physics.recorded import plain_from_recorded, recorded_transfer
 from resmfn.physics.shift import phase_shift
@@ -45,4 +46,5 @@ __all__ = [
     "project_real_space",
     "ramp_strength",
     "recorded_transfer",
+    "slice_frames",
 ]

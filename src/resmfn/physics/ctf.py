@@ -73,5 +73,14 @@ def specimen_frequencies(optics: Optics, frequencies: Tensor) -> Tensor:
     """Return the frequencies of the specimen that an image's ``(..., 2)`` show: ``(n, ..., 2)``, or ``(1, ..., 2)``."""
     if optics.magnification is None:
         return frequencies[None]
-    flat = frequencies.reshape(-1, 2).to(optics.magnification)
-    return (flat @ optics.magnification.mT).reshape(len(optics), *frequencies.shape)
+    return magnified(frequencies.to(optics.magnification), optics.magnification)
+
+
+def magnified(frequencies: Tensor, magnification: Tensor) -> Tensor:
+    """Return M k of frequencies ``(..., 2)`` by matrices ``(n, 2, 2)``; ``(n, ..., 2)``.
+
+    Not a matrix product, which a GPU may be allowed to round to ten bits.
+    """
+    m = magnification.reshape(-1, 2, 2, *[1] * (frequencies.ndim - 1))
+    x, y = frequencies.unbind(dim=-1)
+    return torch.stack((m[:, 0, 0] * x + m[:, 0, 1] * y, m[:, 1, 0] * x + m[:, 1, 1] * y), dim=-1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from resmfn.physics.ctf import specimen_frequencies
 from resmfn.physics.optics import Optics
-from resmfn.physics.projection import FourierSliceProjector
+from resmfn.physics.projection import FourierSliceProjector, slice_frames
 from resmfn.physics.recorded import recorded_transfer
 from resmfn.physics.shift import phase_shift
 
@@ -58,7 +57,7 @@ class ImageFormation(nn.Module):
     ) -> Tensor:
         """Return the Fourier coefficients of those images at ``projector.pixels``; complex ``(n, P)``."""
         if optics is not None and optics.magnification is not None:
-            rotation = _magnified(rotation, optics.magnification)
+            rotation = slice_frames(rotation, optics.magnification)
         values = self.projector.slices(transform, rotation)
         pixels, box_size = self.projector.pixels.to(values.device), self.projector.box_size
         if optics is not None and optics.magnification is not None:  # beyond Nyquist the map has nothing
@@ -70,9 +69,3 @@ class ImageFormation(nn.Module):
             transfer = recorded_transfer(optics, frequencies)
             values = values * transfer.to(values.dtype if transfer.is_complex() else values.real.dtype)
         return values
-
-
-def _magnified(rotation: Tensor, magnification: Tensor) -> Tensor:
-    """Return matrices whose first two rows lead image frequencies k to A^T (M k, 0)."""
-    rows = magnification.to(rotation).mT @ rotation[:, :2]
-    return torch.cat((rows, rotation[:, 2:]), dim=1)

@@ -75,8 +75,11 @@ class Optics:
         return self._changed(lambda value: value.to(device, None if value.dtype == torch.bool else dtype))
 
     def undistorted(self) -> Optics:
-        """Return the optics of the same images once :mod:`resmfn.physics.recorded` has undone what it can."""
-        return replace(self, odd_aberration=None, magnification=None, premultiplied=None, phase_flipped=None)
+        """Return the optics of the same images once :mod:`resmfn.physics.recorded` has undone what it can.
+
+        A magnification stays: where in the map a pixel lies is not undone.
+        """
+        return replace(self, odd_aberration=None, premultiplied=None, phase_flipped=None)
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Optics:
         given = {field.name: getattr(self, field.name) for field in fields(self)}

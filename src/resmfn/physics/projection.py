@@ -239,6 +239,18 @@ def slice_points(rotation: Tensor, pixels: Tensor, padding: int, size: int) -> P
     return Points(*(kx * first).addcmul(ky, second).add(size // 2).flatten(1))
 
 
+def slice_frames(rotation: Tensor, magnification: Tensor) -> Tensor:
+    """Return frames ``(n, 3, 3)`` to slice in place of poses, at magnifications M ``(n, 2, 2)``.
+
+    Their first two rows, ``M^T A[:2]``, lead the image's frequency k to A^T (M k, 0). Symmetry operators act on them
+    from the right, as they do on poses.
+    """
+    first, second = rotation[:, 0], rotation[:, 1]
+    m = magnification.to(rotation)[:, :, :, None]
+    rows = (m[:, 0, 0] * first + m[:, 1, 0] * second, m[:, 0, 1] * first + m[:, 1, 1] * second)
+    return torch.stack((*rows, rotation[:, 2]), dim=1)
+
+
 def slice_order(rotation: Tensor) -> Tensor:
     """Return the order in which slices at rotations (n, 3, 3) are best read or added one after the other; int64 (n,).
 

@@ -1,7 +1,7 @@
 """Recorded images: effects beyond the CTF, applied in the forward model, and corrected to give plain images.
 
 A plain image is CTF times projection plus noise independent of the CTF. Recorded ones may show the specimen
-through a beam tilt (a phase), at an anisotropic magnification, and may have been processed since:
+through a beam tilt (a phase), and may have been processed since:
 
 - phases flipped where the CTF C is negative: sign(C) (C S + N). Times sign(C) it is the plain image, exactly.
 - multiplied by the CTF: C (C S + N) = C^2 S + C N: the noise has the color of C. Divided by C it is the plain image.
@@ -10,8 +10,6 @@ through a beam tilt (a phase), at an anisotropic magnification, and may have bee
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
@@ -42,7 +40,7 @@ def recorded_transfer(optics: Optics, frequencies: Tensor) -> Tensor:
 def plain_from_recorded(optics: Optics, frequencies: Tensor) -> Tensor | None:
     """Return what a recorded image's Fourier pixels are multiplied by to be those of the plain image; ``(n, ...)``.
 
-    All but the magnification, which moves pixels: :func:`undo_magnification`. None where there is nothing to do.
+    All but the magnification, which says where in the map a pixel is. None where there is nothing to do.
     """
     factor: Tensor | None = None
     if optics.phase_flipped is not None or optics.premultiplied is not None:
@@ -59,55 +57,6 @@ def plain_from_recorded(optics: Optics, frequencies: Tensor) -> Tensor | None:
         return factor
     turned = torch.polar(torch.ones_like(phase), -phase)
     return turned if factor is None else factor * turned
-
-
-def undo_magnification(images: Tensor, magnification: Tensor) -> Tensor:
-    """Return images as they would be without anisotropic magnification.
-
-    The frequency M k of what is returned is the frequency k of what was recorded; what the former's pixels cannot hold
-    is cut off, and the seam of the box is that of a periodic image. Two exact passes of one-dimensional Fourier
-    interpolation, along rows and along columns.
-
-    Parameters
-    ----------
-    images
-        Real ``(n, N, N)``, origin at ``N // 2``.
-    magnification
-        ``(2, 2)``: M, near the identity.
-    """
-    (b_xx, b_xy), (b_yx, b_yy) = magnification.T.tolist()  # x = b_xx x' + b_xy y', y = b_yx x' + b_yy y'
-    skew = b_xy / b_yy
-    rows = _resampled_rows(images, b_xx - skew * b_yx, skew)
-    columns = _resampled_rows(rows.mT, b_yy, b_yx).mT
-    return columns * abs(b_xx * b_yy - b_xy * b_yx)
-
-
-def specimen_shift(shift: Tensor, magnification: Tensor) -> Tensor:
-    """Return shifts ``(n, 2)`` of recorded images in the frame of :func:`undo_magnification`, M ``(n, 2, 2)``."""
-    return torch.linalg.solve(magnification.mT, shift[:, :, None])[:, :, 0]
-
-
-def recorded_shift(shift: Tensor, magnification: Tensor) -> Tensor:
-    """Undo :func:`specimen_shift`."""
-    return (magnification.mT @ shift[:, :, None])[:, :, 0]
-
-
-def _resampled_rows(images: Tensor, stretch: float, skew: float) -> Tensor:
-    """Return images whose row y at x' is the given one at ``stretch x' + skew y``."""
-    size = images.shape[-1]
-    place = torch.arange(size, dtype=torch.float64, device=images.device) - size // 2
-    k = torch.arange(size // 2 + 1, dtype=torch.float64, device=images.device)
-    turns = 2 * math.pi / size
-    weight = torch.full_like(k, 2.0 / size)
-    weight[0] = 1.0 / size
-    if size % 2 == 0:
-        weight[-1] = 1.0 / size  # Nyquist has no Friedel mate
-    weight = weight * (k * abs(stretch) <= size / 2)
-    shear = torch.polar(torch.ones(size, len(k), dtype=torch.float64), turns * skew * place[:, None] * k)
-    there = torch.polar(weight[:, None].expand(-1, size), turns * stretch * k[:, None] * place)
-    complex_kind = torch.complex64 if images.dtype == torch.float32 else torch.complex128
-    spectrum = torch.fft.rfft(torch.fft.ifftshift(images, dim=-1), dim=-1) * shear.to(complex_kind)
-    return (spectrum @ there.to(complex_kind)).real
 
 
 def _odd_phase(optics: Optics, frequencies: Tensor) -> Tensor | None:

@@ -140,3 +140,10 @@ def test_fsc_xml_is_what_emdb_asks_for(tmp_path):
     assert root.attrib["title"] == 'half maps "1" & 2'
     points = [(float(c.find("x").text), float(c.find("y").text)) for c in root.findall("coordinate")]
     assert points == [(0.0, 1.0), (0.1, 0.25)]
+
+
+@pytest.mark.parametrize("letter", ["\ud800", "\udcff", "\0", "\x1b", "\ufffe", "\n"])
+def test_fsc_xml_can_be_read_again_whatever_its_title(tmp_path, letter):
+    """Of what XML cannot hold, or not in an attribute, a space is left."""
+    write_fsc_xml(tmp_path / "fsc.xml", [0.0], [1.0], f"map{letter}1, 3 Å")
+    assert ElementTree.parse(tmp_path / "fsc.xml").getroot().attrib["title"] == "map 1, 3 Å"

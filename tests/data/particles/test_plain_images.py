@@ -12,7 +12,6 @@ from resmfn.core import InputError
 from resmfn.data import ImageStackWriter, ParticleSet, convert_particles, read_particles, write_particles
 from resmfn.data.particles.common_frame import CommonFrame
 from resmfn.physics import FourierSliceProjector, GaussianBlobs, ImageFormation, Optics, compute_ctf
-from resmfn.physics.recorded import specimen_shift
 from resmfn.rotations import random_rotations
 
 BOX, PIXEL, N = 32, 2.0, 6
@@ -82,7 +81,7 @@ def test_images_are_read_as_those_of_the_undistorted_optics(
     assert torch.nn.functional.cosine_similarity(found.flatten(1), expected.flatten(1)).min() > 0.995
     assert float((found * expected).sum() / expected.square().sum()) == pytest.approx(1, abs=0.01)
     assert torch.equal(stored.read_images(slice(0, 2)), stored.read_images(torch.arange(2)))  # as stored, still
-    assert (plain.recorded is None) == (term in ("even", "scale"))
+    assert (plain.recorded is None) == (term in ("even", "scale", "magnification"))
 
 
 def test_images_without_the_columns_would_be_others(written: Written, scene: tuple[torch.Tensor, ...]) -> None:
@@ -95,22 +94,17 @@ def test_images_without_the_columns_would_be_others(written: Written, scene: tup
             assert like.min() < (0.9998 if term == "even" else 0.9945), term  # even ones change fine detail alone
 
 
-def test_shifts_are_of_plain_images_inside_and_of_recorded_ones_in_files(
-    written: Written, scene: tuple[torch.Tensor, ...], generator: torch.Generator
-) -> None:
+def test_images_of_another_magnification_are_read_as_they_are_stored(written: Written) -> None:
+    """Nothing is resampled: the optics say where in the map a pixel lies. Shifts are those of the file."""
     stored = written("recorded", TERMS["magnification"])
-    assert stored.optics is not None
-    assert stored.optics.magnification is not None
     plain = stored.in_common_frame()
-    rotation, shift = plain.require_poses()
-    torch.testing.assert_close(shift, specimen_shift(scene[2], stored.optics.magnification), atol=1e-5, rtol=0)
-    back = plain.with_poses(rotation, shift)
-    for column in ("rlnOriginXAngst", "rlnOriginYAngst"):
-        before, after = ([float(cell) for cell in particles.table[column]] for particles in (stored, back))
-        assert before == pytest.approx(after, abs=2e-6)
-    torch.testing.assert_close(back.require_poses()[1], shift, atol=1e-5, rtol=0)
-    moved = plain.with_poses(rotation, shift + 1)
-    torch.testing.assert_close(moved.require_poses()[1], shift + 1, atol=1e-5, rtol=0)
+    assert plain.optics is stored.optics
+    assert torch.equal(plain.read_images(slice(None)), stored.read_images(slice(None)))
+    assert torch.equal(plain.require_poses()[1], stored.require_poses()[1])
+    both = written("both", TERMS["magnification"] | TERMS["tilt"]).in_common_frame()
+    assert both.optics is not None
+    assert both.optics.magnification is not None
+    assert both.optics.odd_aberration is None
 
 
 def test_groups_of_other_boxes_are_made_plain_before_they_are_cropped(tmp_path: Path, written: Written) -> None:

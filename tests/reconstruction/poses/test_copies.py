@@ -19,6 +19,7 @@ from resmfn.reconstruction.poses.posed_images import CopyShares, PosedImages, Po
 from resmfn.rotations import point_group, random_rotations
 
 BOX, RADIUS = 24, 8.0
+MAGNIFICATION = torch.tensor([[1.06, 0.05], [-0.03, 0.94]])
 GRID = MapGrid(BOX, BOX)
 
 
@@ -27,8 +28,9 @@ def search_among(name: str) -> CopySearch:
 
 
 @pytest.mark.parametrize("name", ["C4", "D2", "T"])
-def test_an_image_shows_all_copies_of_a_symmetric_map_alike(name: str) -> None:
-    scene = make_scene(10, blobs=ring(name), noise=1.0, shift=3.0)
+@pytest.mark.parametrize("magnification", [None, MAGNIFICATION])
+def test_an_image_shows_all_copies_of_a_symmetric_map_alike(name: str, magnification: torch.Tensor | None) -> None:
+    scene = make_scene(10, blobs=ring(name), noise=1.0, shift=3.0, magnification=magnification)
     found = copy_likelihoods(scene.observations, scene.index, scene.poses, search_among(name), scene.volume).of_copy
     spread = (found - found.mean(dim=1, keepdim=True)).abs().max()
     assert float(spread) < 0.02 * float(found.abs().mean())

@@ -18,6 +18,7 @@ from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
 DOUBLE = torch.float64
 BOX = 24
 RADIUS = 8.0
+MAGNIFICATION = torch.tensor([[1.06, 0.05], [-0.03, 0.94]])
 
 
 def model_of(scene: Scene, **options: object) -> PoseModel:
@@ -28,7 +29,7 @@ def model_of(scene: Scene, **options: object) -> PoseModel:
 
 def climb_of(scene: Scene, model: PoseModel) -> module._Climb:
     n_pixels = scene.observations.n_pixels(model.radius)
-    return module._Climb(scene.observations, *scene.observations.batch(scene.index, n_pixels), model)
+    return module._Climb(scene.observations, scene.index, n_pixels, model)
 
 
 def moved(poses: Poses, step: torch.Tensor) -> Poses:
@@ -44,9 +45,12 @@ def off_the_peak(scene: Scene) -> Poses:
 # --- derivatives -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("magnification", [None, MAGNIFICATION])
 @pytest.mark.parametrize("spread", [None, 2.0])
-def test_the_gradient_is_half_the_slope_of_the_log_likelihood(spread: float | None) -> None:
-    scene = make_scene(6, noise=0.3, shift=2.0, dtype=DOUBLE)
+def test_the_gradient_is_half_the_slope_of_the_log_likelihood(
+    spread: float | None, magnification: torch.Tensor | None
+) -> None:
+    scene = make_scene(6, noise=0.3, shift=2.0, magnification=magnification, dtype=DOUBLE)
     climb, poses = climb_of(scene, model_of(scene, shift_spread=spread)), off_the_peak(scene)
     point = climb._evaluate(poses)
     assert point.gradient.dtype == DOUBLE
@@ -58,10 +62,13 @@ def test_the_gradient_is_half_the_slope_of_the_log_likelihood(spread: float | No
         torch.testing.assert_close(2 * point.gradient[:, axis], slope, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("magnification", [None, MAGNIFICATION])
 @pytest.mark.parametrize("spread", [None, 2.0])
-def test_the_curvature_is_that_of_the_linearized_residual(spread: float | None) -> None:
+def test_the_curvature_is_that_of_the_linearized_residual(
+    spread: float | None, magnification: torch.Tensor | None
+) -> None:
     """J^T J with J by differences of the slices themselves; the prior adds to the shift's corner."""
-    scene = make_scene(5, shift=2.0, dtype=DOUBLE)
+    scene = make_scene(5, shift=2.0, magnification=magnification, dtype=DOUBLE)
     climb, poses = climb_of(scene, model_of(scene, shift_spread=spread)), off_the_peak(scene)
     step = 1e-7
     columns = []
@@ -123,8 +130,11 @@ def test_clean_images_lead_back_to_their_poses(ctf: bool) -> None:
     assert float((fit.poses.shift - scene.shift).norm(dim=1).max()) < 0.01
 
 
-def test_images_by_closed_form_lead_to_their_poses_but_for_the_slices_own_errors() -> None:
-    scene = make_scene(40, shift=2.0)
+@pytest.mark.parametrize("magnification", [None, MAGNIFICATION])
+def test_images_by_closed_form_lead_to_their_poses_but_for_the_slices_own_errors(
+    magnification: torch.Tensor | None,
+) -> None:
+    scene = make_scene(40, shift=2.0, magnification=magnification)
     fit = refine_poses(scene.observations, scene.index, off_the_peak(scene), model_of(scene), iterations=8)
     assert float(geodesic_degrees(fit.poses.rotation, scene.rotation).median()) < 0.3
     assert float((fit.poses.shift - scene.shift).norm(dim=1).median()) < 0.05

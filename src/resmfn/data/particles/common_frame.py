@@ -1,4 +1,4 @@
-"""Images as they are read: corrected for beam tilt, magnification and the like, at one box and pixel size.
+"""Images as they are read: corrected for beam tilt and the like, at one box and pixel size.
 
 The field of view is the smallest of all, so that images are only cropped: nothing is invented beyond their edges,
 and the corners hold noise. The pixels are the coarsest of all, so that no group lacks frequencies that another has.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from resmfn.fourier import radius_grid
 from resmfn.physics.optics import Optics
-from resmfn.physics.recorded import plain_from_recorded, undo_magnification
+from resmfn.physics.recorded import plain_from_recorded
 
 _SAME = 1e-5  # relative difference of pixel sizes that is rounding
 _PIXELS_AT_ONCE = 2_000_000  # of factors, which take several times the memory of images
@@ -79,7 +79,7 @@ class CommonFrame:
 
 
 def plain_images(images: Tensor, optics: Optics, pixel_size: float) -> Tensor:
-    """Return the images without beam tilt, odd aberrations, anisotropic magnification and later processing.
+    """Return the images without beam tilt, odd aberrations and later processing.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def plain_images(images: Tensor, optics: Optics, pixel_size: float) -> Tensor:
     Returns
     -------
     Tensor
-        (n, N, N): CTF times projection, and noise that is as white as it was in the microscope.
+        (n, N, N): CTF times projection, at their magnification, and noise as white as it was in the microscope.
     """
     size = images.shape[-1]
     ky = torch.fft.fftfreq(size, d=pixel_size, dtype=images.dtype)
@@ -108,14 +108,4 @@ def plain_images(images: Tensor, optics: Optics, pixel_size: float) -> Tensor:
         plain[part] = images[part]
         if factor is not None:
             plain[part] = torch.fft.irfft2(torch.fft.rfft2(images[part]) * factor, s=(size, size))
-        if chosen.magnification is not None:
-            _undo_each(plain[part], chosen.magnification)
     return plain
-
-
-def _undo_each(images: Tensor, magnification: Tensor) -> None:
-    """Undo the magnification (n, 2, 2) of images in place, those of one matrix together."""
-    distinct, which = magnification.flatten(1).unique(dim=0, return_inverse=True)
-    for number, matrix in enumerate(distinct):
-        here = which == number
-        images[here] = undo_magnification(images[here], matrix.reshape(2, 2))

@@ -35,7 +35,6 @@ from resmfn.data.star.metadata import (
 from resmfn.data.star.optics import find_optics
 from resmfn.data.star.tables import PARTICLE_COLUMN, Column, Table, format_cells
 from resmfn.physics.optics import Optics
-from resmfn.physics.recorded import recorded_shift, specimen_shift
 
 _CHECK_BATCH = 1000
 
@@ -121,9 +120,8 @@ class ParticleSet:
     def in_common_frame(self) -> ParticleSet:
         """Return the particles so that their images are read as plain ones, at one box and pixel size.
 
-        What beam tilt, odd aberrations, magnification and later treatment did to images is undone as they are read
-        (:mod:`resmfn.physics.recorded`); ``optics`` and ``shifts`` then are those of the plain images. Tables stay as
-        they are, and :meth:`with_poses` takes shifts of plain images.
+        What beam tilt, odd aberrations and later treatment did to images is undone as they are read
+        (:mod:`resmfn.physics.recorded`); ``optics`` then are those of the plain images. Tables stay as they are.
 
         Raises
         ------
@@ -138,7 +136,7 @@ class ParticleSet:
         if self.box_sizes is None or self.pixel_sizes is None:
             return self
         framed = replace(self, frame=CommonFrame.of(self.box_sizes, self.pixel_sizes))
-        return framed if self.optics is None else replace(framed, **_plain(self.optics, self.shifts))
+        return framed if self.optics is None else replace(framed, **_plain(self.optics))
 
     def require_modeled(self) -> None:
         """Raise InputError if the file states something about its images that is not modeled."""
@@ -277,16 +275,13 @@ class ParticleSet:
         changed = replace(
             self, tables=tables, optics=optics, rotations=find_rotations(metadata, self.dtype), shifts=shifts
         )
-        return changed if optics is None or self.recorded is None else replace(changed, **_plain(optics, shifts))
+        return changed if optics is None or self.recorded is None else replace(changed, **_plain(optics))
 
     def with_poses(self, rotation: Tensor, shift: Tensor) -> ParticleSet:
         """Return the particles with other poses: rotations A (n, 3, 3) and shifts (n, 2) in Å.
 
-        Where the file has RELION 3.0's origins in pixels, they are brought in line. Shifts of plain images are written
-        as those of the recorded ones.
+        Where the file has RELION 3.0's origins in pixels, they are brought in line.
         """
-        if self.recorded is not None and self.recorded.magnification is not None:
-            shift = recorded_shift(shift, self.recorded.magnification.to(shift))
         columns: dict[str, Column] = dict(pose_columns(rotation, shift))
         for pixels, angstroms in zip(ORIGIN_PIXEL_COLUMNS, ORIGIN_COLUMNS, strict=True):
             if pixels in self.table:
@@ -297,14 +292,12 @@ class ParticleSet:
         return torch.from_numpy(np.full(len(self), self.pixel_size) if self.pixel_sizes is None else self.pixel_sizes)
 
 
-def _plain(optics: Optics, shifts: Tensor | None) -> dict[str, Any]:
+def _plain(optics: Optics) -> dict[str, Any]:
     """Return the fields of a set whose images are read as plain ones, where there is something to undo."""
     undistorted = optics.undistorted()
     if all(getattr(optics, field.name) is getattr(undistorted, field.name) for field in fields(optics)):
         return {}
-    if optics.magnification is not None and shifts is not None:
-        shifts = specimen_shift(shifts, optics.magnification.to(shifts))
-    return {"optics": undistorted, "recorded": optics, "shifts": shifts}
+    return {"optics": undistorted, "recorded": optics}
 
 
 def read_particles(

@@ -209,8 +209,7 @@ def _applied(optics: Optics | None) -> list[str]:
         "scale": "rlnCtfScalefactor: a factor of the CTF",
         "even_aberration": "even Zernikes: a term of the CTF",
         "odd_aberration": "beam tilt and odd Zernikes: a phase, undone as images are read",
-        "magnification": "magnification matrix: undone as images are read, but for detail that the CTF carries out of "
-        "the box (docs/data.md)",
+        "magnification": "magnification matrix: says which slice of the map an image shows",
         "premultiplied": "images multiplied by their CTF: divided by it as they are read",
         "phase_flipped": "images with flipped phases: flipped back as they are read",
     }

@@ -23,6 +23,7 @@ from resmfn.reconstruction.phases.annealing import (
     cycles_of_radius,
     rotated_grid,
     run_stage,
+    shared_slices,
     sums_of,
 )
 from resmfn.reconstruction.phases.control import N_HELD_OUT, held_out_control
@@ -92,12 +93,11 @@ def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, g
     observations, radius, space = run.observations, own.radius, run.space.around(maps.volumes[number], run.box_size)
     grid = MapGrid(run.box_size, own.volume.shape[-1], run.config.symmetry)
     rotations = rotated_grid(FOCUS_STAGE.n_rotations, grid, generator=generator, device=run.device)
-    pixels = observations.pixels[: observations.n_pixels(radius)]
-    slices = grid.slices(grid.transform(own.volume), rotations, pixels)
+    slices = shared_slices(observations, grid, own.volume, rotations, radius)
     offsets, spread = neighbor_offsets(observations, radius, space), shift_spread(maps.shift, space)
     poses = PoseGrid(rotations, offsets, spread, space.precision)
     posterior = grid_posterior(observations, run.index, slices, poses, own.shift, n_top=N_LISTED, weight=good)
-    equations = MapEquations(sums_of(posterior, rotations, pixels, grid, observations.team))
+    equations = MapEquations(sums_of(posterior, rotations, grid, observations))
     sphere = sphere_on(grid, space.mask_radius, run.device)
     volume = resized(equations.solve(sphere, already_set(own.prior)), run.map_size)
     candidates = distinct_candidates(posterior, rotations)

@@ -27,6 +27,7 @@ from resmfn.reconstruction.phases.annealing import (
     map_at_poses,
     near_shifts,
     rotated_grid,
+    shared_slices,
     stage_radius,
     sums_of,
 )
@@ -214,9 +215,8 @@ def _slices(
     observations = task.observations
     grid = MapGrid(observations.box_size, maps.volumes.shape[-1], task.space.symmetry)
     rotations = rotated_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
-    pixels = observations.pixels[: observations.n_pixels(maps.radius)]
-    slices = torch.cat([grid.slices(grid.transform(volume), rotations, pixels) for volume in maps.volumes])
-    return grid, rotations, slices
+    slices = [shared_slices(observations, grid, volume, rotations, maps.radius) for volume in maps.volumes]
+    return grid, rotations, torch.cat(slices)
 
 
 def _scored(task: SearchTask, slices: Tensor, maps: Mixture, temperature: float) -> GridPosterior:
@@ -249,10 +249,9 @@ def _step(
     grid, rotations, slices = _slices(task, stage, maps, generator=generator)
     posterior = _scored(task, slices, maps, temperature)
     mask = sphere_on(grid, task.space.mask_radius, observations.device)
-    pixels = observations.pixels[: observations.n_pixels(maps.radius)]
     volumes, priors = [], []
     for number, (volume, prior) in enumerate(zip(maps.volumes, maps.priors, strict=True)):
-        sums = sums_of(posterior, rotations, pixels, grid, observations.team, number)
+        sums = sums_of(posterior, rotations, grid, observations, number)
         equations = MapEquations(sums)
         volumes.append(equations.solve(mask, prior, start=volume, iterations=4))
         priors.append(posterior_prior(equations, volumes[-1], mask, prior))

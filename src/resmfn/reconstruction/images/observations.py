@@ -15,6 +15,7 @@ from resmfn.data import ParticleSet
 from resmfn.fourier import half_plane_from_images, half_plane_pixels, radius_grid
 from resmfn.physics import compute_ctf, fit_planes, planes
 from resmfn.reconstruction.images.image_chunks import read_once
+from resmfn.reconstruction.images.magnification import Magnification, magnification_of
 from resmfn.reconstruction.images.noise import corner_spectra, group_spectra, sampled_images
 
 _CTF_BATCH, _CTF_POINTS = 1000, 2_000_000
@@ -63,6 +64,8 @@ class Observations:
         self.box_size = box_size
         self.pixel_size = pixel_size
         self.noise_level = noise_level
+        self.magnification = Magnification()
+        """Which slices of a map the images show: those of their poses, unless another is set."""
         self.team = team or Team()
         self._block = self.team.share_of(len(noise_level))
         self.noise_group = torch.zeros_like(noise_level, dtype=torch.int64) if noise_group is None else noise_group
@@ -156,12 +159,15 @@ class Observations:
         self._keep(values, _contrast_transfer(particles, self._block, frequencies, device), pixels.to(device))
 
     def batch(self, index: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
-        """Return whitened values and CTF ``(m, n_pixels)`` of some images that this process holds."""
+        """Return whitened values and CTF ``(m, n_pixels)`` of some images that this process holds.
+
+        The CTF is 0 at pixels that show frequencies of the map beyond those of all ``n_pixels``.
+        """
         held = index - self._block.start
         whiten = self.noise_power.rsqrt()[:, self.shell[:n_pixels]]
         whiten = whiten[0] if self.n_groups == 1 else whiten[self.noise_group[index]]
         values, ctf = self._values[held, :n_pixels] * whiten, self._ctf[held, :n_pixels] * whiten
-        return values, ctf * self.gain[index, None]
+        return values, self.magnification.in_band(ctf * self.gain[index, None], index, self.pixels[:n_pixels])
 
 
 def observe(
@@ -209,6 +215,7 @@ def observe(
         noise_group=group.to(device),
         team=team,
     )
+    observations.magnification = magnification_of(particles.optics, device)
     seen = read.n_read > 0
     spectra = read.spectra[seen] / read.n_read[seen, None]
     observations.set_noise_power(group_spectra(spectra, group[sampled_images(group)][seen], observations.n_groups))

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from resmfn.core.processes import Team
 from resmfn.core.random import spawn
 from resmfn.fourier import resize_map
 from resmfn.reconstruction.images.observations import Observations
@@ -158,7 +157,8 @@ def map_at_poses(task: SearchTask, rotation: Tensor, radius: float) -> tuple[Ten
 
     def inserted(rows: Tensor) -> SliceSums:
         values, ctf = observations.batch(index[rows], n_pixels)
-        return SliceSums.of(grid, values * ctf, ctf.square(), rotation[rows], observations.pixels[:n_pixels])
+        frames = observations.magnification.frames(index[rows], rotation[rows])
+        return SliceSums.of(grid, values * ctf, ctf.square(), frames, observations.pixels[:n_pixels])
 
     for _, part in observations.in_chunks("inserting images", index, len(index), inserted):
         sums += part
@@ -182,8 +182,7 @@ def centered(task: SearchTask, stage: SearchStage, start: SearchResult, *, gener
     grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
     mask = sphere_on(grid, space.mask_radius, observations.device)
     rotations = rotated_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
-    pixels = observations.pixels[: observations.n_pixels(radius)]
-    slices = grid.slices(grid.transform(resize_map(start.volume, grid.size) * mask), rotations, pixels)
+    slices = shared_slices(observations, grid, resize_map(start.volume, grid.size) * mask, rotations, radius)
     spread = shift_spread(start.shift, space)
     poses = PoseGrid(rotations, first_offsets(observations, radius, space), spread, space.precision)
     found = grid_posterior(observations, task.index, slices, poses, torch.zeros_like(start.shift))
@@ -223,7 +222,6 @@ def run_stage(
     radius = stage_radius(stage, observations, space)
     grid = MapGrid.for_radius(observations.box_size, radius, space.symmetry)
     mask = sphere_on(grid, space.mask_radius, observations.device)
-    pixels = observations.pixels[: observations.n_pixels(radius)]
     volume = resize_map(start.volume, grid.size) * mask
     jointly = jointly or space.shift_range == 0
     result, previous = replace(start, volume=volume, radius=radius), float("-inf")
@@ -231,13 +229,13 @@ def run_stage(
     for step in range(stage.n_steps[1]):
         temperature = max(stage.coolest, stage.temperature * stage.cooling**step)
         rotations = rotated_grid(stage.n_rotations, grid, generator=generator, device=observations.device)
-        slices = grid.slices(grid.transform(result.volume), rotations, pixels)
+        slices = shared_slices(observations, grid, result.volume, rotations, radius)
         if jointly:
             posterior = _scored_jointly(task, slices, result, temperature=temperature, n_top=n_top)
         else:
             posterior = _scored_apart(task, slices, result, temperature=temperature)
         log_evidence = float(posterior.log_evidence.mean())
-        equations = MapEquations(sums_of(posterior, rotations, pixels, grid, observations.team))
+        equations = MapEquations(sums_of(posterior, rotations, grid, observations))
         volume = equations.solve(mask, prior, start=result.volume, iterations=4)
         prior = posterior_prior(equations, volume, mask, prior)
         result = SearchResult(
@@ -308,16 +306,27 @@ def rotated_grid(n: int, grid: MapGrid, *, generator: torch.Generator, device: t
     return rotations[asymmetric_unit(rotations, grid.group)]
 
 
+def shared_slices(
+    observations: Observations, grid: MapGrid, volume: Tensor, rotations: Tensor, radius: float
+) -> Tensor:
+    """Return slices (G, P) of a map on a grid at rotations (G, 3, 3), to a radius, as all images may show them."""
+    pixels = observations.pixels[: observations.n_pixels(radius)]
+    return grid.slices(grid.transform(volume), observations.magnification.shared_frames(rotations), pixels)
+
+
 def sums_of(
-    posterior: GridPosterior, rotations: Tensor, pixels: Tensor, grid: MapGrid, team: Team, number: int = 0
+    posterior: GridPosterior, rotations: Tensor, grid: MapGrid, observations: Observations, number: int = 0
 ) -> SliceSums:
     """Return the sums of softly assigned images, where there are several maps those of one, counted from 0.
 
     Each process inserts its share of the rotations.
     """
-    share, first = team.share_of(len(rotations)), number * len(rotations)
+    team, first = observations.team, number * len(rotations)
+    share = team.share_of(len(rotations))
     mine, rows = slice(share.start, share.stop), slice(first + share.start, first + share.stop)
-    sums = SliceSums.of(grid, posterior.values[rows], posterior.weights[rows], rotations[mine], pixels)
+    frames = observations.magnification.shared_frames(rotations[mine])
+    values, weights = posterior.values[rows], posterior.weights[rows]
+    sums = SliceSums.of(grid, values, weights, frames, observations.pixels[: values.shape[1]])
     team.sum_(sums.values, sums.weights)
     return sums
 

@@ -25,7 +25,13 @@ from resmfn.fourier import resize_map, shell_average, shell_index
 from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.masks import sphere_on
-from resmfn.reconstruction.phases.annealing import START_STAGES, SearchTask, random_start, stage_radius
+from resmfn.reconstruction.phases.annealing import (
+    START_STAGES,
+    SearchTask,
+    random_start,
+    shared_slices,
+    stage_radius,
+)
 from resmfn.reconstruction.phases.coarse_maps import coarse_map_of
 from resmfn.reconstruction.phases.starts import N_SEARCH, search_index
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
@@ -86,12 +92,11 @@ def held_out_control(run: RunContext, volume: Tensor, index: Tensor) -> NoiseCon
     turn = random_rotations(1, generator=spawn(run.config.seed, "control", "turn"))[0].to(run.device)
     rotations = super_fibonacci(stage.n_rotations, device=run.device) @ turn
     poses = PoseGrid(rotations, first_offsets(observations, radius, run.space), precision=run.space.precision)
-    pixels = observations.pixels[: observations.n_pixels(radius)]
     center = torch.zeros(len(index), 2, device=run.device)
     generator = spawn(run.config.seed, "control", "decoys")
     evidence = []
     for candidate in (volume, *(random_map(volume, mask, generator=generator) for _ in range(N_RANDOM_MAPS))):
-        slices = grid.slices(grid.transform(candidate), rotations, pixels)
+        slices = shared_slices(observations, grid, candidate, rotations, radius)
         evidence.append(grid_posterior(observations, index, slices, poses, center).log_evidence.double())
     gain, lead = evidence[0], evidence[0] - torch.stack(evidence[1:]).mean(dim=0)
     return NoiseControl(len(index), *mean_and_error(gain), *mean_and_error(lead))

@@ -93,8 +93,7 @@ def _focus_on_search(run: RunContext) -> Focus:
         result = steps(FOCUS_STAGE, start, jointly=True)
     posterior, candidates = result.posterior, distinct_candidates(result.posterior, result.rotations)
     grid = MapGrid(run.box_size, result.volume.shape[0], run.space.symmetry)
-    pixels = run.observations.pixels[: run.observations.n_pixels(result.radius)]
-    equations = MapEquations(sums_of(posterior, result.rotations, pixels, grid, run.observations.team))
+    equations = MapEquations(sums_of(posterior, result.rotations, grid, run.observations))
     mask = sphere_on(grid, run.space.mask_radius, run.device)
     return Focus(
         CoarseEquations(equations, already_set(result.prior), mask, result.radius),

@@ -8,6 +8,7 @@ from torch import Tensor
 from resmfn.core.errors import InputError
 from resmfn.fourier import low_pass, resize_map
 from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.phases.annealing import shared_slices
 from resmfn.reconstruction.phases.starts import search_index
 from resmfn.reconstruction.run.context import RunContext, already_set
 from resmfn.rotations import super_fibonacci
@@ -41,7 +42,7 @@ def _reference_gain(run: RunContext, volume: Tensor, grid: MapGrid, radius: floa
     observations.team.sum_(power, weight)
     signal = float((power / len(index) - 1).mean().clamp_min(1e-6))
     views = super_fibonacci(200, device=run.device)
-    slices = grid.slices(grid.transform(volume), views, observations.pixels[:n_pixels])
+    slices = shared_slices(observations, grid, volume, views, radius)
     expected = float((weight / len(index) * slices.abs().square().mean(dim=0)).mean())
     if not expected > 0:
         raise InputError(f"--reference {run.config.reference} is empty inside the mask; give another map")

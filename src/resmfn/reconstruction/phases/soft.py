@@ -19,7 +19,7 @@ from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.maps.priors import carried_prior, posterior_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
 from resmfn.reconstruction.maps.symmetrize import symmetrized
-from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, radius_of_cycles, rotated_grid, sums_of
+from resmfn.reconstruction.phases.annealing import FOCUS_STAGE, radius_of_cycles, rotated_grid, shared_slices, sums_of
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
 from resmfn.reconstruction.poses.search_space import neighbor_offsets, shift_spread
@@ -57,8 +57,7 @@ def soft_pass(run: RunContext, posed: PosedImages, name: str, radius: float) -> 
     observations, space, grid = run.observations, run.space, run.grid(radius)
     generator = spawn(run.config.seed, "soft", run.state.phase, run.state.step, name)
     rotations = rotated_grid(_n_rotations(run, radius), grid, generator=generator, device=run.device)
-    pixels = observations.pixels[: observations.n_pixels(radius)]
-    slices = grid.slices(grid.transform(resized(run.state.maps.references[name], grid.size)), rotations, pixels)
+    slices = shared_slices(observations, grid, resized(run.state.maps.references[name], grid.size), rotations, radius)
     shift = posed.poses.shift
     poses = PoseGrid(
         rotations, neighbor_offsets(observations, radius, space), shift_spread(shift, space), space.precision
@@ -67,7 +66,7 @@ def soft_pass(run: RunContext, posed: PosedImages, name: str, radius: float) -> 
         observations, posed.index, slices, poses, shift, n_top=2, weight=posed.particle_probability
     )
     posed.poses = Poses(rotations[posterior.top_rotation[:, 0]], posterior.shift)
-    sums = sums_of(posterior, rotations, pixels, grid, observations.team)
+    sums = sums_of(posterior, rotations, grid, observations)
     return sums, float(posterior.log_evidence.mean()), float(posterior.entropy.median())
 
 

@@ -134,6 +134,7 @@ def _gather_search(
             noise_level=observations.noise_level[index],
             team=crew,
         )
+        few.magnification = observations.magnification.select(index)
         return SearchTask(few, torch.arange(len(index), device=observations.device), space)
 
     return task

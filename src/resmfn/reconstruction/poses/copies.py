@@ -99,10 +99,9 @@ def difference_pass(
     def found(rows: Tensor) -> tuple[SliceSums, Tensor]:
         values, ctf = observations.batch(posed.index[rows], n_pixels)
         poses = posed.poses.select(rows)
-        weights, copies = ctf.square(), copies_of(poses.rotation, group)
-        rest = values * centered_ctf(observations, ctf, poses.shift) - weights * grid.slices(
-            base, poses.rotation, pixels
-        )
+        frames = observations.magnification.frames(posed.index[rows], poses.rotation)
+        weights, copies = ctf.square(), copies_of(frames, group)
+        rest = values * centered_ctf(observations, ctf, poses.shift) - weights * grid.slices(base, frames, pixels)
         score = torch.zeros(copies.shape[:2], device=device)
         if beyond is not None:
             slices = grid.slices(beyond, copies.flatten(0, 1), pixels).unflatten(0, (len(rows), -1))
@@ -113,8 +112,8 @@ def difference_pass(
         if posed.particle_probability is not None:
             share = share * posed.particle_probability[rows, None]
         part = SliceSums(grid, device)
-        for of_copy, rotation in zip(share.unbind(1), copies.unbind(1), strict=True):
-            part.add(rest * of_copy[:, None], weights * of_copy[:, None], rotation, pixels)
+        for of_copy, frame in zip(share.unbind(1), copies.unbind(1), strict=True):
+            part.add(rest * of_copy[:, None], weights * of_copy[:, None], frame, pixels)
         return part, torch.logsumexp(score, dim=1) - math.log(copies.shape[1])
 
     for rows, (part, of_rows) in observations.in_chunks(
@@ -151,7 +150,8 @@ def copy_likelihoods(
     def found(rows: Tensor) -> Tensor:
         values, ctf = observations.batch(index[rows], n_pixels)
         there = poses.select(rows)
-        copies = copies_of(there.rotation, group).flatten(0, 1)
+        frames = observations.magnification.frames(index[rows], there.rotation)
+        copies = copies_of(frames, group).flatten(0, 1)
         slices = grid.slices(transform, copies, pixels).unflatten(0, (len(rows), -1))
         slices = torch.cat((slices, slices.mean(dim=1, keepdim=True)), dim=1)
         return _scores(slices, values * centered_ctf(observations, ctf, there.shift), ctf.square())

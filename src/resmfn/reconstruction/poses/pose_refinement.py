@@ -90,8 +90,7 @@ def refine_poses(
     fits = torch.zeros(4 * of_shell.shape[1] + 1, len(index), device=shells.device)
 
     def climbed(rows: Tensor) -> tuple[Poses, Tensor, Tensor, Tensor]:
-        values, ctf = observations.batch(index[rows], n_pixels)
-        climb = _Climb(observations, values, ctf, model)
+        climb = _Climb(observations, index[rows], n_pixels, model)
         best = climb.run(poses.select(rows), iterations)
         fitted = climb.model_values(best)
         of_group = torch.zeros(observations.n_groups, len(rows), device=shells.device)
@@ -147,11 +146,12 @@ class _Climb:
     and their slopes need only the CTF, which is real.
     """
 
-    def __init__(self, observations: Observations, values: Tensor, ctf: Tensor, model: PoseModel) -> None:
-        self.values, self.ctf, self.model = values, ctf, model
-        self.pixels = observations.pixels[: values.shape[1]]
+    def __init__(self, observations: Observations, index: Tensor, n_pixels: int, model: PoseModel) -> None:
+        self.values, self.ctf = observations.batch(index, n_pixels)
+        self.model, self.pixels = model, observations.pixels[:n_pixels]
         self.pixel_size, self.box_size = observations.pixel_size, observations.box_size
-        self.k = self.pixels.to(ctf).T.repeat_interleave(2, dim=1)
+        self.magnification = observations.magnification.select(index)
+        self.k = self.pixels.to(self.ctf).T.repeat_interleave(2, dim=1)
         """(2, 2 P): kx and ky, for real and imaginary parts."""
 
     def run(self, poses: Poses, iterations: int) -> _Point:
@@ -235,20 +235,21 @@ class _Climb:
         """Return slopes of the model along the turns and shifts, the model C S, and the image; (m, n_free + 2, 2 P).
 
         A turn by w moves the point that pixel k reads by ``A^T (k x w)``; in the image's frame the map's gradient G
-        gives ``dS/dw = -(k x G) = (-ky Gz, kx Gz, ky Gx - kx Gy)``.
+        gives ``dS/dw = -(k x G) = (-ky Gz, kx Gz, ky Gx - kx Gy)``. At a magnification M, k is M k there.
         """
         m, n_pixels = len(poses), len(self.pixels)
         rows = self.ctf.new_empty(m, n_free + 2, 2 * n_pixels)
         ctf = self.ctf[part]
         transform, rotation = self.model.transform, poses.rotation
         values, slopes = gather_trilinear_with_slopes(
-            transform, slice_points(rotation, self.pixels, PADDING, transform.shape[0])
+            transform,
+            slice_points(self.magnification.frames(part, rotation), self.pixels, PADDING, transform.shape[0]),
         )
         ctf = torch.view_as_real(torch.complex(ctf, ctf)).flatten(1)
         model = torch.mul(torch.view_as_real(values).view(m, -1), ctf, out=rows[:, -2])
         in_map = torch.view_as_real(slopes).view(3, m, -1)
         gx, gy, gz = (_along(rotation[:, axis], in_map).mul_(ctf) for axis in range(3))
-        kx, ky = PADDING * self.k
+        kx, ky = (PADDING * k for k in self.magnification.of_specimen(part, self.k))
         torch.mul(gz, -ky, out=rows[:, 0])
         torch.mul(gz, kx, out=rows[:, 1])
         torch.addcmul(gx.mul_(ky), gy, kx, value=-1, out=rows[:, 2])

@@ -85,7 +85,8 @@ def insert_images(observations: Observations, posed: PosedImages, grid: MapGrid,
                     back * posed.particle_probability[rows, None],
                     weights * posed.particle_probability[rows, None],
                 )
-            found.add(values * back, weights, poses.rotation, pixels)
+            frames = observations.magnification.frames(posed.index[rows], poses.rotation)
+            found.add(values * back, weights, frames, pixels)
         return found
 
     # Fewer points than a grid has voxels would clear it more often than fill it; a GPU wants many at a time anyway.

@@ -47,7 +47,7 @@ def digest_input(config: ReconstructionConfig, particles: ParticleSet) -> dict[s
         "the pixel sizes": digest_of([np.asarray(particles.pixel_sizes, dtype=np.float64)]),
         "whether there is a CTF": str(particles.optics is not None),
     }
-    # What is undone as images are read (beam tilt, magnification) is in `recorded` alone.
+    # What is undone as images are read (beam tilt) is in `recorded` alone.
     for kind, optics in (("", particles.optics), ("recorded ", particles.recorded)):
         for field in () if optics is None else fields(optics):
             value = getattr(optics, field.name)
