@@ -13,7 +13,7 @@ import torch
 from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from reconstruction.test_resume import ENVIRONMENT
 from resmfn.cli import companions
-from resmfn.core import make_generator
+from resmfn.core import machine, make_generator
 from resmfn.physics import GaussianBlobs
 from resmfn.rotations import random_rotations
 
@@ -108,8 +108,8 @@ def test_how_many(wanted, device, cores, size, monkeypatch) -> None:
 
 
 def test_a_limit_on_threads_limits_the_cores(monkeypatch) -> None:
-    monkeypatch.setattr(companions, "usable_cores", lambda: 8)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert companions._cores() == 3
+    assert machine.allowed_cores() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert companions._cores() == 8
+    assert machine.allowed_cores() == 8

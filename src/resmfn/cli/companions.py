@@ -12,16 +12,17 @@ import os
 import signal
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from cyclopts import Parameter
 
 from resmfn.cli.published_flags import CHECK
 from resmfn.core.errors import ResmfnError, StoppedError
-from resmfn.core.machine import MEETING, usable_cores
+from resmfn.core.machine import MEETING, allowed_cores
 from resmfn.core.numbers import NumberRange
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 MOST_BY_DEFAULT = 4
 """Processes. What each computes for itself (imports, sums, maps) makes 120 CPU seconds of 92 with two, 182 with four
 and 300 with eight, of 2,000 images (docs/several-processes.md): more hardly end sooner. Further cores are threads."""
-_ALLOWED = NumberRange(1, 1024, whole=True)
+CORES = NumberRange(1, 1024, whole=True)
+"""That a user may ask for."""
 _LEAVE = signal.SIGHUP
 """Ends a further process, which then removes its temporary files. Ctrl-C and SIGTERM may reach all processes at once,
 and only ask the first one to stop after the step."""
@@ -42,7 +44,7 @@ _GPU_DRIVER = Path("/proc/driver/nvidia")
 
 
 def _refuse(_: object, value: object) -> None:
-    fault = None if value == "auto" else _ALLOWED.fault(value)
+    fault = None if value == "auto" else CORES.fault(value)
     if fault is not None:
         raise ValueError(f"It must be auto or {fault}.")
 
@@ -73,7 +75,7 @@ class Companions:
     """
 
     def __init__(self, wanted: int | Literal["auto"], device: str, cores: int | None = None) -> None:
-        cores = cores or _cores()
+        cores = cores or allowed_cores()
         self._size = _size(wanted, device, cores)
         self._threads = max(1, cores // self._size)
         self._stack = ExitStack()
@@ -158,23 +160,17 @@ def _accompany(rank: int, pipe: Connection) -> None:
         sys.exit(2)  # the first process says why
 
 
-class _environment:  # noqa: N801 - reads as a verb where it stands
-    """Variables of the environment for a while."""
-
-    def __init__(self, variables: dict[str, str]) -> None:
-        self._variables = variables
-        self._before: dict[str, str | None] = {}
-
-    def __enter__(self) -> None:
-        self._before = {name: os.environ.get(name) for name in self._variables}
-        os.environ.update(self._variables)
-
-    def __exit__(self, *_: Any) -> None:
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables of the environment for a while."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            del os.environ[name]
+        os.environ.update({name: before[name] for name in variables.keys() & before.keys()})
 
 
 def _size(wanted: int | Literal["auto"], device: str, cores: int) -> int:
@@ -183,11 +179,6 @@ def _size(wanted: int | Literal["auto"], device: str, cores: int) -> int:
     if wanted != "auto":
         return wanted
     return 1 if device == "cuda" or (device == "auto" and _has_gpu()) else min(cores, MOST_BY_DEFAULT)
-
-
-def _cores() -> int:
-    allowed = os.environ.get("OMP_NUM_THREADS", "")
-    return min(usable_cores(), int(allowed)) if allowed.isdecimal() and int(allowed) > 0 else usable_cores()
 
 
 def _has_gpu() -> bool:

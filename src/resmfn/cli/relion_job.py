@@ -7,15 +7,13 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from resmfn.cli.companions import Companions
+from resmfn.cli.companions import CORES, Companions
 from resmfn.cli.number_flags import in_range
 from resmfn.cli.real_data_flags import RealDataFlags
 from resmfn.cli.reconstruct import ProgressDisplay, run_to_exit_code
 from resmfn.cli.relion_control import is_abort_requested
 from resmfn.cli.search_flags import SearchFlags
-from resmfn.core.numbers import NumberRange
 
-THREADS = NumberRange(1, 1024, whole=True)
 _FLAG = Parameter(negative="")
 _NOTHING_SPECIAL = RealDataFlags()
 _PLAIN_SEARCH = SearchFlags()
@@ -32,7 +30,7 @@ def relion_job(
     ] = None,
     in_mask: Annotated[Path | None, Parameter(name="--in_mask", help="Soft mask, of the form's Input 3D mask.")] = None,
     j: Annotated[
-        int, Parameter(name="--j"), in_range(THREADS, "CPU cores to use: Threads of the form's Running tab.")
+        int, Parameter(name="--j"), in_range(CORES, "CPU cores to use: Threads of the form's Running tab.")
     ] = 1,
     pipeline_control: Annotated[  # noqa: ARG001 - RELION's own programs are told their job's folder a second time
         Path | None, Parameter(name="--pipeline_control", help="Ignored: RELION gives it to some programs.")

@@ -119,6 +119,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def allowed_cores() -> int:
+    """Return the cores to compute with: all that this process may use, or fewer where OMP_NUM_THREADS says so."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return min(usable_cores(), int(allowed)) if allowed.isdecimal() and int(allowed) > 0 else usable_cores()
+
+
 def _python() -> Check:
     found = f"{platform.python_version()} ({sys.executable})"
     if sys.version_info < OLDEST_PYTHON:
@@ -159,10 +165,10 @@ def _torch() -> list[Check]:
 
 
 def _threads() -> Check:
-    cores, wanted = usable_cores(), os.environ.get("OMP_NUM_THREADS")
-    if wanted and wanted.isdecimal() and int(wanted) < cores:
+    cores, allowed = usable_cores(), allowed_cores()
+    if allowed < cores:
         advice = "unset OMP_NUM_THREADS to use all cores"
-        return Check("threads", "note", f"{wanted} of {cores} cores, as OMP_NUM_THREADS says", advice)
+        return Check("threads", "note", f"{allowed} of {cores} cores, as OMP_NUM_THREADS says", advice)
     return Check("threads", "good", f"{cores} cores")
 
 

@@ -93,9 +93,9 @@ def make_scene(
     copies = TurnedCopies(first, second, last)
     turns = random_rotations(N_RANDOM, generator=generator, dtype=torch.float64)
     reference = copies.halves() if halves is not None else torch.ones(last + 1, dtype=torch.float64)
-    low = (_smooth(reference)[1:] < HALF_MAP).nonzero()
-    limit = last if len(low) == 0 else max(4, int(low[0]))
-    limit = min(limit, max(4, min(_last_of_its_own(before, after) for before, after in zip(whole, maps, strict=True))))
+    low = (_smooth(reference)[1:] < HALF_MAP).nonzero()[:, 0].tolist()
+    own = [_last_of_its_own(before, after) for before, after in zip(whole, maps, strict=True)]
+    limit = max(4, min(last, *own, *low[:1]))
     smaller = resize_map(maps[0], min(size, SEARCH_BOX))
     diameter = 2 * molecule_radius(low_pass(maps[0], size / 8, 2.0)) * pixel
     return Scene(

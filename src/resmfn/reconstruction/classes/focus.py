@@ -30,7 +30,7 @@ from resmfn.reconstruction.phases.control import N_HELD_OUT, held_out_control
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
-from resmfn.reconstruction.poses.search_space import extent_of_map, neighbor_offsets, shift_spread
+from resmfn.reconstruction.poses.search_space import SearchSpace, extent_of_map, neighbor_offsets, shift_spread
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 from resmfn.reconstruction.run.held_out import HeldOutTests, NoiseControl
 from resmfn.reconstruction.run.records import Band, ImageQualities, Maps, PoseEstimates, SoftRounds, Starts
@@ -51,7 +51,9 @@ def class_focus_step(run: RunContext) -> bool:
     maps = ask(task, START_STAGES[0], branches.maps, generator=generator)
     coarse = competition(task, maps, maps.radius).once()
     maps = run_mixture(task, coarse, maps, generator=generator, progress=told, with_rivals=True)
-    maps = run_mixture(task, _focus_stage(task, maps), maps, generator=generator, progress=told, with_rivals=True)
+    extent = max(extent_of_map(volume, run.space, run.box_size) for volume in maps.volumes)
+    stage = _focus_stage(task, maps, FOCUS_STAGE.cycles * run.space.mask_radius / extent)
+    maps = run_mixture(task, stage, maps, generator=generator, progress=told, with_rivals=True)
     good = maps.good[:, None] * maps.posterior
     run.state.classes = [
         _state_of_class(run, maps, number, good[:, number], generator) for number in range(len(maps.share))
@@ -65,12 +67,10 @@ def class_focus_step(run: RunContext) -> bool:
     return True
 
 
-def _focus_stage(task: SearchTask, maps: Mixture) -> SearchStage:
-    """Return the focus of a single map, its cycles over the diameter of the largest; no coarser than the maps are."""
-    extent = max(extent_of_map(volume, task.space, task.observations.box_size) for volume in maps.volumes)
-    diameters = task.space.mask_radius / extent
+def _focus_stage(task: SearchTask, maps: Mixture, cycles: float = FOCUS_STAGE.cycles) -> SearchStage:
+    """Return the focus of a single map, of so many cycles over what is searched; no coarser than the maps are."""
     in_use = cycles_of_radius(maps.radius, task.observations, task.space.mask_radius)
-    return replace(FOCUS_STAGE, cycles=max(FOCUS_STAGE.cycles * diameters, in_use))
+    return replace(FOCUS_STAGE, cycles=max(cycles, in_use))
 
 
 def _by_size(branches: Branches) -> Branches:
@@ -89,8 +89,9 @@ def _control(run: RunContext, branches: Branches, number: int) -> NoiseControl:
 
 def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, generator: torch.Generator) -> RunState:
     """Sharpen the map of a class by its own images, and score all against it: what a run of this class would know."""
-    own = _focused(run, maps, number, good, generator)
-    observations, radius, space = run.observations, own.radius, run.space.around(maps.volumes[number], run.box_size)
+    space = run.space.around(maps.volumes[number], run.box_size)
+    own = _focused(run, space, maps, number, good, generator)
+    observations, radius = run.observations, own.radius
     grid = MapGrid(run.box_size, own.volume.shape[-1], run.config.symmetry)
     rotations = rotated_grid(FOCUS_STAGE.n_rotations, grid, generator=generator, device=run.device)
     slices = shared_slices(observations, grid, own.volume, rotations, radius)
@@ -113,19 +114,18 @@ def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, g
     )
 
 
-def _focused(run: RunContext, maps: Mixture, number: int, good: Tensor, generator: torch.Generator) -> SearchResult:
+def _focused(
+    run: RunContext, space: SearchSpace, maps: Mixture, number: int, good: Tensor, generator: torch.Generator
+) -> SearchResult:
     """Return the map of a class in the band of its own focus, as classes differ in size; shifts are of all images."""
-    space = run.space.around(maps.volumes[number], run.box_size)
     start = replace(SearchResult.from_map(maps.volumes[number], maps.radius, maps.shift), prior=maps.priors[number])
     mine = (good >= 0.5).nonzero()[:, 0]
     if len(mine) == 0:
         return start
-    in_use = cycles_of_radius(maps.radius, run.observations, space.mask_radius)
-    stage = replace(FOCUS_STAGE, cycles=max(FOCUS_STAGE.cycles, in_use))
     task = SearchTask(run.observations, run.index[mine], space)
     found = run_stage(
         task,
-        stage,
+        _focus_stage(task, maps),
         replace(start, shift=maps.shift[mine]),
         generator=generator,
         progress=lambda what, value: run.tell("focus", f"class {number + 1}, {what}, log-likelihood {value:.2f}"),

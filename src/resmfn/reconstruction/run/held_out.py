@@ -25,7 +25,7 @@ class NoiseControl:
     @property
     def is_structure(self) -> bool:
         """Whether the images show a structure."""
-        return self.gain > LEAST_GAIN_ERRORS * self.gain_error and self.lead > LEAST_LEAD_ERRORS * self.lead_error
+        return _is_beyond_chance(self)
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,16 @@ class CopyTest:
     @property
     def are_told_apart(self) -> bool:
         """Whether images tell the copies of the group apart."""
-        return self.gain > LEAST_GAIN_ERRORS * self.gain_error and self.lead > LEAST_LEAD_ERRORS * self.lead_error
+        return _is_beyond_chance(self)
 
     def as_dict(self) -> dict[str, float | bool | str]:
         """Return the fields, and whether copies are told apart."""
         return {**asdict(self), "are_told_apart": self.are_told_apart}
+
+
+def _is_beyond_chance(test: NoiseControl | CopyTest) -> bool:
+    """Return whether images prefer a map to what it is compared with, and to its decoys."""
+    return test.gain > LEAST_GAIN_ERRORS * test.gain_error and test.lead > LEAST_LEAD_ERRORS * test.lead_error
 
 
 @dataclass(frozen=True)
