@@ -21,6 +21,7 @@ from resmfn.reconstruction.phases.annealing import (
     centered,
     random_start,
     run_stage,
+    sharpened,
     stage_radius,
 )
 from resmfn.reconstruction.poses import search_space
@@ -168,6 +169,42 @@ def test_a_stage_stops_between_its_fewest_and_its_most_steps() -> None:
         progress=lambda _, value: told.append(value),
     )
     assert len(told) >= 4  # it may not stop before it has cooled
+
+
+def test_a_patient_stage_waits_for_what_comes_slowly() -> None:
+    """Steps that rise by less than the limit end a stage, but not one that waits, if together they rise by more."""
+    rising = [0.7 * module.SETTLED * step for step in range(8)]
+    at_rest = [0.9, *[1.0 + 0.2 * module.SETTLED * step for step in range(8)]]
+    plain = dataclasses.replace(STAGE, n_steps=(2, 9))
+    patient = plain.patiently()
+    assert patient.n_steps == (2, module.PATIENT_STEPS)
+    assert plain.is_over(rising)
+    assert not patient.is_over(rising)
+    assert patient.is_over(at_rest)
+    assert not patient.is_over(at_rest[: module.PATIENCE])  # nothing is known of so many steps yet
+    assert not dataclasses.replace(patient, n_steps=(20, 40)).is_over(at_rest)
+    hot = dataclasses.replace(patient, temperature=8.0, cooling=0.9)
+    assert [hot.is_over([1.0] * n) for n in (5, 20, 30)] == [False, False, True]
+
+
+def test_sharpening_waits_with_some_of_the_images_and_ends_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = make_scene(60, amplitude=2.0, noise=1.0, shift=2.0)
+    stage = dataclasses.replace(STAGE, n_rotations=300, n_steps=(1, 2))
+    asked: list[int] = []
+    run = module.run_stage
+    monkeypatch.setattr(module, "run_stage", lambda task, *a, **k: asked.append(len(task.index)) or run(task, *a, **k))
+
+    def found(n_search: int) -> SearchResult:
+        monkeypatch.setattr(module, "N_SEARCH", n_search)
+        generator = make_generator(1)
+        return sharpened(task_of(scene, 4.0), stage, start_from(scene), generator=generator, progress=quiet)
+
+    of_few, of_all = found(40), found(60)
+    assert asked == [40, 60, 60]
+    for result in (of_few, of_all):
+        assert result.shift.shape == (60, 2)
+        likeness = torch.corrcoef(torch.stack((result.volume.flatten(), start_from(scene).volume.flatten())))
+        assert float(likeness[0, 1]) > 0.8
 
 
 def test_one_step_of_a_stage_is_one_and_not_annealed() -> None:

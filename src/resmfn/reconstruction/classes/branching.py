@@ -26,9 +26,8 @@ from resmfn.reconstruction.classes.competition import (
     polished,
 )
 from resmfn.reconstruction.classes.mixture import Mixture, ask, on_stage, random_mixture, run_mixture
-from resmfn.reconstruction.phases.annealing import START_STAGES, Progress, SearchTask
+from resmfn.reconstruction.phases.annealing import N_SEARCH, START_STAGES, Progress, SearchTask
 from resmfn.reconstruction.phases.control import mean_and_error
-from resmfn.reconstruction.phases.starts import N_SEARCH
 from resmfn.reconstruction.poses.search_space import extent_of_map
 
 LEAST_ERRORS = 4.0

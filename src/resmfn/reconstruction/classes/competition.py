@@ -136,4 +136,5 @@ def competition(task: SearchTask, maps: Mixture, radius: float) -> SearchStage:
         temperature=1.0,
         coolest=1.0,
         n_steps=POLISH_STEPS,
+        patience=1,
     )

@@ -22,8 +22,8 @@ from resmfn.reconstruction.phases.annealing import (
     SearchTask,
     cycles_of_radius,
     rotated_grid,
-    run_stage,
     shared_slices,
+    sharpened,
     sums_of,
 )
 from resmfn.reconstruction.phases.control import N_HELD_OUT, held_out_control
@@ -123,7 +123,7 @@ def _focused(
     if len(mine) == 0:
         return start
     task = SearchTask(run.observations, run.index[mine], space)
-    found = run_stage(
+    found = sharpened(
         task,
         _focus_stage(task, maps),
         replace(start, shift=maps.shift[mine]),

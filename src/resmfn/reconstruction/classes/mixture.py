@@ -18,7 +18,6 @@ from resmfn.reconstruction.maps.masks import sphere_on
 from resmfn.reconstruction.maps.priors import posterior_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.phases.annealing import (
-    SETTLED,
     Progress,
     SearchStage,
     SearchTask,
@@ -138,19 +137,17 @@ def run_mixture(
     With rivals, an image counts by its probability to show a particle. Before all classes are found this must not be
     asked: a stray field explains whole species better than the map of another.
     """
-    result, previous = on_stage(task, stage, start), float("-inf")
+    result, likelihoods = on_stage(task, stage, start), list[float]()
     powers = image_powers(task, result.radius) if with_rivals else None
     for step in range(stage.n_steps[1]):
-        temperature = max(stage.coolest, stage.temperature * stage.cooling**step)
-        result = _step(task, stage, result, temperature, generator=generator)
+        result = _step(task, stage, result, stage.temperature_at(step), generator=generator)
         if powers is not None:
             result = result.with_rival(powers)
         log_evidence = float(result.log_evidence.mean())
         progress(f"{len(result.share)} classes, radius {result.radius:.1f}", log_evidence)
-        settled = temperature == stage.coolest and log_evidence - previous < SETTLED
-        if step + 1 >= stage.n_steps[0] and settled:
+        likelihoods.append(log_evidence)
+        if stage.is_over(likelihoods):
             break
-        previous = log_evidence
     return result
 
 

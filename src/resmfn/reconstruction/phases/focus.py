@@ -21,6 +21,7 @@ from resmfn.reconstruction.phases.annealing import (
     SearchTask,
     centered,
     run_stage,
+    sharpened,
     stage_radius,
     sums_of,
 )
@@ -75,22 +76,18 @@ def _focus_on_search(run: RunContext) -> Focus:
     start = SearchResult.from_map(already_set(coarse.best), coarse.radius, shift)
     task = SearchTask(run.observations, run.index, run.space)
 
-    def steps(stage: SearchStage, before: SearchResult, *, jointly: bool = False) -> SearchResult:
-        return run_stage(
-            task,
-            stage,
-            before,
-            generator=generator,
-            progress=lambda what, value: run.tell("focus", f"{what}, log-likelihood {value:.2f}"),
-            n_top=N_LISTED if jointly else 1,
-            jointly=jointly,
-        )
+    def told(what: str, value: float) -> None:
+        run.tell("focus", f"{what}, log-likelihood {value:.2f}")
 
+    def steps(stage: SearchStage, before: SearchResult, *, jointly: bool = False) -> SearchResult:
+        n_top = N_LISTED if jointly else 1
+        return run_stage(task, stage, before, generator=generator, progress=told, n_top=n_top, jointly=jointly)
+
+    last = FOCUS_STAGE
     if run.moves_shift:
         start = steps(START_STAGES[-1].once(), centered(task, START_STAGES[-1], start, generator=generator))
-        result = steps(FOCUS_STAGE.once(), steps(FOCUS_STAGE, start), jointly=True)
-    else:
-        result = steps(FOCUS_STAGE, start, jointly=True)
+        last = FOCUS_STAGE.once()
+    result = steps(last, sharpened(task, FOCUS_STAGE, start, generator=generator, progress=told), jointly=True)
     posterior, candidates = result.posterior, distinct_candidates(result.posterior, result.rotations)
     grid = MapGrid(run.box_size, result.volume.shape[0], run.space.symmetry)
     equations = MapEquations(sums_of(posterior, result.rotations, grid, run.observations))

@@ -12,6 +12,7 @@ from resmfn.core.processes import Team
 from resmfn.core.random import spawn
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.phases.annealing import (
+    N_SEARCH,
     START_STAGES,
     SearchTask,
     random_start,
@@ -21,8 +22,6 @@ from resmfn.reconstruction.poses.search_space import SearchSpace
 from resmfn.reconstruction.run.context import RunContext, already_set
 from resmfn.reconstruction.run.records import Starts
 
-N_SEARCH = 1000
-"""Images that the annealed starts use; other numbers were not compared."""
 LOOSE = 0.8
 """Radius of the particle over that of the mask, below which starts are made again in the particle's own bands: halfway,
 nearly, from one stage of a start to the next."""
