@@ -24,7 +24,7 @@ makes spheres of 40 to 44 Å; they are told apart within 38 and within 45 Å, wi
 BEYOND_NOISE = 3.0
 """Standard deviations of the sum of a shell's signed squares, if each voxel's sign were by chance, that density is
 beyond; voxels of a coarse map are not independent, so that noise reaches it where it would reach 1.5. In the map of 798
-images, 673 of them of closed adenylate kinase (30 Å), noise out to the rim of a mask of 65 Å holds 17 % of the power."""
+images, most of them of closed adenylate kinase (30 Å), noise within a mask of 65 Å holds 17 % of the power."""
 BEYOND_EXTENT = 1.2
 """Radius that is searched, over the extent of the coarse map: where a mask fits the particle, the mask's own. In a mask
 of 65 Å, whose bands are so much coarser, 785 images of closed adenylate kinase (30 Å) come to 10.1 Å and 17 degrees; in
