@@ -55,6 +55,15 @@ MUTATIONS = (
         ("        weight = share[image, copy]", "        weight = torch.ones_like(share[image, copy])"),
         ("self.poses.rotation[image] @ group[copy]", "group[copy] @ self.poses.rotation[image]"),
     )),
+    Group("reconstruction/phases/annealing.py", "tests/reconstruction/phases/test_annealing.py", (
+        ("log_evidence[-1 - self.patience]", "log_evidence[-2]"),
+        ("few = replace(task, index=task.index[rows])", "few = task"),
+    )),
+    Group("reconstruction/poses/search_space.py", "tests/reconstruction/poses/test_search_space.py", (
+        ("is_density[densest:].long().cumprod(0).sum()", "is_density[densest:].long().sum()"),
+        ("(shell[order] <= end)", "1"),
+        ("excess > BEYOND_NOISE * spread.sqrt()", "excess > 0"),
+    )),
     Group("reconstruction/phases/copies.py", "tests/reconstruction/phases/test_copies.py", (
         ("labels = torch.randint(len(group)", "labels = 0 * torch.randint(len(group)"),
     )),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import compileall
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -34,8 +35,10 @@ from mutations import MUTATIONS, Group
 SHARED_WITH_CHILDREN = (gemmi, mrcfile, np, scipy, torch, yaml)
 """Imported once for all children; nothing of the package is, for each child imports its own, with the fault."""
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 1800
+LIMIT_S = 600
 """A fault that makes its tests run for so long has been noticed."""
+MOST_MEMORY = 4 * 2**30
+"""Bytes of a child: a fault may let files in that swell without end."""
 PYTEST = ("-q", "-x", "-p", "no:cacheprovider", "-m", "not long and not browser")
 
 
@@ -60,6 +63,7 @@ def is_noticed(package: Path, group: Group) -> bool:
 def _ask(package: Path, group: Group, said: int) -> None:
     """Run a group's tests in this process, and end it with pytest's exit code."""
     os.setsid()
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
     for stream in (1, 2):
         os.dup2(said, stream)
     sys.path.insert(0, str(package))
