@@ -205,7 +205,7 @@ def _with_multiples(scene: Scene, axes: list[Axis], least: float) -> list[Axis]:
             turn = exp_so3(axis.direction * (2 * math.pi / order))
             curve = scene.copies.turned(turn[None], center * scene.scale)[0]
             last = scene.reach(curve, PARTLY)
-            if last >= least and scene.rises(curve, last):
+            if last >= least and scene.rises(turn, center * scene.scale, last):
                 reached.append((last, axis.score, replace(axis, order=order, translation=turn @ center - center)))
     reached.sort(key=lambda entry: entry[:2], reverse=True)
     return [axis for _, _, axis in reached[:MOST_AXES]]
@@ -225,11 +225,12 @@ def _fit(scene: Scene, placed: Placed, pool: list[Axis], detail: float) -> Group
     curves = scene.copies.turned(placed.elements(), center)
     judged = slice(2, scene.limit + 1)
     shares = curves[:, judged].sum(1) / scene.reference[judged].sum()
-    worst = curves[int(shares.argmin())]
+    least = int(shares.argmin())
+    worst = curves[least]
     judged_alone = curves if len(curves) < 8 else worst[None]
     last, whole = (min(scene.reach(curve, share) for curve in judged_alone) for share in (PARTLY, AGREES))
     nearly = last >= detail and float(shares.min()) >= PARTLY
-    if not (nearly or whole >= detail) or not scene.rises(worst, last):
+    if not (nearly or whole >= detail) or not scene.rises(placed.elements()[least], center, last):
         return None
     return GroupFit(
         placed.name,
