@@ -46,38 +46,21 @@ class TurnedCopies:
 
     def halves(self) -> Tensor:
         """Correlation of the two maps as they are, (n_shells,); shell 0 counts as 1."""
-        return self._shells(self._at(self._first, self._points)[None], self._fixed[None])[0]
+        return self._shells(self._at(self._first, self._points)[None])[0]
 
-    def turned(self, rotation: Tensor, center: Tensor, *, radial: bool = True) -> Tensor:
+    def turned(self, rotation: Tensor, center: Tensor) -> Tensor:
         """Correlation of the second map with the first one turned by each R (m, 3, 3) about c (3,); (m, n_shells).
 
-        Parameters
-        ----------
-        rotation, center
-            ``c`` is in voxels, x, y, z from the origin.
-        radial
-            Whether what is the same in all directions about c counts, the mean of each shell: every turn leaves it in
-            place, and of a hollow sphere it is nearly all of the map.
+        ``c`` is in voxels, x, y, z from the origin.
         """
         rotation, center = rotation.to(self._points), center.to(self._points)
-        fixed = self._fixed * self._to_origin(self._points, center)
         found = []
         for chunk in rotation.split(CHUNK):
-            points = self._points @ chunk
-            seen, other = self._at(self._first, points) * self._to_origin(points, center), fixed.expand(len(chunk), -1)
-            found.append(self._shells(*(v if radial else self._without_mean(v) for v in (seen, other))))
+            seen = self._at(self._first, self._points @ chunk)
+            moved = chunk @ center - center
+            phase = 2 * math.pi / self.box_size * (moved @ self._points.T)
+            found.append(self._shells(seen * torch.polar(torch.ones_like(phase), phase)))
         return torch.cat(found)
-
-    def _to_origin(self, points: Tensor, center: Tensor) -> Tensor:
-        """Phases (...) at points (..., 3) that bring c to the origin."""
-        phase = 2 * math.pi / self.box_size * (points @ center)
-        return torch.polar(torch.ones_like(phase), phase)
-
-    def _without_mean(self, values: Tensor) -> Tensor:
-        """Coefficients (m, P) less the mean of their shell: over the whole sphere, that of their real parts."""
-        counts = torch.bincount(self._shell, minlength=self.n_shells).clamp_min(1)
-        sums = values.real.new_zeros(len(values), self.n_shells).index_add_(1, self._shell, values.real)
-        return values - (sums / counts)[:, self._shell]
 
     def _at(self, transform: Tensor, points: Tensor) -> Tensor:
         """Coefficients at points (..., P, 3) as (kx, ky, kz); (..., P) complex."""
@@ -87,10 +70,15 @@ class TurnedCopies:
         values = torch.nn.functional.grid_sample(transform, flat, align_corners=False)[0, :, 0, 0]
         return torch.complex(values[0], values[1]).view(points.shape[:-1])
 
-    def _shells(self, first: Tensor, second: Tensor) -> Tensor:
-        """Correlation of coefficients (m, P) in each shell, (m, n_shells)."""
-        parts = torch.stack(((first * second.conj()).real, first.abs().square(), second.abs().square()))
-        sums = parts.new_zeros(3, len(first), self.n_shells).index_add_(2, self._shell, parts)
+    def _shells(self, seen: Tensor) -> Tensor:
+        parts = torch.stack(
+            (
+                (seen * self._fixed.conj()).real,
+                seen.abs().square(),
+                self._fixed.abs().square().expand_as(seen.real),
+            )
+        )
+        sums = parts.new_zeros(3, len(seen), self.n_shells).index_add_(2, self._shell, parts)
         power = (sums[1] * sums[2]).sqrt()
         correlation = torch.where(power > 0, sums[0] / power.clamp_min(torch.finfo(power.dtype).tiny), 0.0)
         correlation[:, 0] = 1.0
