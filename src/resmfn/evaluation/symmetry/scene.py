@@ -74,7 +74,7 @@ class Scene:
         return self.copies.box_size / self.small.shape[0]
 
     def rises(self, directional: Tensor, last: int) -> bool:
-        """Say whether each copy, by its correlation of :attr:`directional` (m, shells), beats random turns to a shell."""
+        """Say whether each copy, by its curve of :attr:`directional` (m, shells), beats random turns to a shell."""
         shells = slice(2, max(last, 4) + 1)
         return bool(((directional - self.directional_random)[:, shells].mean(1) > LEAST_RISE).all())
 
@@ -117,8 +117,8 @@ def make_scene(
     smaller = resize_map(_without_radial_mean(whole[0], exact - center) * mask, min(size, SEARCH_BOX))
     diameter = 2 * molecule_radius(low_pass(maps[0], size / 8, 2.0)) * pixel
     return Scene(
-        smaller, copies, reference, copies.turned(turns, origin), directional, directional.turned(turns, origin).mean(0),
-        center * pixel, pixel, side, halves is not None, limit, diameter,
+        smaller, copies, reference, copies.turned(turns, origin), directional,
+        directional.turned(turns, origin).mean(0), center * pixel, pixel, side, halves is not None, limit, diameter,
     )  # fmt: skip
 
 
