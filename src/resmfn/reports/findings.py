@@ -221,9 +221,10 @@ def _symmetry(record: RunRecord) -> list[Finding]:
         found.append(Finding("note", f"The map shows {name}", text))
     if pseudo and reach is not None:
         text = (
-            f"Copies turned by {pseudo} agree with the map, but less well than its half maps do, and less than half as "
-            f"well beyond {reach:.1f} Å: --symmetry {pseudo} would average what differs. Images may have been given "
-            f"the pose of a wrong copy: --relax-symmetry {pseudo} asks them which."
+            f"Copies turned by {pseudo} agree with the map at least half as well as its half maps do to {reach:.1f} Å, "
+            f"but not as well. Either the molecule has {pseudo} only nearly, and --symmetry {pseudo} would average "
+            "what differs; or it has it, and the half maps share errors of the common map that both began with. Only "
+            f"images can tell: --relax-symmetry {pseudo} asks them."
         )
         found.append(Finding("note", f"Nearly {pseudo}", text))
     return found

@@ -62,6 +62,36 @@ def test_an_object_without_symmetry_has_none():
     assert found.pseudo is None
 
 
+def hollow(halves: list[torch.Tensor], radius: float) -> list[torch.Tensor]:
+    """Half maps on a hollow sphere about their center, three times as strong as they are."""
+    index = torch.arange(SIZE) - SIZE // 2
+    x, y, z = (index - float(c) for c in CENTER)
+    distance = (x.square() + y[:, None].square() + z[:, None, None].square()).sqrt()
+    sphere = (-((distance - radius) / 1.5).square() / 2).exp()
+    return [half + 3 * half.norm() / sphere.norm() * sphere for half in halves]
+
+
+@pytest.mark.parametrize(("group", "offset"), [("D3", 9.0), ("O", 11.0)])
+def test_what_is_the_same_in_all_directions_hides_no_group(group, offset):
+    """Random turns of a hollow sphere agree nearly as well as its copies: that is said by its size alone."""
+    found = found_in(hollow(assembly(group, offset)[0], 12.0))
+    assert found.group.name == group
+    assert found.pseudo is None
+
+
+def test_what_is_the_same_in_all_directions_makes_no_group():
+    odd = found_in(hollow(assembly("C4", 9.0, odd=True)[0], 12.0))
+    assert odd.group.name == "C1"
+    assert odd.pseudo is not None
+    assert odd.pseudo.name == "C4"
+    generator = make_generator(3)
+    blobs = GaussianBlobs.random(24, radius=12.0, width=1.3, generator=generator).volume(SIZE)
+    noisy = [blobs + NOISE * torch.randn(blobs.shape, generator=generator) for _ in range(2)]
+    none = found_in(hollow(noisy, 12.0))
+    assert none.group.name == "C1"
+    assert none.pseudo is None
+
+
 def test_one_odd_copy_is_a_pseudo_symmetry():
     """A whole ring has C4; without half of one of its four copies, three of four copies still agree: less, but well."""
     found = found_in(assembly("C4", 8.0, odd=True)[0])

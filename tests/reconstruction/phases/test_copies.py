@@ -12,7 +12,7 @@ from resmfn.evaluation import fourier_shell_correlation
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction import ReconstructionConfig
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
-from resmfn.reconstruction.phases.copies import judge_group
+from resmfn.reconstruction.phases.copies import STAGES, _climb, judge_group
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.results.symmetry import symmetry_test, symmetry_warnings
 from resmfn.reconstruction.run.context import RunContext, already_set
@@ -66,6 +66,21 @@ def test_a_group_that_the_molecule_has_is_not_doubted(even_run: RunContext) -> N
     run = even_run
     assert not run.state.tests.tell_copies_apart
     assert symmetry_warnings(run) == []
+
+
+def test_starts_by_other_generators_begin_elsewhere(even_run: RunContext) -> None:
+    """The likeliest of several starts says more than one start only where they differ: seen after a single step."""
+    symmetric, group = even_run.state.maps.references["half1"], point_group("C4")
+    (cycles, _, hottest), *_ = STAGES
+
+    def difference(seed: int) -> torch.Tensor:
+        first_step = ((cycles, 1, hottest),)
+        generator = make_generator(seed)
+        return _climb(even_run, even_run.half("half1"), symmetric, group, first_step, generator=generator)[0]
+
+    first, again, other = (difference(seed) for seed in (1, 1, 2))
+    torch.testing.assert_close(first, again)
+    assert float((first - other).norm() / first.norm()) > 0.1
 
 
 def test_a_group_that_it_has_only_nearly_is_named(odd: Path, tmp_path: Path) -> None:

@@ -205,7 +205,8 @@ def _with_multiples(scene: Scene, axes: list[Axis], least: float) -> list[Axis]:
             turn = exp_so3(axis.direction * (2 * math.pi / order))
             curve = scene.copies.turned(turn[None], center * scene.scale)[0]
             last = scene.reach(curve, PARTLY)
-            if last >= least and scene.rises(curve, last):
+            directional = scene.directional.turned(turn[None], center * scene.scale)
+            if last >= least and scene.rises(directional, last):
                 reached.append((last, axis.score, replace(axis, order=order, translation=turn @ center - center)))
     reached.sort(key=lambda entry: entry[:2], reverse=True)
     return [axis for _, _, axis in reached[:MOST_AXES]]
@@ -225,19 +226,22 @@ def _fit(scene: Scene, placed: Placed, pool: list[Axis], detail: float) -> Group
     curves = scene.copies.turned(placed.elements(), center)
     judged = slice(2, scene.limit + 1)
     shares = curves[:, judged].sum(1) / scene.reference[judged].sum()
-    worst = curves[int(shares.argmin())]
-    judged_alone = curves if len(curves) < 8 else worst[None]
-    last, whole = (min(scene.reach(curve, share) for curve in judged_alone) for share in (PARTLY, AGREES))
+    least = int(shares.argmin())
+    worst = curves[least]
+    directional = scene.directional.turned(placed.elements(), center)
+    alone = range(len(curves)) if len(curves) < 8 else [least]
+    last, whole = (min(scene.reach(curves[i], share) for i in alone) for share in (PARTLY, AGREES))
     nearly = last >= detail and float(shares.min()) >= PARTLY
-    if not (nearly or whole >= detail) or not scene.rises(worst, last):
+    if not (nearly or whole >= detail) or not scene.rises(directional, last):
         return None
+    holds = scene.is_as_alike_as_halves(directional[list(alone)]) if scene.has_halves else whole == scene.limit
     return GroupFit(
         placed.name,
         placed.frame,
         scene.offset + center * scene.pixel_size,
         scene.side / last,
         float(shares.min()),
-        whole == scene.limit,
+        holds,
         _bands(scene, curves, worst),
     )
 

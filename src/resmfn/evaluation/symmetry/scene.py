@@ -30,8 +30,11 @@ OWN_POWER = 0.5
 """Share of the power of a shell within the sphere that the map must have had there before: what is more leaked through
 the sphere's edge from other shells. A map that ends at 13 Å correlates at 6 Å with its copies to 0.9 by that alone."""
 LEAST_RISE = 0.15
-"""By which copies must correlate better than random turns, over the shells judged."""
+"""By which copies must correlate better than random turns, over the shells judged, in what is not the same in all
+directions: random turns of apoferritin correlate to 0.6, for it is a hollow sphere, and its copies to little more."""
 N_RANDOM = 60
+RADIAL_STEP = 0.5
+"""Voxels between the spheres that a map is averaged over."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Scene:
     """(shells,): correlation of the half maps; 1 of a single map."""
     random: Tensor
     """(turns, shells)."""
+    directional: TurnedCopies
+    """Of the maps less their mean over each sphere about the center. Every turn leaves that mean in place: it says
+    nothing of a symmetry, and is nearly all of a hollow sphere."""
+    directional_random: Tensor
+    """(shells,): mean correlation of the same random turns of these."""
     offset: Tensor
     """Å: where the center of the working grids lies in the map."""
     pixel_size: float
@@ -65,10 +73,19 @@ class Scene:
         """Voxels of the comparison in one of the search."""
         return self.copies.box_size / self.small.shape[0]
 
-    def rises(self, curve: Tensor, last: int) -> bool:
-        """Say whether copies agree better than random turns do, over the shells to the last."""
+    def rises(self, directional: Tensor, last: int) -> bool:
+        """Say whether each copy, by its curve of :attr:`directional` (m, shells), beats random turns to a shell."""
         shells = slice(2, max(last, 4) + 1)
-        return float((curve[shells] - self.random.mean(0)[shells]).mean()) > LEAST_RISE
+        return bool(((directional - self.directional_random)[:, shells].mean(1) > LEAST_RISE).all())
+
+    def is_as_alike_as_halves(self, directional: Tensor) -> bool:
+        """Say whether copies, by their correlation of :attr:`directional` (m, shells), agree as well as half maps do.
+
+        Where half maps agree in nothing but what is the same in all directions, there is nothing to judge.
+        """
+        judged = slice(2, self.limit + 1)
+        halves, curves = _smooth(self.directional.halves())[judged], _smooth(directional)[:, judged]
+        return bool(((curves >= AGREES * halves) | (halves < HALF_MAP)).all())
 
 
 def make_scene(
@@ -85,29 +102,50 @@ def make_scene(
     pixel = side / size
     radius = MASK_RADIUS * size if mask_diameter is None else min(mask_diameter / 2 / pixel, MASK_RADIUS * size)
     mask = soft_sphere(size, radius, MASK_EDGE * size)
-    center = _center_of_mass(maps[0], mask)
+    exact = _center_of_mass(maps[0], mask)
+    center = exact.round().long()
     maps = [torch.roll(v, tuple((-center).flip(0).tolist()), (0, 1, 2)) for v in maps]
     whole, maps = maps, [(v - (v * mask).sum() / mask.sum()) * mask for v in maps]
-    first, second = (maps[0], maps[0]) if halves is None else (maps[1], maps[2])
     last = size // 2 - 1
-    copies = TurnedCopies(first, second, last)
-    turns = random_rotations(N_RANDOM, generator=generator, dtype=torch.float64)
+    copies = _copies_of(maps, last)
+    directional = _copies_of([_without_radial_mean(v, exact - center) * mask for v in whole], last)
+    turns, origin = random_rotations(N_RANDOM, generator=generator, dtype=torch.float64), torch.zeros(3)
     reference = copies.halves() if halves is not None else torch.ones(last + 1, dtype=torch.float64)
     low = (_smooth(reference)[1:] < HALF_MAP).nonzero()[:, 0].tolist()
     own = [_last_of_its_own(before, after) for before, after in zip(whole, maps, strict=True)]
     limit = max(4, min(last, *own, *low[:1]))
-    smaller = resize_map(maps[0], min(size, SEARCH_BOX))
+    smaller = resize_map(_without_radial_mean(whole[0], exact - center) * mask, min(size, SEARCH_BOX))
     diameter = 2 * molecule_radius(low_pass(maps[0], size / 8, 2.0)) * pixel
     return Scene(
-        smaller, copies, reference, copies.turned(turns, torch.zeros(3)), center * pixel, pixel, side,
-        halves is not None, limit, diameter,
+        smaller, copies, reference, copies.turned(turns, origin), directional,
+        directional.turned(turns, origin).mean(0), center * pixel, pixel, side, halves is not None, limit, diameter,
     )  # fmt: skip
 
 
-def _smooth(curve: Tensor) -> Tensor:
-    """Mean of each shell and its two neighbors."""
-    padded = torch.cat((curve[:1], curve, curve[-1:]))
-    return (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+def _copies_of(maps: list[Tensor], last: int) -> TurnedCopies:
+    """Compare the half maps, or a single map with itself."""
+    return TurnedCopies(maps[min(1, len(maps) - 1)], maps[-1], last)
+
+
+def _without_radial_mean(volume: Tensor, center: Tensor) -> Tensor:
+    """Return a map less its mean over each sphere about a point (3,), voxels x, y, z from the origin."""
+    index = centered_indices(volume.shape[0]).to(volume)
+    x, y, z = (index - c for c in center)
+    place = (x.square() + y[:, None].square() + z[:, None, None].square()).sqrt() / RADIAL_STEP
+    below = place.long()
+    above = place - below
+    n = int(below.max()) + 2
+    sums = torch.zeros(2, n).to(volume)
+    for bins, weight in ((below, 1 - above), (below + 1, above)):
+        sums.index_add_(1, bins.flatten(), torch.stack((weight * volume, weight)).flatten(1))
+    profile = sums[0] / sums[1].clamp_min(1e-6)
+    return volume - (profile[below] * (1 - above) + profile[below + 1] * above)
+
+
+def _smooth(curves: Tensor) -> Tensor:
+    """Mean of each shell (..., shells) and its two neighbors."""
+    padded = torch.cat((curves[..., :1], curves, curves[..., -1:]), dim=-1)
+    return (padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]) / 3
 
 
 def _last_of_its_own(whole: Tensor, masked: Tensor) -> int:
@@ -118,9 +156,9 @@ def _last_of_its_own(whole: Tensor, masked: Tensor) -> int:
 
 
 def _center_of_mass(volume: Tensor, mask: Tensor) -> Tensor:
-    """Whole voxels (3,) int64, x, y, z: the center of what is bright, which every symmetry leaves in place."""
+    """Voxels (3,), x, y, z: the center of what is bright, which every symmetry leaves in place."""
     smooth = low_pass(volume, volume.shape[0] / 8, 2.0) * mask
     bright = (smooth - 0.2 * smooth.max()).clamp(min=0)
     index = centered_indices(volume.shape[0])
     sums = torch.stack([(bright.sum(axes) * index).sum() for axes in ((0, 1), (0, 2), (1, 2))])
-    return (sums / bright.sum()).round().long()
+    return sums / bright.sum()

@@ -113,8 +113,9 @@ def symmetry_words(found: SymmetryResult) -> str:
     if pseudo is not None:
         if found.has_halves:
             text += (
-                f"; nearly {pseudo.name}, a pseudo-symmetry: the worst copy agrees {pseudo.agreement:.0%} as well as "
-                f"the half maps, at least half as well down to {pseudo.resolution:.1f} Å"
+                f"; nearly {pseudo.name}: the worst copy agrees {pseudo.agreement:.0%} as well as the half maps, at "
+                f"least half as well down to {pseudo.resolution:.1f} Å: a pseudo-symmetry, or errors that the half "
+                f"maps share; a run with --relax-symmetry {pseudo.name} asks its images"
             )
         else:
             text += f"; {pseudo.name} down to {pseudo.resolution:.1f} Å only: noise or a pseudo-symmetry, give half "
