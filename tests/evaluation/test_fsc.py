@@ -18,7 +18,7 @@ from resmfn.evaluation import (
     phase_randomized_fsc,
 )
 from resmfn.evaluation.fsc import randomize_phases, whitened
-from resmfn.fourier import fftn_centered, low_pass, shell_index, soft_sphere
+from resmfn.fourier import fftn_centered, ifftn_centered, low_pass, shell_index, soft_sphere
 
 
 def noise(box_size, generator, dtype=torch.float64):
@@ -191,6 +191,24 @@ def test_the_half_map_resolution_is_read_from_the_corrected_curve(generator):
     assert found.resolution == found.curves.corrected.resolution_at(0.143)
     assert found.resolution > fourier_shell_correlation(half1, half2, 1.5, mask).resolution_at(0.143)
     assert found.resolution == pytest.approx(32 * 1.5 / 7.5, rel=0.25)
+
+
+@pytest.mark.parametrize("cutoff", [6, 9, 12])
+def test_a_mask_adds_no_resolution_to_maps_that_end_before(cutoff, generator):
+    """Beyond the last shell that maps have, a mask fills shells with what leaks from those that agree."""
+    signal = soft_sphere(32, 8, 3, dtype=torch.float64) * noise(32, generator)
+    ends = shell_index(32, 3) <= cutoff
+    halves = [ifftn_centered(fftn_centered(signal + 0.3 * noise(32, generator)) * ends).real for _ in range(2)]
+    found = half_map_resolution(*halves, soft_sphere(32, 9, 2, dtype=torch.float64), 1.5, generator=generator)
+    mask = soft_sphere(32, 9, 2, dtype=torch.float64)
+    leaks = fourier_shell_correlation(*halves, 1.5, mask).correlation[cutoff + 1]
+    assert leaks > 0.3, "the mask must leak for this test to mean anything"
+    assert found.resolution == pytest.approx(32 * 1.5 / cutoff)
+    kept_as_files_are = [half.float() for half in halves]
+    found = half_map_resolution(*kept_as_files_are, soft_sphere(32, 9, 2), 1.5, generator=generator)
+    assert found.resolution == pytest.approx(32 * 1.5 / cutoff)
+    whole = half_map_resolution(signal, signal, None, 1.5, generator=generator)
+    assert whole.resolution == pytest.approx(3.0)  # Nyquist of maps that go there
 
 
 def test_half_maps_without_a_mask_have_one_curve(generator):

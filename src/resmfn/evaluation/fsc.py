@@ -28,6 +28,8 @@ INNER = 0.4
 _MOST_ADDED = 1 - 1e-6
 EMPTY = 1e-26
 """A shell with less than this share of the strongest shell's power holds only rounding noise: it is called empty."""
+ROUNDED = 1e-12
+"""The same share, of maps that were kept in single precision: it leaves some 1e-16."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,9 @@ class FscCurve:
     def resolution_at(self, threshold: float) -> float:
         """Resolution in Å where the curve first falls below ``threshold``, linearly interpolated.
 
-        The last shell (Nyquist) is ignored: a curve that stays above up to it has the Nyquist resolution. A curve
-        that starts below the threshold has no resolution: infinity.
+        The last shell (Nyquist) is ignored: a curve that stays above up to it has the Nyquist resolution. One that
+        stays above up to a shell where a map ends, and is 0 from there on, has the resolution of the last shell before:
+        there is nothing to interpolate to. A curve that starts below the threshold has no resolution: infinity.
         """
         last = len(self.frequency) - 1
         below = (self.correlation[1:last] < threshold).nonzero().flatten()
@@ -52,7 +55,8 @@ class FscCurve:
         k = int(below[0]) + 1
         upper, lower = float(self.correlation[k - 1]), float(self.correlation[k])
         start, stop = float(self.frequency[k - 1]), float(self.frequency[k])
-        fraction = (upper - threshold) / (upper - lower) if upper > threshold else 0.0
+        ends = k > 1 and not bool(self.correlation[k:].any())
+        fraction = (upper - threshold) / (upper - lower) if upper > threshold and not ends else 0.0
         crossing = start + fraction * (stop - start)
         return 1.0 / crossing if crossing > 0 else math.inf
 
@@ -128,7 +132,8 @@ def phase_randomized_fsc(
     Beyond the shell where the correlation within the box (its rim left out, where a neighboring particle may be cut
     off) falls below 0.8, the phases of both maps are replaced by random ones and the masked correlation is measured
     again; that correlation is due to the mask and is subtracted, ``(masked - randomized) / (1 - randomized)``. The
-    first two randomized shells keep the masked value.
+    first two randomized shells keep the masked value. Shells beyond the last that both maps have are 0, as they are
+    without a mask: under one they hold what leaks from shells that agree.
 
     Parameters
     ----------
@@ -146,8 +151,10 @@ def phase_randomized_fsc(
     Chen et al., Ultramicroscopy 135 (2013) 24, eq. 4.
     """
     unmasked = fourier_shell_correlation(half1, half2, pixel_size)
+    nothing = slice(min(last_shell(half1), last_shell(half2)) + 1, None)
     half1, half2 = whitened(half1), whitened(half2)
     masked = fourier_shell_correlation(half1, half2, pixel_size, mask)
+    masked.correlation[nothing] = 0
     size = half1.shape[0]
     inner = soft_sphere(size, INNER * size, (0.5 - INNER) * size, device=half1.device)
     loose = fourier_shell_correlation(half1, half2, pixel_size, inner)
@@ -162,6 +169,7 @@ def phase_randomized_fsc(
         for _ in range(RANDOM_DRAWS)
     ]
     randomized = torch.stack(draws).mean(0)
+    randomized[nothing] = 0
     corrected = masked.correlation.clone()
     beyond = start + RANDOMIZE_MARGIN
     noise = randomized[beyond:].clamp(max=_MOST_ADDED)
@@ -176,6 +184,13 @@ def phase_randomized_fsc(
     )
 
 
+def last_shell(volume: Tensor) -> int:
+    """Return the last shell in which a map (N, N, N) has more power than rounding leaves."""
+    size = volume.shape[0]
+    power = shell_average(fftn_centered(volume.double()).abs().square(), size)[: size // 2 + 1]
+    return int((power > ROUNDED * power.max()).nonzero().max()) if bool(power.max() > 0) else 0
+
+
 def whitened(volume: Tensor) -> Tensor:
     """Return a map (N, N, N) in float64 whose shells all have the same power; shells without any stay empty."""
     transform = fftn_centered(volume.double())
@@ -183,7 +198,7 @@ def whitened(volume: Tensor) -> Tensor:
     power = torch.zeros(int(shell.max()) + 1, dtype=torch.float64, device=volume.device)
     power.index_add_(0, shell.flatten(), transform.abs().square().flatten())
     power /= torch.bincount(shell.flatten())
-    gain = torch.where(power > EMPTY * power.max(), power.clamp_min(1e-300).rsqrt(), 0.0)
+    gain = torch.where(power > ROUNDED * power.max(), power.clamp_min(1e-300).rsqrt(), 0.0)
     return ifftn_centered(transform * gain[shell]).real
 
 

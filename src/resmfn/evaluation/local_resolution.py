@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from resmfn.evaluation.fsc import FscCurve, fourier_shell_correlation, randomize_phases
+from resmfn.evaluation.fsc import FscCurve, fourier_shell_correlation, last_shell, randomize_phases
 from resmfn.evaluation.halfmaps import HALF_MAP_THRESHOLD
 from resmfn.fourier import soft_sphere
 
@@ -26,7 +26,7 @@ def local_resolution(
 
     Windows stand a radius (12.5 Å) apart wherever the mask is above one half. In each, the FSC is corrected for
     the window as in :func:`phase_randomized_fsc`; its first fall below 0.143 is spread over the window's voxels, in
-    frequency, weighted by the window.
+    frequency, weighted by the window. No window is finer than the maps go.
 
     Parameters
     ----------
@@ -54,9 +54,11 @@ def local_resolution(
     halves += [randomize_phases(half, start, generator) for half in halves]
     padded = [torch.nn.functional.pad(half, [box // 2] * 6) for half in halves]
     total, weights = (torch.zeros(padded[0].shape, dtype=torch.float64, device=half1.device) for _ in range(2))
+    last = min(last_shell(half1), last_shell(half2))
+    finest = size * pixel_size / last if 0 < last < size // 2 - 1 else 0.0  # that close to Nyquist, maps end there
     for center in _centers(mask, max(1, round(WINDOW_RADIUS / pixel_size))):
         here = tuple(slice(c, c + box) for c in center)
-        resolution = _window_resolution([p[here] for p in padded], window, pixel_size)
+        resolution = max(finest, _window_resolution([p[here] for p in padded], window, pixel_size))
         total[here] += window / resolution
         weights[here] += window
     middle = (slice(box // 2, box // 2 + size),) * 3

@@ -183,8 +183,8 @@ def _without_mask(of_half: MapEquations, fsc: Tensor | None, radius: float, team
     prior = equations.shell_weights()[:n_shells] if fsc is None else fsc_prior(equations, fsc, n_shells, halves_in=1)
     everywhere = torch.ones_like(equations.rhs)
     volume = equations.solve(everywhere, prior, iterations=UNMASKED_STEPS).cpu()
-    # Beyond the radius there are no data, only what gridding leaves: no curve may be made of it.
-    return ifftn_centered(fftn_centered(volume) * (radius_grid(len(volume), 3) <= radius + 0.5)).real
+    # Beyond the radius there are no data, only what gridding leaves: no curve may be made of it. Curves are of shells.
+    return ifftn_centered(fftn_centered(volume) * (radius_grid(len(volume), 3).round() <= int(radius))).real
 
 
 def round_radius(run: RunContext) -> float:
