@@ -71,6 +71,19 @@ def test_noise_has_no_local_resolution_finer_than_where_phases_are_randomized() 
     assert float(found[found > 0].median()) > 25
 
 
+def test_neither_a_window_nor_a_direction_is_finer_than_the_maps_go() -> None:
+    """Equal halves to shell 6 agree in whatever leaks beyond it, within a window and within a mask."""
+    ends = radius_grid(SIZE, 3).round() <= 6
+    whole = noise(1) * soft_sphere(SIZE, 4.0, 2.0)
+    half = ifftn_centered(fftn_centered(whole) * ends).real.float()
+    mask, finest = soft_sphere(SIZE, 6.0, 2.0), SIZE * PIXEL / 6
+    generator = torch.Generator().manual_seed(0)
+    local = local_resolution(half, half, mask, PIXEL, generator=generator)
+    assert float(local[local > 0].min()) >= finest * (1 - 1e-5)
+    assert float(directional_fsc(half, half, PIXEL, mask).resolutions().min()) >= finest * (1 - 1e-5)
+    assert float(directional_fsc(whole, whole, PIXEL, mask).resolutions().max()) < finest
+
+
 def test_the_figures_of_local_resolution_are_the_5_50_and_95_percent() -> None:
     local = torch.zeros(SIZE, SIZE, SIZE)
     local.view(-1)[:5001] = torch.linspace(3, 13, 5001)

@@ -67,6 +67,16 @@ MUTATIONS = (
     Group("reconstruction/phases/copies.py", "tests/reconstruction/phases/test_copies.py", (
         ("labels = torch.randint(len(group)", "labels = 0 * torch.randint(len(group)"),
     )),
+    Group("evaluation/fsc.py", "tests/evaluation/test_fsc.py", (
+        ("    masked.correlation[nothing] = 0", "    pass"),
+        ("and not ends else 0.0", "else 0.0"),
+    )),
+    Group("evaluation/local_resolution.py", "tests/evaluation/test_validation_laws.py", (
+        ("finest = size * pixel_size / last", "finest = 0 * pixel_size / last"),
+    )),
+    Group("evaluation/directional.py", "tests/evaluation/test_validation_laws.py", (
+        ("correlation[:, min(last_shell(half1)", "correlation[:0, min(last_shell(half1)"),
+    )),
     Group("evaluation/symmetry/axes.py", "tests/evaluation/symmetry", (
         ("REACH = 0.12", "REACH = 0.0"),
     )),
