@@ -133,7 +133,7 @@ MUTATIONS = (
         ("corrected = volume * _gridding_correction(volume, padding)", "corrected = volume"),
     )),
     Group("evaluation/fsc.py", "tests/evaluation/test_fsc.py", (
-        ("fraction = (upper - threshold) / (upper - lower) if upper > threshold else 0.0", "fraction = 0.0"),
+        ("fraction = (upper - threshold) / (upper - lower) if upper > threshold and not ends else 0.0", "fraction = 0.0"),
         ("below = (self.correlation[1:last] < threshold).nonzero().flatten()", "below = (self.correlation[1:] < threshold).nonzero().flatten()"),
         ("noise = randomized[beyond:].clamp(max=_MOST_ADDED)", "noise = masked.correlation[beyond:].clamp(max=_MOST_ADDED)"),
         ("corrected[beyond:] = ((corrected[beyond:] - noise) / (1 - noise)).clamp(min=-1.0)", "corrected[beyond:] = (corrected[beyond:] - noise).clamp(min=-1.0)"),
