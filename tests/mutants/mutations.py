@@ -75,7 +75,7 @@ MUTATIONS = (
         ("finest = size * pixel_size / last", "finest = 0 * pixel_size / last"),
     )),
     Group("evaluation/directional.py", "tests/evaluation/test_validation_laws.py", (
-        ("correlation[:, min(last_shell(half1)", "correlation[:0, min(last_shell(half1)"),
+        ("correlation[:, last_shell_of_both(", "correlation[:0, last_shell_of_both("),
     )),
     Group("evaluation/symmetry/axes.py", "tests/evaluation/symmetry", (
         ("REACH = 0.12", "REACH = 0.0"),

@@ -9,7 +9,7 @@ import torch
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from resmfn.evaluation.fsc import FscCurve, last_shell
+from resmfn.evaluation.fsc import FscCurve, last_shell_of_both
 from resmfn.evaluation.views import fibonacci_half_sphere
 from resmfn.fourier.grids import centered_indices
 from resmfn.fourier.transforms import fftn_centered
@@ -116,5 +116,5 @@ def directional_fsc(
     if added_by_mask is not None:
         added = added_by_mask.cpu()
         correlation = ((correlation - added) / (1 - added)).clamp_min(-1.0)
-    correlation[:, min(last_shell(half1), last_shell(half2)) + 1 :] = 0  # what a mask lets leak into shells of no map
+    correlation[:, last_shell_of_both(half1, half2) + 1 :] = 0  # what a mask lets leak into shells of no map
     return DirectionalFsc(directions.cpu(), frequency, correlation)

@@ -151,7 +151,7 @@ def phase_randomized_fsc(
     Chen et al., Ultramicroscopy 135 (2013) 24, eq. 4.
     """
     unmasked = fourier_shell_correlation(half1, half2, pixel_size)
-    nothing = slice(min(last_shell(half1), last_shell(half2)) + 1, None)
+    nothing = slice(last_shell_of_both(half1, half2) + 1, None)
     half1, half2 = whitened(half1), whitened(half2)
     masked = fourier_shell_correlation(half1, half2, pixel_size, mask)
     masked.correlation[nothing] = 0
@@ -184,8 +184,12 @@ def phase_randomized_fsc(
     )
 
 
-def last_shell(volume: Tensor) -> int:
-    """Return the last shell in which a map (N, N, N) has more power than rounding leaves."""
+def last_shell_of_both(half1: Tensor, half2: Tensor) -> int:
+    """Return the last shell in which two maps (N, N, N) both have more power than rounding leaves."""
+    return min(_last_shell(half1), _last_shell(half2))
+
+
+def _last_shell(volume: Tensor) -> int:
     size = volume.shape[0]
     power = shell_average(fftn_centered(volume.double()).abs().square(), size)[: size // 2 + 1]
     return int((power > ROUNDED * power.max()).nonzero().max()) if bool(power.max() > 0) else 0

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from resmfn.evaluation.fsc import FscCurve, fourier_shell_correlation, last_shell, randomize_phases
+from resmfn.evaluation.fsc import FscCurve, fourier_shell_correlation, last_shell_of_both, randomize_phases
 from resmfn.evaluation.halfmaps import HALF_MAP_THRESHOLD
 from resmfn.fourier import soft_sphere
 
@@ -54,7 +54,7 @@ def local_resolution(
     halves += [randomize_phases(half, start, generator) for half in halves]
     padded = [torch.nn.functional.pad(half, [box // 2] * 6) for half in halves]
     total, weights = (torch.zeros(padded[0].shape, dtype=torch.float64, device=half1.device) for _ in range(2))
-    last = min(last_shell(half1), last_shell(half2))
+    last = last_shell_of_both(half1, half2)
     finest = size * pixel_size / last if 0 < last < size // 2 - 1 else 0.0  # that close to Nyquist, maps end there
     for center in _centers(mask, max(1, round(WINDOW_RADIUS / pixel_size))):
         here = tuple(slice(c, c + box) for c in center)

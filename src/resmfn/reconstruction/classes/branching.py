@@ -26,7 +26,7 @@ from resmfn.reconstruction.classes.competition import (
     polished,
 )
 from resmfn.reconstruction.classes.mixture import Mixture, ask, on_stage, random_mixture, run_mixture
-from resmfn.reconstruction.phases.annealing import N_SEARCH, START_STAGES, Progress, SearchTask
+from resmfn.reconstruction.phases.annealing import N_SEARCH, START_STAGES, Progress, SearchTask, some_of
 from resmfn.reconstruction.phases.control import mean_and_error
 from resmfn.reconstruction.poses.search_space import extent_of_map
 
@@ -73,7 +73,7 @@ class Comparison:
 
 def first_class(tasks: LeftOut, *, generator: torch.Generator, progress: Progress) -> Branches:
     """Return one class of all images."""
-    few = replace(tasks.made_from, index=_some(tasks.made_from.index, N_SEARCH, generator))
+    few = replace(tasks.made_from, index=some_of(tasks.made_from.index, N_SEARCH, generator))
     start = _started(few, 1, generator=generator, progress=progress)
     return polished(tasks, start, generator=generator, progress=progress)
 
@@ -113,7 +113,7 @@ def _tried(
     of_class: LeftOut, one: Mixture, n_maps: int, *, generator: torch.Generator, progress: Progress
 ) -> tuple[Mixture, Comparison]:
     """Make several maps of the images of a class, and compare them with its one map in the same band."""
-    few = replace(of_class.made_from, index=_some(of_class.made_from.index, n_maps * N_SEARCH, generator))
+    few = replace(of_class.made_from, index=some_of(of_class.made_from.index, n_maps * N_SEARCH, generator))
     several = _started(few, n_maps, generator=generator, progress=progress)
     alone = polished(of_class, one, several.radius, generator=generator, progress=progress)
     more = asked_in_band(of_class.left_out, several, generator=generator)  # maps of a start have a center of their own
@@ -205,14 +205,6 @@ def junk_classes(branches: Branches) -> list[int]:
     The images must have been asked whether they show a particle at all (:func:`with_rivals`).
     """
     return [number for number in range(branches.n_classes) if need_of_class(branches, number) < SURELY_NEEDED]
-
-
-def _some(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Return some of the rows (n,), growing; all if they are not too many."""
-    if len(rows) <= most:
-        return rows
-    order = torch.randperm(len(rows), generator=generator)[:most].to(rows.device)
-    return rows[order].sort().values
 
 
 def _started(task: SearchTask, n_classes: int, *, generator: torch.Generator, progress: Progress) -> Mixture:

@@ -278,13 +278,21 @@ def sharpened(
     """Iterate at one radius as :func:`run_stage`, and patiently, for which ``N_SEARCH`` of the images are enough."""
     if len(task.index) <= N_SEARCH:
         return run_stage(task, stage.patiently(), start, generator=generator, progress=progress)
-    rows = torch.randperm(len(task.index), generator=generator)[:N_SEARCH].sort().values.to(task.index.device)
+    rows = some_of(torch.arange(len(task.index), device=task.index.device), N_SEARCH, generator)
     width = None if start.shift_width is None else start.shift_width[rows]
     few = replace(task, index=task.index[rows])
     before = replace(start, shift=start.shift[rows], shift_width=width)
     found = run_stage(few, stage.patiently(), before, generator=generator, progress=progress)
     of_all = replace(start, volume=found.volume, prior=found.prior, radius=found.radius)
     return run_stage(task, stage, of_all, generator=generator, progress=progress)
+
+
+def some_of(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Return some of the rows (n,), growing; all if they are not too many."""
+    if len(rows) <= most:
+        return rows
+    order = torch.randperm(len(rows), generator=generator)[:most].to(rows.device)
+    return rows[order].sort().values
 
 
 def _scored_jointly(

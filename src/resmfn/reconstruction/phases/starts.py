@@ -16,6 +16,7 @@ from resmfn.reconstruction.phases.annealing import (
     START_STAGES,
     SearchTask,
     random_start,
+    some_of,
     stage_radius,
 )
 from resmfn.reconstruction.poses.search_space import SearchSpace
@@ -85,11 +86,7 @@ def _name(run: RunContext, number: int) -> str:
 
 def search_index(run: RunContext) -> Tensor:
     """Return the images that the annealed starts use, int64: a row of each."""
-    rows = run.first_row
-    if len(rows) > N_SEARCH:
-        order = torch.randperm(len(rows), generator=spawn(run.config.seed, "search"))
-        rows = rows[order[:N_SEARCH].to(run.device)]
-    return rows.sort().values
+    return some_of(run.first_row, N_SEARCH, spawn(run.config.seed, "search")).sort().values
 
 
 def _gather_search(
