@@ -328,6 +328,8 @@ def test_every_flag_reaches_the_settings(recorded, tmp_path) -> None:
         "device": "cpu",
         "seed": 9,
         "n_classes": 1,
+        "classes_from": Path("first"),
+        "classes": "1,3",
         "voltage": 200.0,
         "spherical_aberration": 2.0,
         "amplitude_contrast": 0.07,

@@ -175,6 +175,13 @@ MUTATIONS = (
         ("return [f\"{value:.6f}\" for value in listed]", "return [f\"{value:.3f}\" for value in listed]"),
         ("return [str(int(value)) for value in listed]", "return [str(int(value) + 1) for value in listed]"),
     )),
+    Group("data/selection.py", "tests/data/test_selection.py", (
+        ("len(row_of) == len(there) and all(name", "all(name"),
+        ("chosen = particles.select(_rows_of(found, particles))", "chosen = particles.select(torch.arange(len(found)))"),
+        ("{SUBSET_COLUMN: found.table[SUBSET_COLUMN]}", "{SUBSET_COLUMN: listed.table[SUBSET_COLUMN][: len(chosen)]}"),
+        ("if with_poses:", "if True:"),
+        ("(Path(name).name, f", "(name, f"),
+    )),
     Group("reconstruction/results/hand.py", "tests/reconstruction/results/test_hand.py", (
         ("unmasked={name: inverted(volume) for name, volume in state.maps.unmasked.items()}", "unmasked=state.maps.unmasked"),
         ("run.user_mask = inverted(run.user_mask)", "pass"),

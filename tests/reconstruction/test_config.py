@@ -37,6 +37,10 @@ def test_text_becomes_paths() -> None:
         ({"device": "tpu"}, "--device must be auto, cpu or cuda, got 'tpu'"),
         ({"reference": "r.mrc", "poses": "fixed"}, "--reference starts a search and excludes --poses fixed"),
         ({"reference": "r.mrc", "poses": "from-input"}, "excludes --poses from-input; give only one"),
+        ({"classes_from": "first"}, "--classes-from first chooses images .* needs --classes, such as --classes 1"),
+        ({"classes": "1"}, "--classes chooses images .* needs --classes-from RUN; give both"),
+        ({"classes_from": "first", "classes": "1,0"}, "--classes must be class numbers .* got 1,0"),
+        ({"classes_from": "run", "classes": "1"}, "--out run is the run of --classes-from"),
         ({"resume": True, "overwrite": True}, "--resume and --overwrite contradict each other; give only one"),
     ],
 )

@@ -30,6 +30,11 @@ class SearchFlags:
         Literal["unknown", "from-input", "fixed"],
         Parameter(help="Search the poses, refine those of the input, or keep them fixed."),
     ] = "unknown"
+    classes_from: Annotated[
+        Path | None,
+        Parameter(help="Run whose classes choose among the particles, which may be extracted anew; needs --classes."),
+    ] = None
+    classes: Annotated[str | None, Parameter(help="Classes of that run to reconstruct from, such as 1,3.")] = None
     reference: Annotated[Path | None, Parameter(help="Initial map, instead of annealed starts.")] = None
     ini_high: Annotated[float, Parameter(help="Low-pass filter of the reference, Å.")] = 30.0
     hidden_dim: Annotated[int | None, Parameter(help="Width of the network [default: 4 x the box, 96 to 1,024].")] = (

@@ -28,21 +28,13 @@ def select(
     """
     from resmfn.core import InputError
     from resmfn.data import select_particles
+    from resmfn.data.selection import class_numbers
     from resmfn.reports.compare import refuse_existing
 
     if out.suffix not in (".star", ".cs"):
         raise InputError(f"--out {out} must end in .star or .cs; give such a name")
     refuse_existing(out, overwrite=overwrite)
-    chosen, n = select_particles(source, out, classes=_numbers(classes), least_probability=min_probability)
+    chosen, n = select_particles(
+        source, out, classes=None if classes is None else class_numbers(classes), least_probability=min_probability
+    )
     print(f"{len(chosen)} of {n} particles: {out} written")
-
-
-def _numbers(text: str | None) -> set[int] | None:
-    from resmfn.core import InputError
-
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise InputError(f"--classes must be class numbers with commas between, such as 1,3, got {text}")
-    return {int(part) for part in parts}

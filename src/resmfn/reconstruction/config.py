@@ -21,6 +21,7 @@ from resmfn.core.numbers import (
     require_numbers,
     require_types,
 )
+from resmfn.data.selection import class_numbers
 from resmfn.rotations import point_group
 
 if TYPE_CHECKING:
@@ -91,6 +92,11 @@ class ReconstructionConfig:
     """Number of short annealed starts; the one of highest likelihood is kept."""
     n_classes: int | Literal["auto"] = 1
     """Largest number of classes; fewer if held-out images do not support as many. auto allows 16."""
+    classes_from: Path | None = None
+    """Finished run, by whose classes images are chosen among ``particles``, in the half sets of that run; with
+    ``poses`` other than unknown its poses are taken too."""
+    classes: str | None = None
+    """Class numbers of that run, with commas between."""
     poses: PoseSource = "unknown"
     """Search the poses, refine those of the input locally, or keep them fixed."""
     reference: Path | None = None
@@ -134,7 +140,7 @@ class ReconstructionConfig:
 
     def __post_init__(self) -> None:
         require_types(self)
-        for name in ("particles", "out", "mask", "reference", "datadir", "passthrough"):
+        for name in ("particles", "out", "mask", "reference", "datadir", "passthrough", "classes_from"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value))  # text will do
@@ -159,10 +165,24 @@ class ReconstructionConfig:
         if self.n_classes != 1 and (self.poses != "unknown" or self.reference is not None):
             given = "--reference" if self.reference is not None else f"--poses {self.poses}"
             raise InputError(f"--n-classes {self.n_classes} starts a search and excludes {given}; give only one")
+        self._require_classes()
         if self.box_size is not None and self.final_resolution is not None:
             raise InputError("--box-size keeps one box and --final-resolution lets it grow; give only one")
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite contradict each other; give only one")
+
+    def _require_classes(self) -> None:
+        """Check that the classes of another run are named, and can be read while this one is written."""
+        if (self.classes_from is None) != (self.classes is None):
+            given, other = ("--classes", "--classes-from RUN")
+            if self.classes is None:
+                given, other = f"--classes-from {self.classes_from}", "--classes, such as --classes 1"
+            raise InputError(f"{given} chooses images by the classes of another run and needs {other}; give both")
+        if self.classes_from is None or self.classes is None:
+            return
+        class_numbers(self.classes)
+        if self.classes_from.resolve() == self.out.resolve():
+            raise InputError(f"--out {self.out} is the run of --classes-from, which would be replaced; give another")
 
     def _require_relaxable(self) -> None:
         """Check the group that is relaxed, and that what it needs is not excluded."""

@@ -21,6 +21,7 @@ from resmfn.data.runs.file_names import CONFIG
 from resmfn.data.runs.progress_file import ProgressFile
 from resmfn.data.runs.result_files import recorded_results
 from resmfn.data.runs.run_folder import RunFolder, settings_of
+from resmfn.data.selection import class_numbers, images_of_classes
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.contrast import choose_contrast
 from resmfn.reconstruction.images.observations import observe
@@ -179,7 +180,7 @@ def _read(config: ReconstructionConfig) -> ParticleSet:
     if datadir is None and config.resume:
         before = settings_of(config.out).get("datadir")
         datadir = Path(before) if before is not None and Path(before).is_dir() else None
-    return read_particles(
+    particles = read_particles(
         config.particles,
         datadir,
         pixel_size=config.pixel_size,
@@ -191,7 +192,22 @@ def _read(config: ReconstructionConfig) -> ParticleSet:
             spherical_aberration=config.spherical_aberration,
             amplitude_contrast=config.amplitude_contrast,
         ),
-    ).in_common_frame()
+    )
+    return _chosen(particles, config).in_common_frame()
+
+
+def _chosen(particles: ParticleSet, config: ReconstructionConfig) -> ParticleSet:
+    """Return the images of the classes that the settings name; all if they name none."""
+    run = config.classes_from
+    if run is None or config.classes is None:
+        return particles
+    takes_poses, group = config.poses != "unknown", settings_of(run).get("symmetry")
+    if takes_poses and group is not None and group != config.symmetry:
+        raise InputError(
+            f"--symmetry {config.symmetry}: the poses of {run} are of {group}, whose axes are not those of "
+            f"{config.symmetry}; leave out --poses {config.poses}, so that poses are searched anew"
+        )
+    return images_of_classes(particles, run, class_numbers(config.classes), with_poses=takes_poses)
 
 
 def _write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:

@@ -115,6 +115,25 @@ def test_images_of_some_classes_are_selected_with_all_their_columns(
         select_particles(finished.run, tmp_path / "none.star", classes={7})
 
 
+def test_one_class_is_refined_alone_in_its_half_sets(
+    finished: ReconstructionResult, mixture: Path, tmp_path: Path
+) -> None:
+    alone = settings(
+        mixture, tmp_path / "alone", n_classes=1, poses="from-input", classes_from=finished.run, classes="2"
+    )
+    with pytest.raises(InputError, match="--symmetry C2: the poses of .* are of C1"):
+        resmfn.reconstruct(replace(alone, symmetry="C2"))
+    found = resmfn.reconstruct(alone)
+    chosen, _ = select_particles(finished.run, tmp_path / "good.star", classes={2})
+    of_file = replace(alone, particles=tmp_path / "good.star", out=tmp_path / "file", classes_from=None, classes=None)
+    from_file = resmfn.reconstruct(replace(of_file, datadir=mixture.parent))
+    assert found.summary["n_particles"] == len(chosen)
+    for name in ("map.mrc", "half1_unfil.mrc"):
+        assert (found.run / name).read_bytes() == (from_file.run / name).read_bytes(), name
+    words = str(found.summary["resolution_half_0143"])
+    assert words == str(from_file.summary["resolution_half_0143"])
+
+
 def test_a_run_that_was_stopped_goes_on_to_the_same_classes(
     finished: ReconstructionResult, mixture: Path, tmp_path: Path
 ) -> None:

@@ -163,6 +163,7 @@ def _paragraph(of: Deposited) -> str:
     b_factor = _figure(of.validation.get("b_factor_undone"), 1)
     parts = [
         f"{n:,.0f} particle images were reconstructed with resmfn {version}.",
+        *_classes(settings),
         _poses(settings),
         _independence(of),
         "Both half maps were solved without mask; by their FSC at 0.143, corrected for the mask by phase randomization "
@@ -171,6 +172,13 @@ def _paragraph(of: Deposited) -> str:
         f"Point group {words(summary, 'symmetry', default='C1')} was used. The hand was not determined.",
     ]
     return " ".join(parts)
+
+
+def _classes(settings: Mapping[str, Any]) -> list[str]:
+    if settings.get("classes_from") is None:
+        return []
+    numbers = " and ".join(part.strip() for part in str(settings.get("classes")).split(","))
+    return [f"They are those of class {numbers} of an earlier classification, whose half sets they kept."]
 
 
 def _independence(of: Deposited) -> str:
