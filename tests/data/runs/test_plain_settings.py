@@ -24,13 +24,20 @@ def test_what_is_no_table_holds_nothing(tmp_path) -> None:
     assert read_settings(tmp_path / "config.yaml") == {}
 
 
-@pytest.mark.parametrize("text", [BOMB, *BROKEN], ids=range(len(BROKEN) + 1))
-def test_what_multiplies_or_breaks_the_parser_is_refused_in_one_line(tmp_path, text) -> None:
+@pytest.mark.parametrize("text", BROKEN, ids=range(len(BROKEN)))
+def test_what_breaks_the_parser_is_refused_in_one_line(tmp_path, text) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=r"config.yaml: cannot be read \([^\n]*\); restore it$"):
         read_settings(path)
     assert settings_of(tmp_path) == {}  # a folder with such a file is none of ours
+
+
+@pytest.mark.parametrize("text", ["a: &a [x]\nb: *a\n", BOMB], ids=["one", "bomb"])
+def test_aliases_are_refused_before_anything_is_multiplied(tmp_path, text) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match="settings have no aliases"):
+        read_settings(tmp_path / "config.yaml")
 
 
 def test_more_than_settings_are_long_is_not_read(tmp_path, monkeypatch) -> None:
