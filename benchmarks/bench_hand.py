@@ -1,9 +1,10 @@
 """Which hand does `resmfn evaluate --model` find: maps of models at 3.5 to 8 Å, of either hand, turned and with noise.
 
 Each map is the density of the model, turned, moved, mirrored every second time, and white noise: its
-correlation with the truth is 0.5 at the resolution that is stated. One case has a model of another molecule, which
-fits neither hand and must be called undecided. Adenylate kinase comes with the package; other models are those of a
-folder (``--models``, or RESMFN_MODELS), and are left out where there is none.
+correlation with the truth is 0.5 at the resolution that is stated. At the finest, each map is asked of the molecule
+before as well: one that is no relative fits neither hand and must be called undecided; another state, or a protein of
+the same fold, may tell the right hand, and never the wrong one. Adenylate kinase comes with the package; other models
+are those of a folder (``--models``, or RESMFN_MODELS), and are left out where there is none.
 
     python benchmarks/bench_hand.py --models FOLDER
 """
@@ -81,23 +82,23 @@ def main() -> None:
             for j, resolution in enumerate(RESOLUTIONS):
                 hand = 1 if (i + j) % 2 else -1
                 volume = noisy_map(density, pixel_size, max(resolution, 2.1 * pixel_size), hand, seed=10 * i + j)
-                for model, right in ((name, hand), *([(names[i - 1], 0)] if j == 0 and i > 0 else [])):
+                for model in (name, *([names[i - 1]] if j == 0 and i > 0 else [])):
                     try:
                         found = judged(Path(folder), volume, pixel_size, model)
                     except subprocess.CalledProcessError as error:
                         print(f"{Path(model).name:20}{resolution:>6.1f}  {error.stderr.decode().strip()}")
                         continue
-                    undecided += found["hand"] == 0 and right != 0
-                    wrong += found["hand"] not in (0, right)
+                    undecided += found["hand"] == 0 and model == name
+                    wrong += found["hand"] not in (0, hand)
                     record = {
-                        "benchmark": "hand", "case": Path(model).name, "resolution": resolution, "is": right,
+                        "benchmark": "hand", "case": Path(model).name, "resolution": resolution, "is": hand,
                         "map_of": Path(name).name, "found": found["hand"], "margin": found["margin"],
                         "significance": found["significance"], "made_with": made_with,
                     }  # fmt: skip
                     append(options.out, record)
                     print(
-                        f"{Path(model).name:20}{resolution:>6.1f}{right:>6}{found['hand']:>7}{found['margin']:>9.3f}"
-                        f"{found['significance']:>8.1f}",
+                        f"{Path(model).name:20}{resolution:>6.1f}{hand:>6}{found['hand']:>7}{found['margin']:>9.3f}"
+                        f"{found['significance']:>8.1f}{'' if model == name else '   map of ' + Path(name).name}",
                         flush=True,
                     )
     print(f"{wrong} wrong, {undecided} undecided")
