@@ -26,6 +26,12 @@ class SearchFlags:
     n_classes: Annotated[
         int | Literal["auto"], Parameter(help="Largest number of classes; auto: as many as held-out images support.")
     ] = 1
+    local_states: Annotated[
+        bool,
+        Parameter(
+            help="Classes are states of one structure that differ locally: divided at its refined poses.", negative=""
+        ),
+    ] = False
     poses: Annotated[
         Literal["unknown", "from-input", "fixed"],
         Parameter(help="Search the poses, refine those of the input, or keep them fixed."),

@@ -92,6 +92,8 @@ class ReconstructionConfig:
     """Number of short annealed starts; the one of highest likelihood is kept."""
     n_classes: int | Literal["auto"] = 1
     """Largest number of classes; fewer if held-out images do not support as many. auto allows 16."""
+    local_states: bool = False
+    """Classes are states of one structure that differ locally: it is refined as one, and divided at its poses then."""
     classes_from: Path | None = None
     """Finished run, by whose classes images are chosen among ``particles``, in the half sets of that run; with
     ``poses`` other than unknown its poses are taken too."""
@@ -162,16 +164,31 @@ class ReconstructionConfig:
             raise InputError(f"--contrast must be auto, white or black, got {self.contrast!r}")
         if self.reference is not None and self.poses != "unknown":
             raise InputError(f"--reference starts a search and excludes --poses {self.poses}; give only one")
-        if self.n_classes != 1 and (self.poses != "unknown" or self.reference is not None):
-            given = "--reference" if self.reference is not None else f"--poses {self.poses}"
-            raise InputError(f"--n-classes {self.n_classes} starts a search and excludes {given}; give only one")
         self._require_classes()
+        self._require_other_run()
         if self.box_size is not None and self.final_resolution is not None:
             raise InputError("--box-size keeps one box and --final-resolution lets it grow; give only one")
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite contradict each other; give only one")
 
     def _require_classes(self) -> None:
+        """Check that several classes can be searched, or divided."""
+        several = f"--n-classes {self.n_classes}"
+        if self.local_states:
+            if self.n_classes == 1:
+                raise InputError(
+                    "--local-states divides a structure and needs --n-classes 2 or more, or auto; give both"
+                )
+            if self.poses == "fixed":
+                raise InputError("--local-states refines poses within each state; give --poses from-input, not fixed")
+        elif self.n_classes != 1 and (self.poses != "unknown" or self.reference is not None):
+            given = "--reference" if self.reference is not None else f"--poses {self.poses}"
+            raise InputError(
+                f"{several} starts a search and excludes {given}; give only one, or --local-states for states of one "
+                "structure"
+            )
+
+    def _require_other_run(self) -> None:
         """Check that the classes of another run are named, and can be read while this one is written."""
         if (self.classes_from is None) != (self.classes is None):
             given, other = ("--classes", "--classes-from RUN")

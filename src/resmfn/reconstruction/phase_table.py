@@ -11,6 +11,7 @@ import torch
 from resmfn.reconstruction.classes.branch_step import branch_step
 from resmfn.reconstruction.classes.focus import class_focus_step
 from resmfn.reconstruction.classes.rounds import class_halves_step, class_joint_step, class_validate_step
+from resmfn.reconstruction.classes.state_step import state_step
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.maps.agreement import farthest_next
@@ -45,6 +46,8 @@ PHASES = {
     # of several classes
     "classes": Phase(branch_step, then="class focus"),
     "class focus": Phase(class_focus_step, then="class halves"),
+    # of several states of one structure, which is refined as one first: "states" follows its "halves"
+    "states": Phase(state_step, then="class halves"),
     "class halves": Phase(class_halves_step, then="class validate"),
     "class validate": Phase(class_validate_step, then="class joint"),
     "class joint": Phase(class_joint_step, then="done"),
@@ -56,13 +59,14 @@ def take_step(run: RunContext) -> None:
     """Do one step of the phase that the run is in, and go to the next phase where it was the last."""
     phase = PHASES[run.state.phase]
     if phase.step(run):
-        run.state.phase, run.state.step = phase.then, 0
+        divides = run.state.phase == "halves" and run.config.local_states
+        run.state.phase, run.state.step = "states" if divides else phase.then, 0
 
 
 def enter_first_phase(run: RunContext) -> None:
     """Go to the first phase that the settings need."""
     state = run.state
-    if run.config.n_classes != 1:
+    if run.config.n_classes != 1 and not run.config.local_states:
         state.phase = "classes"
     elif run.config.poses != "unknown":
         rotation, shift = run.particles.require_poses()

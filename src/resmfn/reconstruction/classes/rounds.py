@@ -18,8 +18,9 @@ from resmfn.reconstruction.phases.halves import (
     update_noise,
     validate_step,
 )
-from resmfn.reconstruction.phases.joint import begin_joint, end_joint
-from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
+from resmfn.reconstruction.phases.joint import JointRound, begin_joint, end_joint, is_last_joint_round
+from resmfn.reconstruction.phases.rounds import RECHECK_ROUND, fit_scales
+from resmfn.reconstruction.poses.posed_images import insert_images
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 
 
@@ -55,9 +56,30 @@ def class_joint_step(run: RunContext) -> bool:
     if all(its.report.images is not None for its in rounds):
         found = [(its.everyone, already_set(its.report.images)) for its in rounds]
         judge_classes(run, runs, run.index, found)
+    if run.config.local_states and is_last_joint_round(runs[0]):
+        _share_coarse_scales(runs, rounds)
     at_end = [end_joint(*pair) for pair in zip(runs, rounds, strict=True)]
     run.state.step += 1
     return all(at_end)
+
+
+def _share_coarse_scales(runs: list[RunContext], rounds: list[JointRound]) -> None:
+    """Fit the coarse scales of one network to the images of all states: the networks of the states begin with these."""
+    run = runs[0]
+    network = run.network("joint")
+    coarse = range(1, min(network.scale_for(its.plan.radius) for its in rounds))
+    if not coarse:
+        return
+    radius = network.network.half_width(coarse[-1])
+    grid = run.grid(radius)
+    sums = insert_images(run.observations, rounds[0].everyone, grid, radius)
+    for its in rounds[1:]:
+        sums += insert_images(run.observations, its.everyone, grid, radius)
+    team = run.observations.team
+    fit_scales(run, network, coarse, sums, run.mask_on(grid), rounds[0].plan.radius, team, halves_in=2)
+    for of_class in runs:
+        maps = of_class.state.maps
+        of_class.state.maps = replace(maps, networks={**maps.networks, "joint": network.state()})
 
 
 def _tell(run: RunContext, before: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +14,7 @@ from resmfn.core.random import spawn
 from resmfn.reconstruction.images.image_quality import ImageFits
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.maps.map_grid import MapGrid, resized
-from resmfn.reconstruction.maps.network_map import FittedNetwork
+from resmfn.reconstruction.maps.network_map import FittedNetwork, NetworkMap
 from resmfn.reconstruction.maps.priors import fsc_prior
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
 from resmfn.reconstruction.maps.symmetrize import symmetrized
@@ -177,18 +178,40 @@ def solve_map(run: RunContext, equations: MapEquations, mask: Tensor, plan: Roun
 def fit_network(
     run: RunContext, name: str, sums: SliceSums, mask: Tensor, plan: RoundPlan, team: Team, *, halves_in: int
 ) -> FittedNetwork:
-    """Fit a network to the sums of some images, scale by scale."""
-    network, fsc = run.network(name), already_set(run.state.agreement.fsc)
-    finest, reached = network.scale_for(plan.radius), 0.0
-    for scale in range(1, finest + 1):
-        radius = plan.radius if scale == finest else min(plan.radius, network.network.half_width(scale))
-        grid = sums.grid if scale == finest else run.grid(radius)
-        its_mask = mask if scale == finest else resized(mask, grid.size).clamp(0, 1)
+    """Fit a network to the sums of some images, scale by scale; of one that is there already, the finest alone."""
+    network = run.network(name)
+    finest = network.scale_for(plan.radius)
+    scales = range(finest if name in run.state.maps.networks else 1, finest + 1)
+    reached = fit_scales(run, network, scales, sums, mask, plan.radius, team, halves_in=halves_in)
+    return FittedNetwork.of(network, sums.grid, run.map_size, finest, mask, reached)
+
+
+def fit_scales(
+    run: RunContext,
+    network: NetworkMap,
+    scales: Iterable[int],
+    sums: SliceSums,
+    mask: Tensor,
+    radius: float,
+    team: Team,
+    *,
+    halves_in: int,
+) -> float:
+    """Fit some scales of a network, one after the other, each up to its own band or a radius; as well as the last is.
+
+    ``sums`` and ``mask`` are on the grid of the finest of them.
+    """
+    fsc, reached = already_set(run.state.agreement.fsc), 0.0
+    finest = network.scale_for(radius)
+    for scale in scales:
+        here = radius if scale == finest else min(radius, network.network.half_width(scale))
+        grid = sums.grid if scale == finest else run.grid(here)
+        its_mask = mask if grid.size == sums.grid.size else resized(mask, grid.size).clamp(0, 1)
         # Coarse scales are so small that sharing their steps among processes takes longer.
         equations = MapEquations(sums.within(grid), its_mask, team if scale == finest else None)
-        prior = fsc_prior(equations, fsc, int(radius) + 1, halves_in=halves_in)
+        prior = fsc_prior(equations, fsc, int(here) + 1, halves_in=halves_in)
         reached = network.fit(equations, its_mask, prior, scale=scale, steps=run.config.network_steps)
-    return FittedNetwork.of(network, sums.grid, run.map_size, finest, mask, reached)
+    return reached
 
 
 def tell_round(

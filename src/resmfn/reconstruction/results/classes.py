@@ -47,7 +47,9 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
         if len(mine) == 0:
             summaries.append({"folder": name, "share": 0.0, **EMPTY})
             continue
-        settings = replace(run.config, out=folder.path / name, n_classes=1, overwrite=True, resume=False)
+        settings = replace(
+            run.config, out=folder.path / name, n_classes=1, local_states=False, overwrite=True, resume=False
+        )
         with RunFolder(settings) as of_class:
             of_class.begin()
             for row in rounds:

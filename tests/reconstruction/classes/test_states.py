@@ -1,0 +1,202 @@
+"""States of one structure: what differs locally is told apart at the poses of all, in each half by itself."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import resmfn
+from reconstruction.conftest import SMALL_BOX, build_context, small_blobs
+from reconstruction.scenes import PIXEL_SIZE, write_particle_files
+from resmfn.core import InputError, StoppedError, make_generator
+from resmfn.data import read_map, read_particles
+from resmfn.reconstruction import ReconstructionConfig, ReconstructionResult
+from resmfn.reconstruction.classes import state_step as phase
+from resmfn.reconstruction.classes.states import HalfStates, divided
+from resmfn.reconstruction.phase_table import enter_first_phase
+from resmfn.reconstruction.poses.posed_images import Poses
+from resmfn.reconstruction.run.context import HALVES, RunContext
+from resmfn.rotations import random_rotations
+
+N = 400
+LOST = 6
+"""Blobs of 30 that one state lacks."""
+SECOND = torch.arange(N) % 5 >= 3
+"""Two images of five show it."""
+
+
+def state_files(folder: Path, lost: int) -> Path:
+    """Return images of a molecule, two of five without some of its blobs, at known poses; half sets mix both."""
+    generator = make_generator(31)
+    rotation = random_rotations(N, generator=generator)
+    whole = small_blobs()
+    part = replace(whole, centers=whole.centers[lost:], widths=whole.widths[lost:], amplitudes=whole.amplitudes[lost:])
+    clean = torch.where(SECOND[:, None, None], part.project(rotation, SMALL_BOX), whole.project(rotation, SMALL_BOX))
+    noisy = clean + torch.randn(clean.shape, generator=generator)
+    half = torch.arange(N) // 5 % 2 + 1
+    return write_particle_files(folder, noisy, poses=Poses(rotation, torch.zeros(N, 2)), subset=half)
+
+
+@pytest.fixture(scope="module")
+def two_states(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return state_files(tmp_path_factory.mktemp("states"), LOST)
+
+
+@pytest.fixture(scope="module")
+def one_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return state_files(tmp_path_factory.mktemp("one"), 0)
+
+
+def at_poses(particles: Path, folder: Path, radius: float = 7.0) -> RunContext:
+    """Return a run whose halves have agreed, at the poses of the input."""
+    run = build_context(particles, folder, poses="from-input", n_classes=2, local_states=True)
+    enter_first_phase(run)
+    blobs = small_blobs().volume(SMALL_BOX)
+    run.state.maps = replace(run.state.maps, references=dict.fromkeys((*HALVES, "joint"), blobs))
+    run.state.agreement = run.state.agreement.after(torch.full((int(radius) + 1,), 0.9), 8.0)
+    run.state.band = replace(run.state.band, radius=radius, split=3.0)
+    return run
+
+
+def agreed(found: Tensor, expected: Tensor) -> float:
+    """Return the share of images (n,) in the state that is expected, whichever of the two is called the first."""
+    share = float((found == expected).float().mean())
+    return max(share, 1 - share)
+
+
+def divide(run: RunContext, name: str, n_states: int = 2) -> HalfStates:
+    return divided(run, run.half(name), run.state.band.radius, n_states, generator=make_generator(3))
+
+
+def test_images_come_apart_by_what_one_state_lacks(two_states: Path, tmp_path: Path) -> None:
+    run = at_poses(two_states, tmp_path)
+    for name, index in zip(HALVES, run.half_index, strict=True):
+        assert agreed(divide(run, name).probability.argmax(dim=1) == 1, SECOND[index]) > 0.85
+
+
+def test_differences_cancel_and_probabilities_are_shared_out(two_states: Path, tmp_path: Path) -> None:
+    run = at_poses(two_states, tmp_path)
+    states = divide(run, "half1", 3)
+    mean = torch.einsum("k,kxyz->xyz", states.share, states.differences)
+    assert float(mean.norm()) < 1e-4 * float(states.differences.norm())
+    assert float(states.share.sum()) == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(states.probability.sum(dim=1), torch.ones(len(states.probability)))
+    turned = states.in_order([2, 0, 1])
+    posed = run.half("half2")
+    there, here = turned.log_likelihoods(run, posed), states.log_likelihoods(run, posed)
+    torch.testing.assert_close(there, here[:, [2, 0, 1]])
+    assert turned.share.tolist() == states.share[[2, 0, 1]].tolist()
+    torch.testing.assert_close(turned.probability, states.probability[:, [2, 0, 1]])
+
+
+def test_a_state_without_a_difference_is_as_likely_as_the_common_map(two_states: Path, tmp_path: Path) -> None:
+    run = at_poses(two_states, tmp_path)
+    states = divide(run, "half1")
+    same = replace(states, differences=torch.zeros_like(states.differences))
+    found = same.log_likelihoods(run, run.half("half2"))
+    torch.testing.assert_close(found, torch.zeros_like(found))
+
+
+def test_both_halves_find_the_same_difference_under_the_same_number(two_states: Path, tmp_path: Path) -> None:
+    run = at_poses(two_states, tmp_path)
+    phase.state_step(run)
+    first, second = run.state.classes
+    assert len(run.state.classes) == 2
+    for state in (first, second):
+        one, other = (state.maps.references[name] - run.state.maps.references[name] for name in HALVES)
+        assert float(torch.cosine_similarity(one.flatten(), other.flatten(), dim=0)) > phase.LEAST_AGREEMENT
+    shown = torch.stack([state.qualities.good for state in (first, second)]).argmax(dim=0) == 1
+    assert float((shown == SECOND).float().mean()) > 0.85  # the larger state is the first
+    last = run.state.branching["table"][-1]
+    assert last["classes"] == 2 and last["gain"] > 4 * last["error"]
+
+
+def test_one_state_stays_one(one_state: Path, tmp_path: Path) -> None:
+    run = at_poses(one_state, tmp_path)
+    phase.state_step(run)
+    (state,) = run.state.classes
+    assert state.maps.references["half1"] is run.state.maps.references["half1"]
+    assert bool((state.qualities.good == 1).all())
+    assert [row["classes"] for row in run.state.branching["table"]] == [1, 1]
+
+
+def test_differences_that_the_halves_do_not_share_are_not_believed(two_states: Path, tmp_path: Path) -> None:
+    run = at_poses(two_states, tmp_path)
+    division = phase._division(run, 2)
+    assert division.is_believed
+    assert not replace(division, agreement=0.1).is_believed
+    assert not replace(division, comparison=replace(division.comparison, gain=0.09, error=0.0)).is_believed
+    assert not replace(division, comparison=replace(division.comparison, error=division.comparison.gain)).is_believed
+
+
+# --- whole runs ------------------------------------------------------------------------------------
+
+
+def settings(particles: Path, out: Path, **changed: object) -> ReconstructionConfig:
+    config = ReconstructionConfig(
+        particles=particles,
+        out=out,
+        n_classes=2,
+        local_states=True,
+        poses="from-input",
+        shift_range=0.0,
+        hidden_dim=24,
+        mask_diameter=0.84 * SMALL_BOX * PIXEL_SIZE,
+        network_steps=20,
+    )
+    return replace(config, **changed)
+
+
+@pytest.fixture(scope="module")
+def finished(two_states: Path, tmp_path_factory: pytest.TempPathFactory) -> ReconstructionResult:
+    return resmfn.reconstruct(settings(two_states, tmp_path_factory.mktemp("run") / "run"))
+
+
+def test_a_run_leaves_a_folder_of_each_state(finished: ReconstructionResult) -> None:
+    assert finished.summary["n_classes"] == 2
+    found = read_particles(finished.run / "particles.star", with_images=False).metadata.numbers("rlnClassNumber")
+    assert agreed(torch.from_numpy(found == 2), SECOND) > 0.85
+    assert not any("look alike" in line for line in finished.summary["warnings"])
+    assert "2 states" in (finished.run / "run.log").read_text()
+    page = resmfn.report(finished.run).read_text()
+    assert "class2/report.html" in page
+
+
+def test_networks_of_states_share_their_coarse_scales_and_differ_in_the_finest(finished: ReconstructionResult) -> None:
+    one, other = (read_map(finished.run / f"class{k}" / "map.mrc").data for k in (1, 2))
+    assert not torch.equal(one, other)
+    scales = [sorted(path.name for path in (finished.run / f"class{k}").glob("map_scale*.mrc")) for k in (1, 2)]
+    assert scales[0] == scales[1] and len(scales[0]) >= 2
+    for name in scales[0][:-1]:
+        one, other = (read_map(finished.run / f"class{k}" / name).data for k in (1, 2))
+        assert torch.equal(one, other), name
+
+
+def test_a_stopped_run_goes_on_to_the_same_states(
+    finished: ReconstructionResult, two_states: Path, tmp_path: Path
+) -> None:
+    out, resume, stopped = tmp_path / "run", False, 0
+    while True:
+        stops = iter([False] * 3 + [True] * 100)
+        try:
+            resmfn.reconstruct(settings(two_states, out, resume=resume), stop=lambda: next(stops))  # noqa: B023
+            break
+        except StoppedError:
+            resume, stopped = True, stopped + 1
+    assert stopped > 2
+    for name in ("particles.star", "class1/map.mrc", "class2/half1_unfil.mrc"):
+        assert (out / name).read_bytes() == (finished.run / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"n_classes": 1}, "--local-states divides a structure and needs --n-classes 2 or more, or auto"),
+        ({"poses": "fixed"}, "--local-states refines poses within each state; give --poses from-input, not fixed"),
+    ],
+)
+def test_what_states_need_is_said(two_states: Path, tmp_path: Path, changed: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        settings(two_states, tmp_path / "run", **changed)
