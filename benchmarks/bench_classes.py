@@ -15,6 +15,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import gemmi
 from bench_accuracy import run
 from records import append, stamp
 
@@ -39,6 +40,20 @@ class Mixture:
     mask_diameter: float
     pixel_size: float
     classes: str
+    flags: tuple[str, ...] = ()
+
+
+STATES = {
+    "nanobody": (("3SN6.cif:0.6", "3SN6.cif without N:0.4"), 200.0, 3.2, ("--n", "3000", "--box", "72"), "4"),
+    "loop": (("adk_open.pdb:0.5", "adk_open.pdb without 30-42:0.5"), 84.0, 1.5, ("--n", "4000", "--box", "64"), "2"),
+}
+"""A receptor complex without its nanobody, a kinase without 13 residues: models, mask, pixel size, size, shifts."""
+
+
+def _states(name: str, flags: tuple[str, ...]) -> Mixture:
+    models, mask_diameter, pixel_size, size, shifts = STATES[name]
+    simulated = (*size, "--pixel-size", f"{pixel_size}", "--snr", "0.1", "--shift-std", shifts)
+    return Mixture(models, simulated, mask_diameter, pixel_size, "2", flags)
 
 
 CASES = {
@@ -51,7 +66,30 @@ CASES = {
     "junk-0.6": Mixture(("adk_open.pdb",), (*JUNK, "--junk", "0.6"), 84.0, 1.5, "1"),
     "homogeneous-3": Mixture(("adk_open.pdb",), PLAIN, 84.0, 1.5, "3"),
     "homogeneous-auto": Mixture(("adk_open.pdb",), PLAIN, 84.0, 1.5, "auto"),
+    "homogeneous-states": Mixture(("adk_open.pdb",), PLAIN, 84.0, 1.5, "2", ("--local-states",)),
+    **{f"{name}-states": _states(name, ("--local-states",)) for name in STATES},
+    **{f"{name}-search": _states(name, ()) for name in STATES},
 }
+
+
+def model_of(name: str, tools: argparse.Namespace) -> str:
+    """Return the file of a model and its weight, written without a chain or a range of residues where that is asked."""
+    name, _, weight = name.partition(":")
+    name, _, lost = name.partition(" without ")
+    path = Path(tools.models) / name
+    if lost:
+        structure = gemmi.read_structure(os.fspath(path))
+        first, _, last = lost.partition("-")
+        for chain in list(structure[0]):
+            if chain.name == lost:
+                structure[0].remove_chain(lost)
+            elif last:
+                for row in reversed(range(len(chain))):
+                    if int(first) <= chain[row].seqid.num <= int(last):
+                        del chain[row]
+        path = tools.out / f"{path.stem}-without-{lost}.cif"
+        structure.make_mmcif_document().write_file(os.fspath(path))
+    return f"{path}:{weight}" if weight else os.fspath(path)
 
 
 def measure(name: str, seed: int, tools: argparse.Namespace) -> dict[str, object]:
@@ -59,7 +97,7 @@ def measure(name: str, seed: int, tools: argparse.Namespace) -> dict[str, object
     case = CASES[name]
     data, folder = tools.out / f"data-{name}-{seed}", tools.out / f"run-{name}-{seed}"
     if not (data / "particles.star").exists():
-        models = [os.fspath(Path(tools.models) / model) for model in case.models]
+        models = [model_of(model, tools) for model in case.models]
         run([sys.executable, tools.simulator, os.fspath(data), *models, *case.simulated, "--seed", str(seed)])
     blind = tools.out / f"input-{name}-{seed}"
     blind.mkdir(exist_ok=True)
@@ -68,6 +106,7 @@ def measure(name: str, seed: int, tools: argparse.Namespace) -> dict[str, object
     command = [
         sys.executable, "-m", "resmfn", "reconstruct", os.fspath(blind / "particles.star"), "--out", os.fspath(folder),
         "--mask-diameter", f"{case.mask_diameter:g}", "--n-classes", case.classes, "--seed", str(seed), "--overwrite",
+        *case.flags,
     ]  # fmt: skip
     usage = run(command)
     shutil.rmtree(blind)

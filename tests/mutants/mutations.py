@@ -182,6 +182,22 @@ MUTATIONS = (
         ("if with_poses:", "if True:"),
         ("(Path(name).name, f", "(name, f"),
     )),
+    Group("reconstruction/classes/states.py", "tests/reconstruction/classes/test_states.py", (
+        ("differences = differences - torch.einsum(\"k,kxyz->xyz\", share, differences)", "pass"),
+        ("torch.softmax(centered * SPREADS[step] / spread, dim=1)", "torch.softmax(centered * 0.7 / spread, dim=1)"),
+        ("self.probability[:, order]", "self.probability"),
+        ("return 2 * fits.overlap.sum(dim=1) - fits.power.sum(dim=1)", "return 2 * fits.overlap.sum(dim=1)"),
+    )),
+    Group("reconstruction/classes/state_step.py", "tests/reconstruction/classes/test_states.py", (
+        ("second = second.in_order(columns.tolist())", "pass"),
+        ("zip((first, second), reversed(posed), strict=True)", "zip((first, second), posed, strict=True)"),
+        ("return self.is_likelier and self.agreement > LEAST_AGREEMENT", "return self.is_likelier"),
+        (".argsort(descending=True)", ".argsort()"),
+        ("good[index] * states.probability[:, number]", "good[index]"),
+    )),
+    Group("reconstruction/classes/rounds.py", "tests/reconstruction/classes/test_states.py", (
+        ("if run.config.local_states and is_last_joint_round(runs[0]):", "if False:"),
+    )),
     Group("reconstruction/results/hand.py", "tests/reconstruction/results/test_hand.py", (
         ("unmasked={name: inverted(volume) for name, volume in state.maps.unmasked.items()}", "unmasked=state.maps.unmasked"),
         ("run.user_mask = inverted(run.user_mask)", "pass"),

@@ -109,8 +109,10 @@ def test_both_halves_find_the_same_difference_under_the_same_number(two_states: 
         assert float(torch.cosine_similarity(one.flatten(), other.flatten(), dim=0)) > phase.LEAST_AGREEMENT
     shown = torch.stack([state.qualities.good for state in (first, second)]).argmax(dim=0) == 1
     assert float((shown == SECOND).float().mean()) > 0.85  # the larger state is the first
-    last = run.state.branching["table"][-1]
-    assert last["classes"] == 2 and last["gain"] > 4 * last["error"]
+    tried, last = run.state.branching["table"]
+    assert tried["gain"] > 4 * tried["error"]
+    assert (tried["classes"], last["classes"]) == (1, 2)
+    assert last["log_likelihood"] == pytest.approx(tried["log_likelihood"] + tried["gain"])
 
 
 def test_one_state_stays_one(one_state: Path, tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_one_state_stays_one(one_state: Path, tmp_path: Path) -> None:
     (state,) = run.state.classes
     assert state.maps.references["half1"] is run.state.maps.references["half1"]
     assert bool((state.qualities.good == 1).all())
-    assert [row["classes"] for row in run.state.branching["table"]] == [1, 1]
+    assert [row["classes"] for row in run.state.branching["table"]] == [1]
 
 
 def test_differences_that_the_halves_do_not_share_are_not_believed(two_states: Path, tmp_path: Path) -> None:
@@ -162,6 +164,7 @@ def test_a_run_leaves_a_folder_of_each_state(finished: ReconstructionResult) -> 
     assert "2 states" in (finished.run / "run.log").read_text()
     page = resmfn.report(finished.run).read_text()
     assert "class2/report.html" in page
+    assert "of 1, one as 2: +" in page and "what the halves found correlates 0." in page
 
 
 def test_networks_of_states_share_their_coarse_scales_and_differ_in_the_finest(finished: ReconstructionResult) -> None:

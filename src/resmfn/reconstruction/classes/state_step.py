@@ -73,9 +73,11 @@ def state_step(run: RunContext) -> bool:
         if division.is_believed:
             found = division
             break
-    one = {"classes": 1.0, "log_likelihood": table[-1]["log_likelihood"] - table[-1]["gain"]}
+    if found is not None:
+        likelihood = found.log_likelihood + found.comparison.gain
+        table.append({"classes": float(found.n_states), "log_likelihood": likelihood})
     kept = 1 if found is None else found.n_states
-    run.state.branching = {"table": [one, *table, {**table[-1], "classes": float(kept)}] if found else [one, *table]}
+    run.state.branching = {"table": table}
     run.state.classes = [_state_of_class(run, found, number) for number in _by_size(found)]
     words = "one state" if found is None else f"{kept} states of one structure"
     run.tell("classes", words, STILL_BEGUN, {"classes": float(kept)})
@@ -154,7 +156,7 @@ def _state_of_class(run: RunContext, found: Division | None, number: int) -> Run
 def _row(division: Division) -> dict[str, float]:
     return {
         "classes": 1.0,
-        "log_likelihood": division.log_likelihood + division.comparison.gain,
+        "log_likelihood": division.log_likelihood,
         "gain": division.comparison.gain,
         "error": division.comparison.error,
         "maps": float(division.n_states),

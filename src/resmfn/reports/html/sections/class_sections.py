@@ -95,4 +95,6 @@ def _line(record: RunRecord, row: dict[str, Any]) -> Markup:
 
 def _words_of_try(row: dict[str, Any]) -> str:
     n, maps, gain, error = (number(row, name) or 0.0 for name in ("classes", "maps", "gain", "error"))
-    return f"of {n:.0f}, one as {maps:.0f}: {gain:+.2f} ± {error:.2f} nat an image"
+    agreement = number(row, "agreement")
+    alike = "" if agreement is None else f"; what the halves found correlates {agreement:.2f}"
+    return f"of {n:.0f}, one as {maps:.0f}: {gain:+.2f} ± {error:.2f} nat an image{alike}"
