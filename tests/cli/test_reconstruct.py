@@ -327,7 +327,7 @@ def test_every_flag_reaches_the_settings(recorded, tmp_path) -> None:
         "pixel_size": 1.25,
         "device": "cpu",
         "seed": 9,
-        "n_classes": 1,
+        "n_classes": 3,
         "classes_from": Path("first"),
         "classes": "1,3",
         "voltage": 200.0,
@@ -335,13 +335,14 @@ def test_every_flag_reaches_the_settings(recorded, tmp_path) -> None:
         "amplitude_contrast": 0.07,
     }
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in wanted.items()]
-    assert main(["reconstruct", "p.star", "--out", "run", *flags, "--overwrite", "--flip-hand", "--allow-outside"]) == 0
+    switches = ["--overwrite", "--flip-hand", "--allow-outside", "--local-states"]
+    assert main(["reconstruct", "p.star", "--out", "run", *flags, *switches]) == 0
     assert main(["reconstruct", "p.star", "--out", "run", "--resume", "--poses=fixed"]) == 0
     first, second = map(vars, recorded)
     assert (
         first
         == {"particles": Path("p.star"), "out": Path("run"), "resume": False, "overwrite": True, "flip_hand": True}
-        | {"allow_outside": True}
+        | {"allow_outside": True, "local_states": True}
         | {"final_resolution": None, "memory": None, "relax_symmetry": None}  # not beside --box-size and --symmetry
         | wanted
     )

@@ -184,7 +184,7 @@ MUTATIONS = (
     )),
     Group("reconstruction/classes/states.py", "tests/reconstruction/classes/test_states.py", (
         ("differences = differences - torch.einsum(\"k,kxyz->xyz\", share, differences)", "pass"),
-        ("torch.softmax(centered * SPREADS[step] / spread, dim=1)", "torch.softmax(centered * 0.7 / spread, dim=1)"),
+        ("half.spread_to(gains, SPREADS[step])", "half.spread_to(gains, 0.7)"),
         ("self.probability[:, order]", "self.probability"),
         ("return 2 * fits.overlap.sum(dim=1) - fits.power.sum(dim=1)", "return 2 * fits.overlap.sum(dim=1)"),
     )),

@@ -9,7 +9,7 @@ which images differ stands out, as in power iteration; then they are taken as th
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,8 @@ DIFFERENCE_STEPS = 6
 COMMON_PENALTY, COMMON_STEPS = 0.01, 20
 """Of the common map, over the weight of the images: next to nothing, for its noise is in all states alike, while a map
 that is too faint favors the state that has more density. Conjugate gradient steps, which must converge."""
+LEAST_SHARE = 1e-4
+"""Of a state, so that its logarithm is finite."""
 FIRST_PENALTY = 0.3
 """Of a difference, over the weight of the images."""
 
@@ -71,6 +73,49 @@ class HalfStates:
         )
 
 
+@dataclass(frozen=True)
+class _Half:
+    """The images of one half, what they say of a map up to a radius, and their common map."""
+
+    run: RunContext
+    posed: PosedImages
+    radius: float
+    grid: MapGrid
+    mask: Tensor
+    good: Tensor
+    """(m,): how much each image counts."""
+
+    @classmethod
+    def of(cls, run: RunContext, posed: PosedImages, radius: float) -> _Half:
+        grid, good = run.grid(radius), posed.particle_probability
+        good = torch.ones(len(posed.index), device=run.device) if good is None else good
+        return cls(run, posed, radius, grid, run.mask_on(grid), good)
+
+    @property
+    def n_shells(self) -> int:
+        return int(self.radius) + 1
+
+    def equations(self, probability: Tensor | None = None) -> MapEquations:
+        """Return those of all images, or of a state that each shows with some probability (m,)."""
+        weighted = self.good if probability is None else self.good * probability
+        posed = PosedImages(self.posed.index, self.posed.poses, weighted)
+        return MapEquations(insert_images(self.run.observations, posed, self.grid, self.radius), self.mask)
+
+    def log_likelihood(self, volume: Tensor) -> Tensor:
+        return log_likelihood(self.run, self.posed, volume, self.grid, self.radius)
+
+    def shares(self, probability: Tensor) -> Tensor:
+        """Return the share (K,) of each state."""
+        share = (self.good @ probability / self.good.sum()).clamp_min(LEAST_SHARE)
+        return share / share.sum()
+
+    def spread_to(self, gains: Tensor, spread: float) -> Tensor:
+        """Return probabilities (m, K) by likelihoods scaled to a spread; no state takes all, and none vanishes."""
+        centered = gains - (self.good @ gains) / self.good.sum()
+        there = (centered - centered.mean(dim=1, keepdim=True)).std().clamp_min(1e-6)
+        return torch.softmax(centered * spread / there, dim=1)
+
+
 def divided(
     run: RunContext, posed: PosedImages, radius: float, n_states: int, *, generator: torch.Generator
 ) -> HalfStates:
@@ -79,7 +124,7 @@ def divided(
     Parameters
     ----------
     run
-        Whose images; its mask, and the FSC of its half maps.
+        Whose images and mask.
     posed
         The images of the half, at their poses.
     radius
@@ -89,41 +134,45 @@ def divided(
     generator
         Draws the memberships that it begins with.
     """
-    grid, n_shells = run.grid(radius), int(radius) + 1
-    mask = run.mask_on(grid)
-    good = posed.particle_probability
-    good = torch.ones(len(posed.index), device=run.device) if good is None else good
-
-    def equations(weight: Tensor) -> MapEquations:
-        weighted = PosedImages(posed.index, posed.poses, weight)
-        return MapEquations(insert_images(run.observations, weighted, grid, radius), mask)
-
-    of_all = equations(good)
-    common = of_all.solve(mask, COMMON_PENALTY * of_all.shell_weights()[:n_shells], iterations=COMMON_STEPS)
-    left = of_all.rhs - mask * of_all.apply(common)  # what the prior keeps of the common map: no state's own
-    one = log_likelihood(run, posed, common, grid, radius)
-    drawn = torch.randn(len(good), n_states, generator=generator).to(good)
-    probability, differences = torch.softmax(drawn, dim=1), torch.zeros(n_states, *common.shape, device=run.device)
-    priors: list[Tensor | None] = [None] * n_states
-    share = _shares(good, probability)
+    half = _Half.of(run, posed, radius)
+    of_all = half.equations()
+    common = of_all.solve(half.mask, COMMON_PENALTY * of_all.shell_weights()[: half.n_shells], iterations=COMMON_STEPS)
+    left = of_all.rhs - half.mask * of_all.apply(common)  # what is not in the common map: no state's own
+    one = half.log_likelihood(common)
+    drawn = torch.randn(len(posed.index), n_states, generator=generator).to(common)
+    probability = torch.softmax(drawn, dim=1)
+    found = [_Difference(torch.zeros_like(common)) for _ in range(n_states)]
     for step in range(len(SPREADS) + COLD_STEPS):
-        share = _shares(good, probability)
-        for number in range(n_states):
-            its = copy(equations(good * probability[:, number]))
-            its.rhs = its.rhs - mask * its.apply(common) - share[number] * left
-            known = priors[number]
-            known = FIRST_PENALTY * its.shell_weights()[:n_shells] if known is None else known
-            differences[number] = its.solve(mask, known, start=differences[number], iterations=DIFFERENCE_STEPS)
-            priors[number] = posterior_prior(its, differences[number], mask, known)
+        share = half.shares(probability)
+        found = [
+            before.solved_again(half, half.equations(probability[:, k]), common, share[k] * left)
+            for k, before in enumerate(found)
+        ]
+        differences = torch.stack([difference.volume for difference in found])
         differences = differences - torch.einsum("k,kxyz->xyz", share, differences)
-        gains = torch.stack([log_likelihood(run, posed, common + d, grid, radius) - one for d in differences], dim=1)
-        if step < len(SPREADS):  # no state takes all, none vanishes
-            centered = gains - (good @ gains) / good.sum()
-            spread = (centered - centered.mean(dim=1, keepdim=True)).std().clamp_min(1e-6)
-            probability = torch.softmax(centered * SPREADS[step] / spread, dim=1)
+        found = [replace(its, volume=volume) for its, volume in zip(found, differences, strict=True)]
+        gains = torch.stack([half.log_likelihood(common + volume) - one for volume in differences], dim=1)
+        if step < len(SPREADS):
+            probability = half.spread_to(gains, SPREADS[step])
         else:
             probability = torch.softmax(gains + share.log(), dim=1)
-    return HalfStates(grid, radius, common, differences, share, probability)
+    return HalfStates(half.grid, radius, common, differences, share, probability)
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """The difference of a state from the common map, and the prior of the next."""
+
+    volume: Tensor
+    prior: Tensor | None = None
+
+    def solved_again(self, half: _Half, equations: MapEquations, common: Tensor, left: Tensor) -> _Difference:
+        """Return the difference that the images of the state leave after the common map, and after its share there."""
+        its = copy(equations)
+        its.rhs = its.rhs - half.mask * its.apply(common) - left
+        prior = FIRST_PENALTY * its.shell_weights()[: half.n_shells] if self.prior is None else self.prior
+        volume = its.solve(half.mask, prior, start=self.volume, iterations=DIFFERENCE_STEPS)
+        return _Difference(volume, posterior_prior(its, volume, half.mask, prior))
 
 
 def log_likelihood(run: RunContext, posed: PosedImages, volume: Tensor, grid: MapGrid, radius: float) -> Tensor:
@@ -131,9 +180,3 @@ def log_likelihood(run: RunContext, posed: PosedImages, volume: Tensor, grid: Ma
     model = PoseModel(grid, grid.transform(volume), radius, moves_shift=False)
     fits = refine_poses(run.observations, posed.index, posed.poses, model, iterations=0).images
     return 2 * fits.overlap.sum(dim=1) - fits.power.sum(dim=1)
-
-
-def _shares(good: Tensor, probability: Tensor) -> Tensor:
-    """Return the share (K,) of each state, of images that count by how good they are (n,)."""
-    share = (good @ probability / good.sum()).clamp_min(1e-4)
-    return share / share.sum()
