@@ -108,8 +108,8 @@ def test_both_halves_find_the_same_difference_under_the_same_number(two_states: 
         one, other = (state.maps.references[name] - run.state.maps.references[name] for name in HALVES)
         assert float(torch.cosine_similarity(one.flatten(), other.flatten(), dim=0)) > phase.LEAST_AGREEMENT
     shown = torch.stack([state.qualities.good for state in (first, second)]).argmax(dim=0) == 1
-    assert float((shown == SECOND).float().mean()) > 0.85  # the larger state is the first
-    tried, last = run.state.branching["table"]
+    assert float((shown == SECOND).float().mean()) > 0.8  # the larger state is the first
+    tried, last = run.state.branching["table"][-2:]
     assert tried["gain"] > 4 * tried["error"]
     assert (tried["classes"], last["classes"]) == (1, 2)
     assert last["log_likelihood"] == pytest.approx(tried["log_likelihood"] + tried["gain"])
@@ -121,12 +121,12 @@ def test_one_state_stays_one(one_state: Path, tmp_path: Path) -> None:
     (state,) = run.state.classes
     assert state.maps.references["half1"] is run.state.maps.references["half1"]
     assert bool((state.qualities.good == 1).all())
-    assert [row["classes"] for row in run.state.branching["table"]] == [1]
+    assert [row["classes"] for row in run.state.branching["table"]] == [1] * len(phase.SHARES_OF_BAND)
 
 
 def test_differences_that_the_halves_do_not_share_are_not_believed(two_states: Path, tmp_path: Path) -> None:
     run = at_poses(two_states, tmp_path)
-    division = phase._division(run, 2)
+    division = phase._division(run, 2, 5.0)
     assert division.is_believed
     assert not replace(division, agreement=0.1).is_believed
     assert not replace(division, comparison=replace(division.comparison, gain=0.09, error=0.0)).is_believed
