@@ -191,7 +191,9 @@ MUTATIONS = (
     Group("reconstruction/classes/state_step.py", "tests/reconstruction/classes/test_states.py", (
         ("second = second.in_order(columns.tolist())", "pass"),
         ("zip((first, second), reversed(posed), strict=True)", "zip((first, second), posed, strict=True)"),
-        ("return self.is_likelier and self.agreement > LEAST_AGREEMENT", "return self.is_likelier"),
+        ("return self.is_likelier and self.are_needed and self.agreement > LEAST_AGREEMENT", "return self.is_likelier and self.are_needed"),
+        ("self.is_likelier and self.are_needed and", "self.is_likelier and"),
+        ("share = torch.softmax(found + share.log(), dim=1).mean(dim=0).clamp_min(1e-6)", "pass"),
         (".argsort(descending=True)", ".argsort()"),
         ("good[index] * states.probability[:, number]", "good[index]"),
     )),

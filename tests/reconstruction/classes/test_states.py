@@ -133,6 +133,18 @@ def test_differences_that_the_halves_do_not_share_are_not_believed(two_states: P
     assert not replace(division, comparison=replace(division.comparison, error=division.comparison.gain)).is_believed
 
 
+def test_a_state_that_is_there_twice_is_not_needed(two_states: Path, tmp_path: Path) -> None:
+    division = phase._division(at_poses(two_states, tmp_path), 2, 5.0)
+    assert division.are_needed
+    without = replace(division.needs[1], gain=0.01, error=0.0)
+    assert not replace(division, needs=(division.needs[0], without)).is_believed
+    generator = make_generator(1)
+    found = torch.randn(50, 2, generator=generator) * 4
+    twice = torch.cat((found, found[:, :1]), dim=1)
+    torch.testing.assert_close(phase.mixed(twice), phase.mixed(found), atol=1e-3, rtol=0)
+    assert float((phase.mixed(twice) - phase.mixed(found[:, 1:])).mean()) > 0.5
+
+
 # --- whole runs ------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,8 @@ fine shells a half may find another way in which images differ, as errors of the
 state lacks, two sets: with 0.35 differences correlate 0.86 and 0.83, with 0.75 0.48 and 0.07."""
 LEAST_GAIN = 0.1
 """Nat an image, by which images of the other half must prefer states to the common map: of one structure 0.0002."""
+LEAST_NEED, SHARE_STEPS = 0.3, 30
+"""Nat an image of a state that images left out lose without it; steps in which shares of the states settle."""
 LEAST_AGREEMENT = 0.2
 """Correlation of the differences that both halves have found: where there are none -0.03 to 0.02, of those 13 residues
 0.48."""
@@ -43,6 +45,8 @@ class Division:
     halves: tuple[HalfStates, HalfStates]
     comparison: Comparison
     """What the images of each half say of the states of the other."""
+    needs: tuple[Comparison, ...]
+    """Of each state: what they say of all states against all but this one."""
     agreement: float
     """Least correlation of a state's differences in the two halves."""
     log_likelihood: float
@@ -59,9 +63,18 @@ class Division:
         return self.comparison.gain > max(LEAST_GAIN, LEAST_ERRORS * self.comparison.error)
 
     @property
+    def are_needed(self) -> bool:
+        """Whether images left out are less likely without any one of the states."""
+        share = self.halves[0].share.tolist()
+        least = [
+            max(LEAST_NEED * of_state, LEAST_ERRORS * n.error) for of_state, n in zip(share, self.needs, strict=True)
+        ]
+        return all(need.gain > limit for need, limit in zip(self.needs, least, strict=True))
+
+    @property
     def is_believed(self) -> bool:
         """Whether there are as many states, by images left out and by both halves."""
-        return self.is_likelier and self.agreement > LEAST_AGREEMENT
+        return self.is_likelier and self.are_needed and self.agreement > LEAST_AGREEMENT
 
 
 def state_step(run: RunContext) -> bool:
@@ -96,18 +109,38 @@ def _division(run: RunContext, n_states: int, radius: float) -> Division:
     alike = _normalized(first.differences) @ _normalized(second.differences).T
     rows, columns = linear_sum_assignment(-alike.cpu().numpy())
     second = second.in_order(columns.tolist())
-    gains, likelihoods = [], []
+    gains, lost, likelihoods = [], [], []
     for states, images in zip((first, second), reversed(posed), strict=True):
         asked = _good_ones(images)
-        gains.append(torch.logsumexp(states.log_likelihoods(run, asked) + states.share.log(), dim=1))
+        found = states.log_likelihoods(run, asked)
+        of_all = mixed(found)
+        gains.append(of_all)
+        lost.append(torch.stack([of_all - mixed(_all_but(found, k)) for k in range(n_states)], dim=1))
         likelihoods.append(log_likelihood(run, asked, states.common, states.grid, states.radius))
     gain, likelihood = torch.cat(gains), torch.cat(likelihoods)
+    nothing = torch.zeros_like(gain)
     return Division(
         (first, second),
-        Comparison.of(gain, torch.zeros_like(gain)),
+        Comparison.of(gain, nothing),
+        tuple(Comparison.of(of_state, nothing) for of_state in torch.cat(lost).unbind(dim=1)),
         float(alike[rows, columns].min()),
         float(likelihood.mean()),
     )
+
+
+def mixed(found: Tensor) -> Tensor:
+    """Return the log-likelihood (m,) of images that show any of some states, by those under each (m, K).
+
+    Shares of the states are those that make the images likeliest: what is there twice is then worth no more.
+    """
+    share = found.new_full((found.shape[1],), 1 / found.shape[1])
+    for _ in range(SHARE_STEPS):
+        share = torch.softmax(found + share.log(), dim=1).mean(dim=0).clamp_min(1e-6)
+    return torch.logsumexp(found + (share / share.sum()).log(), dim=1)
+
+
+def _all_but(found: Tensor, number: int) -> Tensor:
+    return torch.cat((found[:, :number], found[:, number + 1 :]), dim=1)
 
 
 def _good_ones(posed: PosedImages) -> PosedImages:
@@ -168,8 +201,9 @@ def _row(division: Division) -> dict[str, float]:
 def _words(run: RunContext, division: Division) -> str:
     comparison, resolution = division.comparison, run.resolution(division.halves[0].radius)
     better = "likelier" if division.is_likelier else "no likelier"
+    spare = "" if division.are_needed or not division.is_likelier else ", but as likely without one of these"
     return (
         f"{division.n_states} states by what is seen to {resolution:.1f} Å: images of the other half are {better} "
-        f"({comparison.gain:+.2f} ± {comparison.error:.2f} nat); the halves' differences correlate "
+        f"({comparison.gain:+.2f} ± {comparison.error:.2f} nat){spare}; the halves' differences correlate "
         f"{division.agreement:.2f}"
     )
