@@ -23,8 +23,9 @@ from resmfn.reconstruction.run.context import RunContext
 
 SPREADS = tuple(0.7 * 1.2 ** max(0, step - 4) for step in range(16))
 """Standard deviation, nat, that likelihoods are scaled to in the first steps: from nearly even memberships to nearly
-sure ones. Left at 0.7 the learned prior takes even memberships for a small difference, and the smaller state starves: of
-200 images a half (SNR 0.4, a fifth of the molecule missing in 40 % of them) 81 and 74 % come right then, 90 and 86 % so."""
+sure ones. Left at 0.7 the learned prior takes even memberships for a small difference, and the smaller state starves:
+of 200 images a half (SNR 0.4, a fifth of the molecule missing in 40 % of them) 81 and 74 % come right then, 90 and 86 %
+so."""
 COLD_STEPS = 8
 """Steps with likelihoods as they are."""
 DIFFERENCE_STEPS = 6
