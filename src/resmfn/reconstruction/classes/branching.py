@@ -68,7 +68,11 @@ class Comparison:
     @property
     def is_better(self) -> bool:
         """Whether more classes are better, beyond chance."""
-        return self.gain > max(LEAST_GAIN, LEAST_ERRORS * self.error)
+        return self.is_more_than(LEAST_GAIN)
+
+    def is_more_than(self, least: float) -> bool:
+        """Say whether the gain is more than a least one, nat, and beyond chance."""
+        return self.gain > max(least, LEAST_ERRORS * self.error)
 
 
 def first_class(tasks: LeftOut, *, generator: torch.Generator, progress: Progress) -> Branches:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from resmfn.core.random import spawn
 from resmfn.reconstruction.classes.branch_step import STILL_BEGUN
-from resmfn.reconstruction.classes.branching import LEAST_ERRORS, Comparison
-from resmfn.reconstruction.classes.states import HalfStates, divided, log_likelihood
+from resmfn.reconstruction.classes.branching import Comparison
+from resmfn.reconstruction.classes.states import HalfStates, divided
 from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
 from resmfn.reconstruction.poses.posed_images import PosedImages
@@ -60,16 +60,13 @@ class Division:
     @property
     def is_likelier(self) -> bool:
         """Whether images left out prefer the states to the common map, beyond chance."""
-        return self.comparison.gain > max(LEAST_GAIN, LEAST_ERRORS * self.comparison.error)
+        return self.comparison.is_more_than(LEAST_GAIN)
 
     @property
     def are_needed(self) -> bool:
         """Whether images left out are less likely without any one of the states."""
         share = self.halves[0].share.tolist()
-        least = [
-            max(LEAST_NEED * of_state, LEAST_ERRORS * n.error) for of_state, n in zip(share, self.needs, strict=True)
-        ]
-        return all(need.gain > limit for need, limit in zip(self.needs, least, strict=True))
+        return all(need.is_more_than(LEAST_NEED * its) for need, its in zip(self.needs, share, strict=True))
 
     @property
     def is_believed(self) -> bool:
@@ -111,12 +108,12 @@ def _division(run: RunContext, n_states: int, radius: float) -> Division:
     second = second.in_order(columns.tolist())
     gains, lost, likelihoods = [], [], []
     for states, images in zip((first, second), reversed(posed), strict=True):
-        asked = _good_ones(images)
-        found = states.log_likelihoods(run, asked)
+        one, several = states.log_likelihoods_of_all(run, _good_ones(images))
+        found = several - one[:, None]
         of_all = mixed(found)
         gains.append(of_all)
         lost.append(torch.stack([of_all - mixed(_all_but(found, k)) for k in range(n_states)], dim=1))
-        likelihoods.append(log_likelihood(run, asked, states.common, states.grid, states.radius))
+        likelihoods.append(one)
     gain, likelihood = torch.cat(gains), torch.cat(likelihoods)
     nothing = torch.zeros_like(gain)
     return Division(

@@ -57,20 +57,19 @@ class HalfStates:
 
     def log_likelihoods(self, run: RunContext, posed: PosedImages) -> Tensor:
         """Return the log-likelihood (n, K) of some images under each state, over that under the common map."""
+        one, several = self.log_likelihoods_of_all(run, posed)
+        return several - one[:, None]
+
+    def log_likelihoods_of_all(self, run: RunContext, posed: PosedImages) -> tuple[Tensor, Tensor]:
+        """Return the log-likelihood of some images over noise: (n,) under the common map, (n, K) under each state."""
         maps = (self.common, *(self.common + self.differences))
         one, *several = (log_likelihood(run, posed, volume, self.grid, self.radius) for volume in maps)
-        return torch.stack(several, dim=1) - one[:, None]
+        return one, torch.stack(several, dim=1)
 
     def in_order(self, order: list[int]) -> HalfStates:
         """Return the same states under other numbers."""
-        return HalfStates(
-            self.grid,
-            self.radius,
-            self.common,
-            self.differences[order],
-            self.share[order],
-            self.probability[:, order],
-        )
+        differences, share, probability = self.differences[order], self.share[order], self.probability[:, order]
+        return replace(self, differences=differences, share=share, probability=probability)
 
 
 @dataclass(frozen=True)
