@@ -73,6 +73,13 @@ CASES = {
     "n10000": Case(ADK, ("--n", "10000"), CENTERED, needs_gpu=True),
     "n50000": Case(ADK, ("--n", "50000"), CENTERED, needs_gpu=True),
     "n50000-box128": Case(ADK, ("--n", "50000", "--box", "128", "--pixel-size", "0.75"), CENTERED, needs_gpu=True),
+    "n5000-box256": Case(
+        "4zxb.cif",
+        ("--n", "5000", "--box", "256", "--pixel-size", "0.9"),
+        ("--mask-diameter", "215"),
+        mask_radius=107.5,
+        needs_gpu=True,
+    ),
     "tiny": Case(
         ADK, ("--n", "300", "--box", "32", "--pixel-size", "3", "--snr", "0.5"), (*CENTERED, "--n-starts", "1")
     ),

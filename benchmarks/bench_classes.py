@@ -162,16 +162,22 @@ def measure(
     }
 
 
-def run_cases(cases: dict[str, Mixture], benchmark: str, about: str | None) -> None:
-    """Measure the cases that are asked for."""
+def tools_of(benchmark: str, about: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a script that has mixtures made and scored by other programs."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=cases, default=list(cases))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--simulator", required=True, help="makes mixtures; flags of make_hard_particles.py")
     parser.add_argument("--scorer", required=True, help="scores classes; flags of score_classes.py")
     parser.add_argument("--models", required=True, help="folder of the molecular models")
     parser.add_argument("--out", type=Path, required=True, help="folder for sets and runs")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / f"{benchmark}.jsonl")
+    return parser
+
+
+def run_cases(cases: dict[str, Mixture], benchmark: str, about: str | None) -> None:
+    """Measure the cases that are asked for."""
+    parser = tools_of(benchmark, about)
+    parser.add_argument("--cases", nargs="+", choices=cases, default=list(cases))
     tools = parser.parse_args()
     tools.out.mkdir(parents=True, exist_ok=True)
     for name in tools.cases:
