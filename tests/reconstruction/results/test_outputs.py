@@ -19,6 +19,9 @@ FOUND = NoiseControl(500, gain=10.0, gain_error=0.1, lead=10.0, lead_error=0.1)
 NOTHING = NoiseControl(500, gain=0.0002, gain_error=0.0001, lead=0.0, lead_error=0.0001)
 
 
+MASK = 60.0
+
+
 def verdict(
     resolution: float,
     *,
@@ -42,7 +45,7 @@ def posed(state: RunState, split: float, poses: str) -> dict[str, object]:
     """Return what a run knows of its poses, with halves that parted at a resolution."""
     state.band = Band(split=120.0 / split)
     return {
-        "config": SimpleNamespace(poses=poses, symmetry="C1", relax_symmetry=None),
+        "config": SimpleNamespace(poses=poses, symmetry="C1", relax_symmetry=None, mask_diameter=MASK),
         "moves_poses": poses != "fixed",
         "resolution": lambda radius: 120.0 / radius,
         "boxes": SimpleNamespace(is_limited=False),
@@ -58,7 +61,7 @@ def test_halves_at_poses_that_were_kept_confirm_nothing() -> None:
 
 def test_halves_that_began_at_poses_of_the_input_say_from_where_on_they_are_independent() -> None:
     text = verdict(4.256, split=12.0, poses="from-input")
-    assert text == "half maps agree to 4.26 Å, independently beyond the 12.0 Å of the map that both began with"
+    assert text == "half maps agree to 4.26 Å, independently beyond 10.0 Å"
     assert verdict(14.0, split=12.0, poses="from-input").startswith("not resolved")
 
 
@@ -73,15 +76,16 @@ def test_halves_that_began_at_poses_of_the_input_say_from_where_on_they_are_inde
 def test_what_halves_share_is_said(poses: str, split: float | None, says: str) -> None:
     state = RunState()
     run = SimpleNamespace(state=state, **posed(state, 12.0, poses))
-    assert split_resolution(run) == split
+    # 1 / 12 of the coarse map and 1 / 60 of the mask are 1 / 10.
+    assert split_resolution(run) == (None if split is None else pytest.approx(10.0))
     assert says in shared_by_halves(run)
 
 
-@pytest.mark.parametrize("resolution", [12.0, 20.0, math.inf])
+@pytest.mark.parametrize("resolution", [10.1, 12.0, 20.0, math.inf])
 def test_halves_that_agree_no_finer_than_what_they_share_resolve_nothing(resolution: float) -> None:
     text = verdict(resolution, starts=(1.0, 1.0))
     assert text.startswith("not resolved: half maps agree to ")
-    assert "independent only beyond 12.0 Å; try more starts" in text
+    assert "independent only beyond 10.0 Å; try more starts" in text
 
 
 def test_a_resolved_map_has_its_resolution() -> None:

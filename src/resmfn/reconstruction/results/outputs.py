@@ -207,7 +207,7 @@ def _verdict(run: RunContext, resolution: float) -> str:
         )
     text += verdict_on_symmetry(run)
     if run.config.poses == "from-input":
-        text += f", independently beyond the {split:.1f} Å of the map that both began with"
+        text += f", independently beyond {split:.1f} Å"
     if len(starts) > 1:
         agree = len(starts) - starts_with_another_map(starts)
         text += f"; {agree} of {len(starts)} starts found the same coarse map"

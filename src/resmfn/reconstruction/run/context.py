@@ -250,6 +250,7 @@ class RunContext:
             network_steps=config.network_steps,
             hidden_dim=config.hidden_dim,
             searches=config.poses == "unknown" and config.reference is None,
+            first_box=min(self.boxes.first, size),
         ).reading_images(len(self.particles), self.particles.box_size, self.boxes.sizes().index(size) + 1)
 
     def tell(self, stage: str, message: str, done: float | None = None, values: dict[str, float] | None = None) -> None:

@@ -1,7 +1,7 @@
 """What a run will cost: CPU seconds by phase, and memory, from the numbers of images and pixels.
 
 The terms are those of docs/performance.md; each constant is the time of one operation on a core of an AMD EPYC that
-multiplies matrices at 98 Gflop/s and gathers 190 million points a second from a map, and is scaled by what this machine
+multiplies matrices at 98 Gflop/s and gathers 280 million points a second from a small map, and is scaled by what this machine
 does (:func:`machine_pace`).
 Images are taken to tell their pose, and the map to reach the Nyquist frequency of its last box: images that are summed
 over all poses cost more.
@@ -19,9 +19,10 @@ import torch
 from resmfn.reconstruction.maps.network_map import default_width
 from resmfn.reconstruction.run.box_plan import BoxPlan
 
-GEMM_FLOPS, GATHERED_POINTS = 98e9, 1.9e8
-"""A second, of the machine that the constants are of. Slices gather from maps that fit in its cache, of which copying
-large arrays says nothing: with the memory at 40 % of its best rate, whole runs took the time that they took before."""
+GEMM_FLOPS, GATHERED_POINTS = 98e9, 2.8e8
+"""A second, of the machine that the constants are of. The map gathered from is one that a core's own cache holds:
+beside other programs a larger one was gathered from at a sixth of the rate, while whole runs took a tenth longer."""
+_TURNS = 4
 _START_UP = 5.0
 _READ = 1.2e-7
 """Seconds a pixel: reading, transforms, CTF."""
@@ -42,7 +43,8 @@ _LOOKS, _FULL_ROUNDS, _CANDIDATE_ROUNDS = 4, 7.0, 0.9
 """Of a round; rounds of the halves by the pixels that they use; what candidates add in the rounds that try them."""
 _NEIGHBORS = 0.1
 """Of 8,000 images slices are nearer to each other in memory than of 1,000: pose steps take 0.75, insertion 0.55."""
-_ROUNDS = 9
+_ROUNDS, _LAST_ROUNDS = 9, 3
+"""Rounds of the halves, and those of them in the last box where the box grows; the others are on the way to it."""
 _SOLVE = 0.7, 2.4 / 64**3
 """Seconds, and seconds a voxel: the four maps of a round, their comparison, mask, preview and checkpoint."""
 _JOINT_ROUNDS = 3
@@ -117,6 +119,7 @@ def estimate_cost(
     network_steps: int = 30,
     hidden_dim: int | None = None,
     searches: bool = True,
+    first_box: int | None = None,
     pace: Pace | None = None,
 ) -> Cost:
     """Return what a run will cost.
@@ -129,6 +132,8 @@ def estimate_cost(
         The settings.
     searches
         Whether annealed starts are made.
+    first_box
+        The box that maps begin in; by default the last one.
     pace
         Of the machine; by default that of the machine that the constants are of.
     """
@@ -146,7 +151,9 @@ def estimate_cost(
     of_image = _HALF_PLANE * box_size**2
     look = of_image * (_LOOKS * _LOOK + _INSERT) * max(n_images / 1_000, 1.0) ** -_NEIGHBORS
     solve = _SOLVE[0] + _SOLVE[1] * voxels
-    rounds = n_images * look * (_FULL_ROUNDS + _CANDIDATE_ROUNDS) + _ROUNDS * solve
+    on_the_way = _SOLVE[0] + _SOLVE[1] * ((first_box or box_size) * box_size) ** 1.5
+    rounds = n_images * look * (_FULL_ROUNDS + _CANDIDATE_ROUNDS)
+    rounds += _LAST_ROUNDS * solve + (_ROUNDS - _LAST_ROUNDS) * on_the_way
     joint = n_images * look * _JOINT_ROUNDS + _JOINT_ROUNDS * solve / 3
     network = network_steps * _NETWORK_STEP * (hidden_dim or default_width(box_size)) * voxels
     return Cost(
@@ -180,7 +187,7 @@ def cost_by_box(n_images: int, boxes: BoxPlan, pace: Pace | None = None) -> dict
     """Return what a run with the default settings costs by the box that it ends in, from the first to the largest."""
     sizes = boxes.sizes()
     return {
-        size: estimate_cost(n_images, size, pace=pace).reading_images(n_images, boxes.image_size, readings, pace)
+        size: estimate_cost(n_images, size, first_box=boxes.first, pace=pace).reading_images(n_images, boxes.image_size, readings, pace)
         for readings, size in enumerate(sizes, start=1)
     }
 
@@ -191,17 +198,22 @@ def _of(stage: tuple[int, int, float]) -> int:
 
 
 def machine_pace() -> Pace:
-    """Measure this machine for a second, on the threads that PyTorch uses: the best of a few tries of each."""
+    """Measure this machine for a second or two, on the threads that PyTorch uses.
+
+    The best of many tries counts, of both kinds in turn: what other programs do lasts a second at a time.
+    """
     a, b = torch.ones(1024, 1024), torch.empty(1024, 1024)
-    products = _best_seconds(lambda: torch.mm(a, a, out=b)) * GEMM_FLOPS / (2 * 1024**3)
-    grid = torch.ones(64**3, dtype=torch.complex64)
-    points = torch.randint(len(grid), (2**18,), generator=torch.Generator().manual_seed(0))
+    grid = torch.ones(32**3, dtype=torch.complex64)
+    points = torch.randint(len(grid), (2**16,), generator=torch.Generator().manual_seed(0))
     weights = torch.ones(len(points))
-    passes = _best_seconds(lambda: grid[points] * weights) * GATHERED_POINTS / len(points)
-    return Pace(products, passes)
+    products = passes = math.inf
+    for _ in range(_TURNS):
+        products = min(products, _best_seconds(lambda: torch.mm(a, a, out=b)))
+        passes = min(passes, _best_seconds(lambda: grid[points] * weights))
+    return Pace(products * GEMM_FLOPS / (2 * 1024**3), passes * GATHERED_POINTS / len(points))
 
 
-def _best_seconds(work: Callable[[], object], seconds: float = 0.4) -> float:
+def _best_seconds(work: Callable[[], object], seconds: float = 0.15) -> float:
     """Return the CPU seconds of the best try within a time."""
     best, end = math.inf, time.monotonic() + seconds
     while time.monotonic() < end or math.isinf(best):
