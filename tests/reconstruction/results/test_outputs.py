@@ -8,11 +8,12 @@ import torch
 
 from resmfn.data import read_map
 from resmfn.data.remarks.particles import Remarks
+from resmfn.reconstruction.phases import soft
 from resmfn.reconstruction.results.hand import inverted
 from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
 from resmfn.reconstruction.results.outputs import _verdict, _warnings, _write_bad_images, _write_scales
 from resmfn.reconstruction.run.held_out import HeldOutTests, NoiseControl
-from resmfn.reconstruction.run.records import Band, ImageQualities, Starts
+from resmfn.reconstruction.run.records import Band, ImageQualities, SoftRounds, Starts
 from resmfn.reconstruction.run.state import RunState
 
 FOUND = NoiseControl(500, gain=10.0, gain_error=0.1, lead=10.0, lead_error=0.1)
@@ -90,6 +91,18 @@ def test_halves_that_agree_no_finer_than_what_they_share_resolve_nothing(resolut
 
 def test_a_resolved_map_has_its_resolution() -> None:
     assert verdict(4.256) == "half maps agree to 4.26 Å"
+
+
+@pytest.mark.parametrize(("reached", "says"), [(10.0, True), (8.0, False)])
+def test_a_band_that_ends_by_the_cost_of_sums_over_poses_is_named(
+    monkeypatch: pytest.MonkeyPatch, reached: float, says: bool
+) -> None:
+    monkeypatch.setattr(soft, "soft_radius", lambda run: 10.0)
+    state = RunState(tests=HeldOutTests(structure=FOUND), soft=SoftRounds(are_on=True))
+    run = SimpleNamespace(state=state, pixel_size=1.5, particles=range(5), **posed(state, 30.0, "unknown"))
+    state.band = Band(reached, split=4.0)
+    assert ("for their cost: the images may show more" in _verdict(run, 120.0 / reached)) is says
+    assert "for their cost" not in _verdict(run, 1.2 * 120.0 / reached)
 
 
 def test_starts_that_agree_are_counted() -> None:

@@ -61,7 +61,7 @@ def test_a_run_costs_more_the_larger_the_box_that_it_ends_in_and_reads_its_image
     for smaller, larger in zip(costs.values(), list(costs.values())[1:], strict=False):
         assert larger.cpu_seconds > smaller.cpu_seconds
         assert larger.memory_bytes > smaller.memory_bytes
-    assert costs[256].rounds == estimate_cost(2_000, 256, first_box=64).rounds
+    assert costs[256].rounds == estimate_cost(2_000, (64, 256)).rounds
     # Most rounds of a box that grows are in smaller ones.
     assert costs[256].rounds < 0.6 * estimate_cost(2_000, 256).rounds
     assert cost_by_box(2_000, BoxPlan.by_default(64)) == {64: estimate_cost(2_000, 64)}

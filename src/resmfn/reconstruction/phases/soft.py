@@ -46,6 +46,11 @@ def soft_radius(run: RunContext) -> float:
     return max(radius_of_cycles(cycles, run.observations, run.space), run.state.band.split)
 
 
+def ends_by_cost(run: RunContext) -> bool:
+    """Say whether the rounds summed over all poses, up to the largest radius that is affordable."""
+    return run.state.soft.are_on and run.state.band.radius >= 0.99 * soft_radius(run)
+
+
 def soft_pass(run: RunContext, posed: PosedImages, name: str, radius: float) -> tuple[SliceSums, float, float]:
     """Score images against their own map at all poses; leave the best poses in ``posed``.
 

@@ -29,5 +29,7 @@ def shared_by_halves(run: RunContext) -> str:
     if coarse is None:
         return "the poses of the input, which were kept: possibly all that these were fitted to, at any resolution"
     if run.config.poses == "from-input":
-        return f"one map at the poses of the input, to {coarse:.2f} Å; what the poses knew of finer detail was forgotten"
+        return (
+            f"one map at the poses of the input, to {coarse:.2f} Å; what the poses knew of finer detail was forgotten"
+        )
     return f"one coarse map, to {coarse:.2f} Å"

@@ -15,6 +15,7 @@ from resmfn.data.runs.run_folder import RunFolder
 from resmfn.evaluation import HalfMapResult, half_map_resolution
 from resmfn.evaluation.starts import SAME_MAP, starts_with_another_map
 from resmfn.fourier import low_pass
+from resmfn.reconstruction.phases.soft import ends_by_cost
 from resmfn.reconstruction.results.examples import write_examples
 from resmfn.reconstruction.results.hand import flip_hand, inverted
 from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
@@ -221,4 +222,6 @@ def _verdict(run: RunContext, resolution: float) -> str:
     elif run.boxes.is_limited and resolution <= 1.02 * run.resolution(run.boxes.radius):
         limit = "--memory" if run.config.final_resolution is None else "--final-resolution"
         text += f"; that is what {limit} allows: the images may show more"
+    elif ends_by_cost(run) and resolution <= 1.05 * run.resolution(run.state.band.radius):
+        text += "; sums over all poses, which images this weak need, end there for their cost: the images may show more"
     return text

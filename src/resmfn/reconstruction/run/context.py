@@ -244,13 +244,12 @@ class RunContext:
         size, config = self.map_size if is_last else self.boxes.largest, self.config
         return estimate_cost(
             len(self.particles),
-            size,
+            (min(self.boxes.first, size), size),
             shift_range=config.shift_range,
             n_starts=config.n_starts,
             network_steps=config.network_steps,
             hidden_dim=config.hidden_dim,
             searches=config.poses == "unknown" and config.reference is None,
-            first_box=min(self.boxes.first, size),
         ).reading_images(len(self.particles), self.particles.box_size, self.boxes.sizes().index(size) + 1)
 
     def tell(self, stage: str, message: str, done: float | None = None, values: dict[str, float] | None = None) -> None:

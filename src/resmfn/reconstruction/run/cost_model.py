@@ -1,8 +1,8 @@
 """What a run will cost: CPU seconds by phase, and memory, from the numbers of images and pixels.
 
 The terms are those of docs/performance.md; each constant is the time of one operation on a core of an AMD EPYC that
-multiplies matrices at 98 Gflop/s and gathers 280 million points a second from a small map, and is scaled by what this machine
-does (:func:`machine_pace`).
+multiplies matrices at 98 Gflop/s and gathers 280 million points a second from a small map, and is scaled by what this
+machine does (:func:`machine_pace`).
 Images are taken to tell their pose, and the map to reach the Nyquist frequency of its last box: images that are summed
 over all poses cost more.
 """
@@ -112,14 +112,13 @@ class Pace:
 
 def estimate_cost(
     n_images: int,
-    box_size: int,
+    box_size: int | tuple[int, int],
     *,
     shift_range: float = 10.0,
     n_starts: int = 4,
     network_steps: int = 30,
     hidden_dim: int | None = None,
     searches: bool = True,
-    first_box: int | None = None,
     pace: Pace | None = None,
 ) -> Cost:
     """Return what a run will cost.
@@ -127,17 +126,16 @@ def estimate_cost(
     Parameters
     ----------
     n_images, box_size
-        How many images, and the box that maps have in the end.
+        How many images, and the box of the maps; of one that grows the first and the last.
     shift_range, n_starts, network_steps, hidden_dim
         The settings.
     searches
         Whether annealed starts are made.
-    first_box
-        The box that maps begin in; by default the last one.
     pace
         Of the machine; by default that of the machine that the constants are of.
     """
     pace = pace or Pace()
+    first_box, box_size = box_size if isinstance(box_size, tuple) else (box_size, box_size)
     moved, voxels = shift_range > 0, box_size**3
     score = _SCORE * pace.products * (_SCORE_WITH_SHIFT if moved else 1.0)
     together = _BOTH * pace.products if moved else 0.0
@@ -151,7 +149,7 @@ def estimate_cost(
     of_image = _HALF_PLANE * box_size**2
     look = of_image * (_LOOKS * _LOOK + _INSERT) * max(n_images / 1_000, 1.0) ** -_NEIGHBORS
     solve = _SOLVE[0] + _SOLVE[1] * voxels
-    on_the_way = _SOLVE[0] + _SOLVE[1] * ((first_box or box_size) * box_size) ** 1.5
+    on_the_way = _SOLVE[0] + _SOLVE[1] * (first_box * box_size) ** 1.5
     rounds = n_images * look * (_FULL_ROUNDS + _CANDIDATE_ROUNDS)
     rounds += _LAST_ROUNDS * solve + (_ROUNDS - _LAST_ROUNDS) * on_the_way
     joint = n_images * look * _JOINT_ROUNDS + _JOINT_ROUNDS * solve / 3
@@ -187,7 +185,9 @@ def cost_by_box(n_images: int, boxes: BoxPlan, pace: Pace | None = None) -> dict
     """Return what a run with the default settings costs by the box that it ends in, from the first to the largest."""
     sizes = boxes.sizes()
     return {
-        size: estimate_cost(n_images, size, first_box=boxes.first, pace=pace).reading_images(n_images, boxes.image_size, readings, pace)
+        size: estimate_cost(n_images, (boxes.first, size), pace=pace).reading_images(
+            n_images, boxes.image_size, readings, pace
+        )
         for readings, size in enumerate(sizes, start=1)
     }
 
