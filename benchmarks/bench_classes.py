@@ -2,7 +2,7 @@
 
 Sets and scores are those of other programs: ``--simulator`` makes mixtures (flags of make_hard_particles.py),
 ``--scorer`` compares classes with the truth (flags of score_classes.py). One JSON object a case goes to ``--results``
-(appended).
+(appended). ``--relion`` has RELION find the same number of classes de novo: its class and map of each, its CPU seconds.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gemmi
 from bench_accuracy import run
+from peers import DE_NOVO, SCHEDULES
 from records import append, stamp
 
 PLAIN = ("--n", "4000", "--box", "64", "--pixel-size", "1.5", "--snr", "0.1", "--shift-std", "2")
@@ -106,14 +108,44 @@ def model_of(name: str, tools: argparse.Namespace) -> str:
     return f"{path}:{weight}" if weight else os.fspath(path)
 
 
+def make_set(case: Mixture, name: str, seed: int, tools: argparse.Namespace) -> Path:
+    """Make a set, unless it is there."""
+    data: Path = tools.out / f"data-{name}-{seed}"
+    if not (data / "particles.star").exists():
+        models = [model_of(model, tools) for model in case.models]
+        run([sys.executable, tools.simulator, os.fspath(data), *models, *case.simulated, "--seed", str(seed)])
+    return data
+
+
+def scored(case: Mixture, star: Path, data: Path, maps: list[Path], tools: argparse.Namespace) -> dict[str, Any]:
+    """Return what the scorer says of classes and their maps."""
+    scores = star.with_suffix(".score.json")
+    run(
+        [
+            sys.executable, tools.scorer, os.fspath(star), os.fspath(data), "--maps", *map(os.fspath, maps),
+            "--junk-below", "0.5", "--mask-radius", f"{case.mask_diameter / 2 / case.pixel_size:g}",
+            "--json", os.fspath(scores),
+        ]
+    )  # fmt: skip
+    return json.loads(scores.read_text())
+
+
+def figures(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores that a record has."""
+    return {
+        "accuracy": round(found["accuracy"], 4),
+        "junk": {key: round(value, 4) for key, value in found["junk"].items()},
+        "fsc05_masked_A": [round(model["fsc"]["masked"]["fsc05"], 3) for model in found["models"] if "fsc" in model],
+        "pose_median_deg": [round(model["pose"]["median"], 3) for model in found["models"] if "pose" in model],
+        "images_by_model_and_class": found["table"],
+    }
+
+
 def measure(
     case: Mixture, name: str, seed: int, tools: argparse.Namespace, benchmark: str = "classes"
 ) -> dict[str, object]:
     """Make a set, reconstruct it, score it."""
-    data, folder = tools.out / f"data-{name}-{seed}", tools.out / f"run-{name}-{seed}"
-    if not (data / "particles.star").exists():
-        models = [model_of(model, tools) for model in case.models]
-        run([sys.executable, tools.simulator, os.fspath(data), *models, *case.simulated, "--seed", str(seed)])
+    data, folder = make_set(case, name, seed, tools), tools.out / f"run-{name}-{seed}"
     blind = tools.out / f"input-{name}-{seed}"
     blind.mkdir(exist_ok=True)
     for file in ("particles.star", "particles.mrcs"):
@@ -132,34 +164,41 @@ def measure(
         return {**about, "no_structure_found": True}
     finally:
         shutil.rmtree(blind)
-    scores = folder.with_suffix(".json")
-    maps = [os.fspath(path) for path in sorted(folder.glob("class*/map.mrc"))] or [os.fspath(folder / "map.mrc")]
-    run(
-        [
-            sys.executable, tools.scorer, os.fspath(folder / "particles.star"), os.fspath(data), "--maps", *maps,
-            "--junk-below", "0.5", "--mask-radius", f"{case.mask_diameter / 2 / case.pixel_size:g}",
-            "--json", os.fspath(scores),
-        ]
-    )  # fmt: skip
-    found = json.loads(scores.read_text())
-    masked = [model["fsc"]["masked"]["fsc05"] for model in found["models"] if "fsc" in model]
+    maps = sorted(folder.glob("class*/map.mrc")) or [folder / "map.mrc"]
+    of_scores = figures(scored(case, folder / "particles.star", data, maps, tools))
+    masked = of_scores["fsc05_masked_A"]
     summary = json.loads((folder / "summary.json").read_text())
     half_maps = [of_class["resolution_half_0143"] for of_class in summary.get("classes", [summary])]
     return {
         **about,
         "n_classes": summary.get("n_classes", 1),
-        "accuracy": round(found["accuracy"], 4),
-        "junk": {key: round(value, 4) for key, value in found["junk"].items()},
-        "fsc05_masked_A": [round(value, 3) for value in masked],
-        "pose_median_deg": [round(model["pose"]["median"], 3) for model in found["models"] if "pose" in model],
+        **of_scores,
         "half_maps_A": half_maps,
         "resolved": summary["resolved"],
         "half_over_truth": round(half_maps[0] / masked[0], 3) if len(masked) == len(half_maps) == 1 else None,
-        "images_by_model_and_class": found["table"],
         "wall_s": round(usage.wall_s, 1),
         "cpu_s": round(usage.cpu_s, 1),
         "peak_memory_mib": round(usage.peak_memory_mib),
     }
+
+
+def measure_relion(case: Mixture, name: str, seed: int, tools: argparse.Namespace) -> dict[str, object]:
+    """Have RELION divide a set into as many classes, de novo, with shifts of up to three pixels searched."""
+    data, folder = make_set(case, name, seed, tools), tools.out / f"relion-{name}-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file in ("particles.star", "particles.mrcs"):
+        shutil.copy(data / file, folder)
+    stages, n_classes = SCHEDULES["n2000"].relion, int(case.classes)
+    asked = {"n_classes": n_classes, "diameter": case.mask_diameter, "shifts": "3 --offset_step 2"}
+    usage = run(DE_NOVO.format(*stages, **asked).split(), folder=folder)
+    last = folder / f"run_it{sum(stages):03}_data.star"
+    maps = [last.with_name(f"run_it{sum(stages):03}_class{number:03}.mrc") for number in range(1, n_classes + 1)]
+    found = scored(case, last, data, maps, tools)
+    return {
+        "benchmark": "classes-relion", "case": name, "seed": seed, "made_with": stamp(), **figures(found),
+        "wall_s": round(usage.wall_s, 1), "cpu_s": round(usage.cpu_s, 1),
+    }  # fmt: skip
 
 
 def tools_of(benchmark: str, about: str | None) -> argparse.ArgumentParser:
@@ -178,11 +217,15 @@ def run_cases(cases: dict[str, Mixture], benchmark: str, about: str | None) -> N
     """Measure the cases that are asked for."""
     parser = tools_of(benchmark, about)
     parser.add_argument("--cases", nargs="+", choices=cases, default=list(cases))
+    parser.add_argument("--relion", action="store_true", help="RELION 3.1 in place of resmfn")
     tools = parser.parse_args()
     tools.out.mkdir(parents=True, exist_ok=True)
     for name in tools.cases:
         for seed in tools.seeds:
-            record = measure(cases[name], name, seed, tools, benchmark)
+            if tools.relion:
+                record = measure_relion(cases[name], name, seed, tools)
+            else:
+                record = measure(cases[name], name, seed, tools, benchmark)
             append(tools.results, record)
             print(json.dumps(record), flush=True)
 

@@ -52,9 +52,10 @@ SCHEDULES = {
 
 DE_NOVO = """relion_refine --o ./run --sgd_ini_iter {} --sgd_inbetween_iter {} --sgd_fin_iter {} --sgd_write_iter 10
 --sgd_ini_resol 35 --sgd_fin_resol 10 --sgd_ini_subset 100 --sgd_fin_subset 500 --sgd --denovo_3dref
---i particles.star --ctf --K 1 --sym C1 --flatten_solvent --zero_mask --dont_combine_weights_via_disc --maxsig 100
---pool 50 --pad 1 --skip_gridding --particle_diameter 84 --oversampling 1 --healpix_order 1 --offset_range 0
---offset_step 0.2 --j 1 --random_seed 1"""
+--i particles.star --ctf --K {n_classes} --sym C1 --flatten_solvent --zero_mask --dont_combine_weights_via_disc
+--maxsig 100 --pool 50 --pad 1 --skip_gridding --particle_diameter {diameter:g} --oversampling 1 --healpix_order 1
+--offset_range {shifts} --j 1 --random_seed 1"""
+CENTERED = "0 --offset_step 0.2"
 REFINE = """mpirun --allow-run-as-root --oversubscribe -n 3 relion_refine_mpi --o ./refined --auto_refine
 --split_random_halves --i run_it{last:03}_data.star --ref run_it{last:03}_class001.mrc --ini_high 10
 --dont_combine_weights_via_disc --pool 50 --pad 2 --ctf --particle_diameter 84 --flatten_solvent --zero_mask
@@ -64,7 +65,8 @@ REFINE = """mpirun --allow-run-as-root --oversubscribe -n 3 relion_refine_mpi --
 
 def relion(call: Callable[[str], Usage], folder: Path, schedule: Schedule) -> Attempt:
     """Find a map de novo and refine it: RELION 3.1 (Debian: relion and openmpi-bin)."""
-    usage = [call(DE_NOVO.format(*schedule.relion)), call(REFINE.format(last=sum(schedule.relion)))]
+    of_novo = {"n_classes": 1, "diameter": 84, "shifts": CENTERED}
+    usage = [call(DE_NOVO.format(*schedule.relion, **of_novo)), call(REFINE.format(last=sum(schedule.relion)))]
     return Attempt(usage, folder / "refined_class001.mrc", folder / "refined_data.star")
 
 
