@@ -117,13 +117,15 @@ def make_set(case: Mixture, name: str, seed: int, tools: argparse.Namespace) -> 
     return data
 
 
-def scored(case: Mixture, star: Path, data: Path, maps: list[Path], tools: argparse.Namespace) -> dict[str, Any]:
-    """Return what the scorer says of classes and their maps."""
+def scored(
+    case: Mixture, star: Path, data: Path, maps: list[Path], tools: argparse.Namespace, *junk: str
+) -> dict[str, Any]:
+    """Return what the scorer says of classes and their maps; ``junk`` are its flags that say which images are junk."""
     scores = star.with_suffix(".score.json")
     run(
         [
             sys.executable, tools.scorer, os.fspath(star), os.fspath(data), "--maps", *map(os.fspath, maps),
-            "--junk-below", "0.5", "--mask-radius", f"{case.mask_diameter / 2 / case.pixel_size:g}",
+            *junk, "--mask-radius", f"{case.mask_diameter / 2 / case.pixel_size:g}",
             "--json", os.fspath(scores),
         ]
     )  # fmt: skip
@@ -165,7 +167,7 @@ def measure(
     finally:
         shutil.rmtree(blind)
     maps = sorted(folder.glob("class*/map.mrc")) or [folder / "map.mrc"]
-    of_scores = figures(scored(case, folder / "particles.star", data, maps, tools))
+    of_scores = figures(scored(case, folder / "particles.star", data, maps, tools, "--junk-below", "0.5"))
     masked = of_scores["fsc05_masked_A"]
     summary = json.loads((folder / "summary.json").read_text())
     half_maps = [of_class["resolution_half_0143"] for of_class in summary.get("classes", [summary])]
