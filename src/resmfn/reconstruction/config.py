@@ -112,7 +112,8 @@ class ReconstructionConfig:
     memory: float | None = None
     """Limit of memory in GiB, of each process: the box grows no further than that allows. By default there is none."""
     gpu_memory: float | None = None
-    """Limit of GPU memory in GiB; by default all. Fewer images are processed at a time to fit."""
+    """Limit of GPU memory in GiB; by default all. Fewer images are processed at a time to fit, and the box grows no
+    further than that allows."""
     network_steps: int = 30
     """Conjugate gradient steps of each scale of the network, which is fitted to the map of all images."""
     datadir: Path | None = None

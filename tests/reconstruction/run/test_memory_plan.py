@@ -26,6 +26,15 @@ def test_no_limit_and_one_that_is_not_reached_change_nothing() -> None:
         assert planned(memory) == (whole, None)
 
 
+def test_the_memory_of_a_gpu_limits_the_box_as_well_and_the_smaller_limit_counts() -> None:
+    enough = 1.01 * memory_needed(N, 96, 1, SIZE) / GIB
+    of_gpu, line = planned(None, gpu_memory=enough)
+    assert of_gpu == planned(enough)[0]
+    assert line is not None
+    assert line.startswith(f"--gpu-memory {enough:g} holds")
+    assert planned(100.0, gpu_memory=enough)[0] == planned(enough, gpu_memory=100.0)[0] == of_gpu
+
+
 @pytest.mark.parametrize("size", [64, 96, 144])
 def test_the_largest_box_that_fits_is_the_last(size: int) -> None:
     plan, line = planned(1.01 * memory_needed(N, size, 1, SIZE) / GIB)

@@ -220,7 +220,7 @@ def _verdict(run: RunContext, resolution: float) -> str:
     if resolution <= 2.02 * run.pixel_size:
         text += "; that is Nyquist: smaller pixels may show more"
     elif run.boxes.is_limited and resolution <= 1.02 * run.resolution(run.boxes.radius):
-        limit = "--memory" if run.config.final_resolution is None else "--final-resolution"
+        limit = "the limit of memory" if run.config.final_resolution is None else "--final-resolution"
         text += f"; that is what {limit} allows: the images may show more"
     elif ends_by_cost(run) and resolution <= 1.05 * run.resolution(run.state.band.radius):
         text += "; sums over all poses, which images this weak need, end there for their cost: the images may show more"
