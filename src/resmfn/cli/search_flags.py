@@ -52,9 +52,7 @@ class SearchFlags:
     ] = "auto"
     gpu_memory: Annotated[
         float | None,
-        Parameter(
-            help="Limit of GPU memory, GiB: smaller chunks of images, and a box no larger than fits [default: all]."
-        ),
+        Parameter(help="Limit of GPU memory, GiB: smaller chunks of images, a box that fits [default: all]."),
     ] = None
     network_steps: Annotated[int, Parameter(help="Conjugate gradient steps of each scale of the network.")] = 30
     datadir: DataDir = None
