@@ -195,8 +195,8 @@ class Observations:
             raise RuntimeError("the optics of these images are not known")
         optics = self.optics.select(index.to(self.optics.defocus_u.device)).to(self.device)
         z, rate = ctf_along_defocus(optics, self._frequencies()[:n_pixels])
-        z = z * (self._whitening(index, n_pixels) * self.gain[index, None])
-        return self.magnification.in_band(z, index, self.pixels[:n_pixels]), rate
+        weight = self._whitening(index, n_pixels) * self.gain[index, None]
+        return z * self.magnification.in_band(weight, index, self.pixels[:n_pixels]), rate
 
     def _whitening(self, index: Tensor, n_pixels: int) -> Tensor:
         """Return what the pixels of some images are multiplied by: (m, n_pixels), or (n_pixels,) for all alike."""

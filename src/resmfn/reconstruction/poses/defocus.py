@@ -36,6 +36,8 @@ PHASE_STEP = 0.5
 """Radians at the rim of the band, by which the phase of the CTF differs between neighboring offsets."""
 _LEAST_SPREAD, _SPREAD_STEP = 5.0, 1.1
 """Å, and factor: the standard deviations that are tried beside 0."""
+LEAST_EVIDENCE = 3.0
+"""Nat by which all images together must prefer a standard deviation to 0: chance prefers some by one or two."""
 TOLD = 0.5
 """Share of the prior's variance below which an image is said to tell its defocus."""
 
@@ -80,11 +82,14 @@ def refine_defocus(
     spread
         Å: standard deviation that offsets are thought to have; how far is looked follows from it.
     weight
-        (n,): how much each image counts for the prior; by default all alike.
+        (n,): probability of each image to show the particle, by which its likelihood counts; by default 1. Of noise
+        the likelihood says only at which defocus the map is faintest.
     """
     offsets = offsets_to_try(observations, model.radius, spread).to(observations.device)
     table = likelihood_table(observations, index, poses, model, offsets)
-    learned = likeliest_spread(table, offsets, weight)
+    if weight is not None:
+        table = table * weight[:, None]
+    learned = likeliest_spread(table, offsets)
     return DefocusFit(*posterior_offsets(table, offsets, learned), learned)
 
 
@@ -106,7 +111,7 @@ def likelihood_table(
     """Return the log-likelihood (n, K) of each offset of defocus (K,) over that of pure noise, for images at poses."""
     n_pixels = observations.n_pixels(model.radius)
     pixels = observations.pixels[:n_pixels]
-    table = torch.zeros(len(index), len(offsets), device=observations.device)
+    table = observations.noise_level.new_zeros(len(index), len(offsets))
     step = float(offsets[1] - offsets[0])
 
     def looked_up(rows: Tensor) -> Tensor:
@@ -130,30 +135,27 @@ def likelihood_table(
     for rows, of_rows in observations.in_chunks(
         "refining defocus", index, at_once, looked_up, order=slice_order(poses.rotation)
     ):
-        table[rows] = of_rows.to(table)
+        table[rows] = of_rows
     observations.team.sum_(table)
     return table
 
 
-def likeliest_spread(table: Tensor, offsets: Tensor, weight: Tensor | None = None) -> float:
+def likeliest_spread(table: Tensor, offsets: Tensor) -> float:
     """Return the standard deviation of offsets, Å, under which the images of a table are likeliest; 0 if none tell.
 
     Parameters
     ----------
     table, offsets
         Log-likelihoods (n, K), and the offsets (K,), evenly about 0.
-    weight
-        (n,): how much each image counts; by default all alike.
     """
     reach = float(offsets[-1])
     count = max(0, math.ceil(math.log(reach / _LEAST_SPREAD) / math.log(_SPREAD_STEP)))
     tried = [_LEAST_SPREAD * _SPREAD_STEP**number for number in range(count)]
-    values, weight = table.double(), torch.ones(len(table)) if weight is None else weight
-    weight = weight.to(values)
-    best, most = 0.0, float(weight @ values[:, len(offsets) // 2])
+    values = table.double()
+    best, most = 0.0, float(values[:, len(offsets) // 2].sum()) + LEAST_EVIDENCE
     for spread in tried:
         prior = torch.log_softmax(-0.5 * (offsets.double() / spread).square(), dim=0)
-        evidence = float(weight @ torch.logsumexp(values + prior, dim=1))
+        evidence = float(torch.logsumexp(values + prior, dim=1).sum())
         if evidence > most:
             best, most = spread, evidence
     return best
