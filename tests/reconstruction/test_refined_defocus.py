@@ -105,7 +105,7 @@ def test_particles_star_has_the_defocus_that_was_found_and_the_summary_says_so(f
     assert said["spread"]["joint"] == pytest.approx(WRONG_BY, rel=0.2)
     assert said["median_change"] == pytest.approx(float(offsets(refined, files[1]).abs().median()), abs=0.2)
     assert 0.5 * N < said["n_told"] <= N
-    assert said["verdict"].startswith("defocus: off from the files by 1")
+    assert said["verdict"].startswith("off from that of the file by 1")
     assert ", defocus off by 1" in (refined / "run.log").read_text()
 
 

@@ -23,19 +23,27 @@ def defocus_figures(run: RunContext) -> dict[str, object]:
     if not run.config.refine_defocus:
         return {}
     found = run.state.defocus
+    said: dict[str, object] = {"refined": found.offset is not None}
+    if found.offset is not None and found.told is not None:
+        said["median_change"] = round(float(found.offset.abs().median()), 1)
+        said["spread"] = {name: round(spread, 1) for name, spread in found.spread.items()}
+        said["n_told"] = int(found.told.sum())
+    return {"defocus": {**said, "verdict": _verdict(run)}}
+
+
+def defocus_verdict(run: RunContext) -> list[str]:
+    """Return the line that says what came of the defocus; none where it was not asked for."""
+    return [f"defocus: {_verdict(run)}"] if run.config.refine_defocus else []
+
+
+def _verdict(run: RunContext) -> str:
+    found = run.state.defocus
     if found.offset is None or found.told is None:
-        return {"defocus": {"refined": False, "verdict": "defocus: not refined, as images do not tell their poses"}}
-    change, n_told, n = float(found.offset.abs().median()), int(found.told.sum()), len(found.offset)
-    spreads = {name: round(spread, 1) for name, spread in found.spread.items()}
-    spread = max(found.spread.values())
-    said = f"off from the files by {spread:.0f} Å (standard deviation), {n_told} of {n} images tell by how much"
-    verdict = f"defocus: {said}; median change {change:.0f} Å" if spread > 0 else "defocus: images find nothing wrong"
-    return {
-        "defocus": {
-            "refined": True,
-            "median_change": round(change, 1),
-            "spread": spreads,
-            "n_told": n_told,
-            "verdict": verdict,
-        }
-    }
+        return "not refined, for images do not tell their poses well enough"
+    spread = list(found.spread.values())[-1]  # of all images, which come last
+    if spread == 0:
+        return "kept: as a set, the images do not find that of their file wrong"
+    return (
+        f"off from that of the file by {spread:.0f} Å (standard deviation), median change "
+        f"{float(found.offset.abs().median()):.0f} Å; {int(found.told.sum())} of {len(found.offset)} images tell theirs"
+    )

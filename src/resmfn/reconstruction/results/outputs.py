@@ -15,7 +15,7 @@ from resmfn.data.runs.run_folder import RunFolder
 from resmfn.evaluation import HalfMapResult, half_map_resolution
 from resmfn.evaluation.starts import SAME_MAP, starts_with_another_map
 from resmfn.fourier import low_pass
-from resmfn.reconstruction.results.defocus import defocus_figures, with_refined_defocus
+from resmfn.reconstruction.results.defocus import defocus_figures, defocus_verdict, with_refined_defocus
 from resmfn.reconstruction.results.examples import write_examples
 from resmfn.reconstruction.results.hand import flip_hand, inverted
 from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
@@ -61,6 +61,8 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     run.tell("validation", "curves, local and directional resolution, sharpening of the half maps", 0.99)
     write_validation(folder, run, mask, halves)
     write_chimerax_view(folder.path)
+    for said in defocus_verdict(run):
+        run.tell("results", said, 0.99)
     summary = _summary(run, halves)
     folder.write_json(SUMMARY, summary)
     (folder.path / PREVIEW).unlink(missing_ok=True)
