@@ -12,7 +12,7 @@ from core.test_processes import run_team
 from reconstruction.conftest import build_context
 from reconstruction.scenes import varied_optics, write_particle_files
 from resmfn.core import InputError, StoppedError, make_generator
-from resmfn.data import Table, read_map, read_particles, write_star
+from resmfn.data import Table, read_map, read_particles, write_particles, write_star
 from resmfn.evaluation import fourier_shell_correlation
 from resmfn.fourier.grids import centered_indices
 from resmfn.fourier.transforms import fft2_centered, ifft2_centered
@@ -107,6 +107,14 @@ def test_particles_star_has_the_defocus_that_was_found_and_the_summary_says_so(f
     assert 0.5 * N < said["n_told"] <= N
     assert said["verdict"].startswith("off from that of the file by 1")
     assert ", defocus off by 1" in (refined / "run.log").read_text()
+
+
+def test_what_is_written_for_cryosparc_has_it_too(refined, tmp_path) -> None:
+    particles = read_particles(refined / "particles.star", with_images=False)
+    write_particles(tmp_path / "particles.cs", particles)
+    records = np.load(tmp_path / "particles.cs")
+    np.testing.assert_allclose(records["ctf/df1_A"], particles.optics.defocus_u, atol=0.01)
+    np.testing.assert_allclose(records["ctf/df2_A"], particles.optics.defocus_v, atol=0.01)
 
 
 def test_a_wrong_defocus_costs_less_where_it_is_refined_and_a_right_one_is_not_harmed(files, refined, tmp_path) -> None:
