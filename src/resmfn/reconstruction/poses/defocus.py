@@ -27,13 +27,15 @@ from resmfn.reconstruction.poses.pose_refinement import PoseModel
 from resmfn.reconstruction.poses.posed_images import Poses, centered_ctf
 
 FIRST_SPREAD = 200.0
-"""Å: half the thickness of the ice that particles lie in, about, where micrographs have one defocus each."""
+"""Å: half the thickness of the ice that particles lie in, about, where micrographs have one defocus each.
+No comparison recorded."""
 REACH = 3.0
 """Offsets are looked for up to so many standard deviations."""
 LEAST_REACH, MOST_REACH = 300.0, 3000.0
 """Å: a set that could not tell may do so in a finer band; defocus that is further off is another matter."""
 PHASE_STEP = 0.5
-"""Radians at the rim of the band, by which the phase of the CTF differs between neighboring offsets."""
+"""Radians at the rim of the band, by which the phase of the CTF differs between neighboring offsets.
+No comparison recorded."""
 _LEAST_SPREAD, _SPREAD_STEP = 5.0, 1.1
 """Å, and factor: the standard deviations that are tried beside 0."""
 LEAST_EVIDENCE = 3.0
