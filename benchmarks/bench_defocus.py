@@ -50,7 +50,7 @@ def write_wrong(data: Path, error: float, seed: int) -> Path:
 def measure(name: str, sets: dict[bool, Path], simulated: tuple[str, ...], given: argparse.Namespace) -> dict:
     """Do one of the runs and return its figures."""
     is_off, flags = RUNS[name]
-    flags = ("--mask-diameter", "84", "--seed", str(given.seed), *given.flags.split(), *flags)
+    flags = ("--mask-diameter", "84", *given.flags.split(), *flags)
     case = Case("adk_open.pdb", simulated, flags, poses=given.poses)
     folder = given.out / f"run-defocus-{name.replace(', ', '-')}"
     usage = reconstruct(case, given.seed, sets[is_off], folder)
