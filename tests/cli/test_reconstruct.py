@@ -337,17 +337,18 @@ def test_every_flag_reaches_the_settings(recorded, tmp_path) -> None:
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in wanted.items()]
     switches = ["--overwrite", "--flip-hand", "--allow-outside", "--local-states"]
     assert main(["reconstruct", "p.star", "--out", "run", *flags, *switches]) == 0
-    assert main(["reconstruct", "p.star", "--out", "run", "--resume", "--poses=fixed"]) == 0
+    assert main(["reconstruct", "p.star", "--out", "run", "--resume", "--poses=fixed", "--refine-defocus"]) == 0
     first, second = map(vars, recorded)
     assert (
         first
         == {"particles": Path("p.star"), "out": Path("run"), "resume": False, "overwrite": True, "flip_hand": True}
-        | {"allow_outside": True, "local_states": True}
+        | {"allow_outside": True, "local_states": True, "refine_defocus": False}  # of one map alone
         | {"final_resolution": None, "memory": None, "relax_symmetry": None}  # not beside --box-size and --symmetry
         | wanted
     )
     assert set(first) == {field.name for field in dataclasses.fields(ReconstructionConfig)}  # none without a flag
     assert (second["resume"], second["overwrite"], second["poses"]) == (True, False, "fixed")
+    assert second["refine_defocus"]
 
 
 def test_flags_that_are_not_given_have_the_settings_own_defaults(recorded) -> None:

@@ -57,6 +57,7 @@ def test_a_run_takes_no_more_memory_than_it_may(tmp_path, monkeypatch):
 def test_a_run_goes_on_where_it_stopped(tmp_path):
     data = simulated(tmp_path / "data")
     settings = {"particles": data / "particles_true.star", "out": tmp_path / "run", "poses": "fixed", "hidden_dim": 8}
+    settings["refine_defocus"] = True
 
     def interrupt(event):
         if event.stage == "halves":

@@ -93,8 +93,37 @@ MUTATIONS = (
         ("defocus_k2 - 0.5 * cs * wavelength.square() * k2.square()", "defocus_k2 + 0.5 * cs * wavelength.square() * k2.square()"),
         ("(-0.25 * column(optics.b_factor) * k2).exp()", "(-0.5 * column(optics.b_factor) * k2).exp()"),
         ("offset = torch.deg2rad(column(optics.phase_shift)) +", "offset = column(optics.phase_shift) +"),
-        ("ctf = (gamma + offset).sin()", "ctf = -(gamma + offset).sin()"),
+        ("ctf = phase.sin() * envelope", "ctf = -phase.sin() * envelope"),
         ("volts * 0.978466e-6", "volts * 0.878466e-6"),
+        ("rate = math.pi * electron_wavelength(", "rate = 2 * math.pi * electron_wavelength("),
+        ("strength = envelope if optics.scale is None else envelope * _column(optics.scale, frequencies)", "strength = envelope"),
+    )),
+    Group("reconstruction/poses/defocus.py", "tests/reconstruction/poses/test_defocus.py", (
+        ("found.append(((overlap - power * ctf) * ctf).sum(dim=1))", "found.append(((overlap - 2 * power * ctf) * ctf).sum(dim=1))"),
+        ("        frames = observations.magnification.frames(images, there.rotation)", "        frames = there.rotation"),
+        ("centered = values * centered_ctf(observations, torch.ones_like(rate), there.shift)", "centered = values"),
+        ("rate * float(offsets[0]))", "rate * float(offsets[1]))"),
+        ("        table = table * weight[:, None]", "        pass"),
+        ("    best, most = 0.0, float(values[:, len(offsets) // 2].sum()) + LEAST_EVIDENCE", "    best, most = 0.0, -math.inf"),
+        ("prior = torch.log_softmax(-0.5 * (offsets.double() / spread).square(), dim=0)", "prior = -0.5 * (offsets.double() / spread).square()"),
+        ("vertex = 0.5 * (before - after)", "vertex = 0.5 * (after - before)"),
+        ("log_posterior = table.double() - 0.5 * (offsets.double() / spread).square()", "log_posterior = table.double()"),
+        ("reach = min(max(REACH * spread, LEAST_REACH), MOST_REACH)", "reach = LEAST_REACH"),
+        ("step = PHASE_STEP / (math.pi * longest * frequency**2)", "step = 10 * PHASE_STEP / (math.pi * longest * frequency**2)"),
+        ("return self.deviation.square() < TOLD * self.spread**2", "return self.deviation.square() >= TOLD * self.spread**2"),
+    )),
+    Group("reconstruction/images/observations.py", "tests/reconstruction/test_refined_defocus.py", (
+        ("return self.optics.with_defocus(self.defocus_offset.to(self.optics.defocus_u))", "return self.optics"),
+    )),
+    Group("reconstruction/run/context.py", "tests/reconstruction/test_refined_defocus.py", (
+        ("            observations.set_defocus(state.defocus.offset)", "            pass"),
+        ("        self.observations.set_defocus(already_set(self.state.defocus.offset))", "        pass"),
+    )),
+    Group("reconstruction/phases/rounds.py", "tests/reconstruction/test_refined_defocus.py", (
+        ("model = PoseModel(grid, grid.transform(volume), radius, run.moves_shift)", "model = PoseModel(grid, grid.transform(resized(state.maps.references[\"half2\"], grid.size)), radius, run.moves_shift)"),
+    )),
+    Group("reconstruction/results/defocus.py", "tests/reconstruction/test_refined_defocus.py", (
+        ("torch.from_numpy(metadata.numbers(name)) + offset", "torch.from_numpy(metadata.numbers(name)) - offset"),
     )),
     Group("physics/shift.py", "tests/physics/test_image_formation.py", (
         ("x, y = (shift * (2 * math.pi", "x, y = (shift * (-2 * math.pi"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resmfn.core import ShapeError
-from resmfn.physics import Optics, compute_ctf, electron_wavelength
+from resmfn.physics import Optics, compute_ctf, ctf_along_defocus, electron_wavelength
 
 DOUBLE = torch.float64
 
@@ -133,6 +133,24 @@ def test_gradients_to_optics_and_frequencies_also_at_zero(generator: torch.Gener
         return compute_ctf(Optics(**dict(zip(names, fields, strict=True))), grid)
 
     assert torch.autograd.gradcheck(ctf, (f.requires_grad_(), *values), eps=1e-6, atol=1e-6)
+
+
+def test_along_defocus_it_turns_by_a_rate_and_its_slope_is_that_of_finite_differences(
+    generator: torch.Generator,
+) -> None:
+    f = 0.2 * torch.randn(5, 2, generator=generator, dtype=DOUBLE)
+    given = replace(optics(2, b_factor=30.0, phase_shift=20.0), scale=torch.tensor([0.8, 1.3], dtype=DOUBLE))
+    given = replace(given, even_aberration=torch.randn(2, 9, generator=generator, dtype=DOUBLE))
+    given = replace(given, magnification=torch.tensor([[1.02, 0.03], [-0.01, 0.97]], dtype=DOUBLE).repeat(2, 1, 1))
+    z, rate = ctf_along_defocus(given, f)
+    assert (z.dtype, rate.dtype) == (torch.complex128, DOUBLE)
+    torch.testing.assert_close(z.imag, compute_ctf(given, f), rtol=0, atol=1e-12)
+    offset = torch.tensor([350.0, -120.0], dtype=DOUBLE)
+    turned = z * torch.polar(torch.ones_like(rate), rate * offset[:, None])
+    torch.testing.assert_close(turned.imag, compute_ctf(given.with_defocus(offset), f), rtol=0, atol=1e-10)
+    step = 1e-2
+    ahead, behind = (compute_ctf(given.with_defocus(offset + sign * step), f) for sign in (1, -1))
+    torch.testing.assert_close(rate * turned.real, (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-9)
 
 
 def test_frequencies_must_be_pairs() -> None:

@@ -382,6 +382,16 @@ def test_a_group_that_was_relaxed_says_how_many_copies_are_known(tmp_path) -> No
     assert "87% of all images show one copy" in build_page(record)
 
 
+def test_a_refined_defocus_is_told(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text())
+    assert "Defocus was asked of the images" not in titles(run)
+    summary["defocus"] = {"refined": True, "verdict": "off from that of the file by 180 Å"}
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert titles(run)["Defocus was asked of the images"] == "note"
+    assert "Defocus was off from that of the file by 180 Å." in build_page(read_run(run))
+
+
 def test_halves_that_differ_from_the_start_are_a_warning(tmp_path) -> None:
     run = make_run(tmp_path / "run")
     text = (run / "fsc.csv").read_text().splitlines()

@@ -34,6 +34,13 @@ class RealDataFlags:
         str | None,
         Parameter(help="Point group that holds only nearly: images choose among its copies of their poses; map in C1."),
     ] = None
+    refine_defocus: Annotated[
+        bool,
+        Parameter(
+            help="Refine the defocus of each particle: rlnDefocusU and V, by one offset (RELION: CtfRefine).",
+            negative="",
+        ),
+    ] = False
     flip_hand: Annotated[
         bool, Parameter(negative="", help="Write the other hand; with --resume, of a finished run.")
     ] = False

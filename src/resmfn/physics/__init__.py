@@ -2,7 +2,7 @@
 
 from resmfn.physics.background import fit_planes, planes, ramp_strength
 from resmfn.physics.contrast import CLEAR, FIRST_SHELLS, contrast_score, majority_significance
-from resmfn.physics.ctf import compute_ctf, electron_wavelength
+from resmfn.physics.ctf import compute_ctf, ctf_along_defocus, electron_wavelength
 from resmfn.physics.image_formation import ImageFormation
 from resmfn.physics.noise import add_noise
 from resmfn.physics.optics import Optics
@@ -33,6 +33,7 @@ __all__ = [
     "add_slices",
     "compute_ctf",
     "contrast_score",
+    "ctf_along_defocus",
     "electron_wavelength",
     "extract_slices",
     "fit_planes",

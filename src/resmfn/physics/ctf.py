@@ -44,12 +44,39 @@ def compute_ctf(optics: Optics, frequencies: Tensor) -> Tensor:
     ----------
     Mindell and Grigorieff (2003), J. Struct. Biol. 142, 334; RELION's sign, positive (white) molecules.
     """
+    phase, envelope, _ = _phase_of_ctf(optics, frequencies)
+    ctf = phase.sin() * envelope
+    return ctf if optics.scale is None else ctf * _column(optics.scale, frequencies)
+
+
+def ctf_along_defocus(optics: Optics, frequencies: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how the contrast transfer function goes on as defocus changes.
+
+    With d Å more of both ``defocus_u`` and ``defocus_v`` it is ``Im(z exp(i r d))``: its phase g grows by
+    ``pi lambda d k^2``, and nothing else changes. Its slope in d is ``r Re(z exp(i r d))``.
+
+    Parameters
+    ----------
+    optics, frequencies
+        As for :func:`compute_ctf`.
+
+    Returns
+    -------
+        z, complex ``(n, ...)``, and r, radians per Å, real ``(n, ...)``.
+    """
+    phase, envelope, k2 = _phase_of_ctf(optics, frequencies)
+    strength = envelope if optics.scale is None else envelope * _column(optics.scale, frequencies)
+    rate = math.pi * electron_wavelength(_column(optics.voltage, frequencies)) * k2
+    return torch.polar(strength.expand_as(phase).contiguous(), phase), rate
+
+
+def _phase_of_ctf(optics: Optics, frequencies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return phase g, asin w included, envelope, and k^2 at the specimen."""
     if frequencies.shape[-1:] != (2,):
         raise ShapeError(f"frequencies must end in an axis of 2, (fx, fy), got shape {tuple(frequencies.shape)}")
-    per_image = (len(optics),) + (1,) * (frequencies.ndim - 1)
 
     def column(values: Tensor) -> Tensor:
-        return values.reshape(per_image)
+        return _column(values, frequencies)
 
     at_specimen = specimen_frequencies(optics, frequencies)
     fx, fy = at_specimen[..., 0], at_specimen[..., 1]
@@ -65,8 +92,12 @@ def compute_ctf(optics: Optics, frequencies: Tensor) -> Tensor:
     gamma = math.pi * wavelength * (defocus_k2 - 0.5 * cs * wavelength.square() * k2.square())
     if optics.even_aberration is not None:
         offset = offset - zernike_phase(optics.even_aberration, at_specimen, odd=False)
-    ctf = (gamma + offset).sin() * (-0.25 * column(optics.b_factor) * k2).exp()
-    return ctf if optics.scale is None else ctf * column(optics.scale)
+    return gamma + offset, (-0.25 * column(optics.b_factor) * k2).exp(), k2
+
+
+def _column(values: Tensor, frequencies: Tensor) -> Tensor:
+    """Return one value an image (n,) so that it multiplies those at frequencies ``(..., 2)``."""
+    return values.reshape(-1, *[1] * (frequencies.ndim - 1))
 
 
 def specimen_frequencies(optics: Optics, frequencies: Tensor) -> Tensor:

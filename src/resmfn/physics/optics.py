@@ -74,6 +74,10 @@ class Optics:
         """Return the same optics on another device or in another precision; None keeps what is."""
         return self._changed(lambda value: value.to(device, None if value.dtype == torch.bool else dtype))
 
+    def with_defocus(self, offset: Tensor) -> Optics:
+        """Return the same optics with so many Å (n,) more of defocus along both axes."""
+        return replace(self, defocus_u=self.defocus_u + offset, defocus_v=self.defocus_v + offset)
+
     def undistorted(self) -> Optics:
         """Return the optics of the same images once :mod:`resmfn.physics.recorded` has undone what it can.
 

@@ -80,6 +80,8 @@ class ReconstructionConfig:
     relax_symmetry: str | None = None
     """Point group that the molecule has only nearly: poses are found with it, then each image chooses among the copies
     of its pose, and the map has no symmetry."""
+    refine_defocus: bool = False
+    """Refine the defocus of each image against the map of its half set, as far as images tell it."""
     flip_hand: bool = False
     """Write maps and poses of the other hand; with --resume, a finished run is flipped."""
     mask_diameter: float | None = None
@@ -166,6 +168,11 @@ class ReconstructionConfig:
         if self.reference is not None and self.poses != "unknown":
             raise InputError(f"--reference starts a search and excludes --poses {self.poses}; give only one")
         self._require_classes()
+        if self.refine_defocus and self.n_classes != 1:
+            raise InputError(
+                f"--refine-defocus compares images with one map and excludes --n-classes {self.n_classes}; give only "
+                "one, and refine the images of a class afterwards with --classes-from"
+            )
         self._require_other_run()
         if self.box_size is not None and self.final_resolution is not None:
             raise InputError("--box-size keeps one box and --final-resolution lets it grow; give only one")

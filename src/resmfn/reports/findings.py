@@ -52,6 +52,7 @@ def find(record: RunRecord, coverage: ViewCoverage | None) -> list[Finding]:
         *_resolution(record),
         *_warned(record),
         *_images(record),
+        *_defocus(record),
         *_halves(record),
         *_starts(record),
         *_size(record),
@@ -131,6 +132,14 @@ def _images(record: RunRecord) -> list[Finding]:
         )
         found.append(Finding("warning" if bad > MANY_BAD * n else "note", "Images that look like noise", text))
     return found
+
+
+def _defocus(record: RunRecord) -> list[Finding]:
+    """Say what came of the defocus where it was refined."""
+    said = words(record.summary, "defocus", "verdict", default="")
+    if not said:
+        return []
+    return [Finding("note", "Defocus was asked of the images", f"Defocus was {said}.")]
 
 
 def _halves(record: RunRecord) -> list[Finding]:

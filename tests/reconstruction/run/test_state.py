@@ -17,6 +17,7 @@ from resmfn.reconstruction.run.held_out import CopyTest, HeldOutTests, NoiseCont
 from resmfn.reconstruction.run.records import (
     Agreement,
     Band,
+    Defocus,
     ImageQualities,
     Maps,
     PoseEstimates,
@@ -27,14 +28,15 @@ from resmfn.reconstruction.run.state import RunState
 
 CPU = torch.device("cpu")
 LAYOUTS = {
-    2: """
-        state: phase step map_size starts poses qualities band maps agreement soft tests costs \
+    3: """
+        state: phase step map_size starts poses qualities defocus band maps agreement soft tests costs \
 n_metrics classes branching input
         starts: best radius mask_radius maps log_likelihoods agreement
         poses: best candidates max_probability entropy
         best: rotation shift
         candidates: rotation shift
         qualities: noise_power gain good copy_shares
+        defocus: offset told spread change
         band: radius split
         maps: references unmasked networks
         agreement: fsc resolutions rounds_at_rest
@@ -46,7 +48,7 @@ n_metrics classes branching input
     """
 }
 """Of the present format: each record by the name of its field, and its own fields."""
-PLAIN = {"branching", "input", "references", "unmasked", "networks", "priors"}
+PLAIN = {"branching", "input", "spread", "references", "unmasked", "networks", "priors"}
 
 
 def full_state(*, classes: bool = True) -> RunState:
@@ -65,6 +67,7 @@ def full_state(*, classes: bool = True) -> RunState:
             Poses(draw(4, 3, 3), draw(4, 2)), Candidates(draw(4, 2, 3, 3), draw(4, 2, 2)), draw(4), draw(4)
         ),
         qualities=ImageQualities(draw(1, 3), draw(4), draw(4), draw(4, 2)),
+        defocus=Defocus(draw(4), draw(4) > 0, {"half1": 120.0}, 3.0),
         band=Band(4.0, split=2.0),
         maps=Maps(
             {"half1": draw(2, 2, 2), "joint": draw(2, 2, 2)},

@@ -13,7 +13,7 @@ from resmfn.core.errors import InputError
 from resmfn.core.processes import Team
 from resmfn.data import ParticleSet
 from resmfn.fourier import half_plane_from_images, half_plane_pixels, radius_grid
-from resmfn.physics import compute_ctf, fit_planes, planes
+from resmfn.physics import Optics, compute_ctf, ctf_along_defocus, fit_planes, planes
 from resmfn.reconstruction.images.image_chunks import read_once
 from resmfn.reconstruction.images.magnification import Magnification, magnification_of
 from resmfn.reconstruction.images.noise import corner_spectra, group_spectra, sampled_images
@@ -66,6 +66,10 @@ class Observations:
         self.noise_level = noise_level
         self.magnification = Magnification()
         """Which slices of a map the images show: those of their poses, unless another is set."""
+        self.optics: Optics | None = None
+        """Of all images, as their files say; None where they have no CTF, or where only the CTF itself is known."""
+        self.defocus_offset = torch.zeros_like(noise_level)
+        """(n,): Å that images have been found to be off from the defocus of their files."""
         self.team = team or Team()
         self._block = self.team.share_of(len(noise_level))
         self.noise_group = torch.zeros_like(noise_level, dtype=torch.int64) if noise_group is None else noise_group
@@ -134,6 +138,21 @@ class Observations:
         """Set the gain of each image (n,), 1 in the mean; it multiplies the CTF."""
         self.gain = gain.to(self.gain)
 
+    def set_defocus(self, offset: Tensor) -> None:
+        """Set by how many Å (n,) each image is off from the defocus of its file; its CTF is made anew."""
+        self.defocus_offset = offset.to(self.defocus_offset)
+        # All of them and in the chunks in which they are read: a run that goes on has the same to the last bit.
+        _contrast_transfer(self._refined_optics(), self._block, self._frequencies(), self._ctf)
+
+    def _refined_optics(self) -> Optics | None:
+        if self.optics is None:
+            return None
+        return self.optics.with_defocus(self.defocus_offset.to(self.optics.defocus_u))
+
+    def _frequencies(self) -> Tensor:
+        # Divided on the CPU: a GPU would multiply by the reciprocal, which rounds otherwise.
+        return (self.pixels.cpu().to(self._ctf.dtype) / (self.box_size * self.pixel_size)).to(self.device)
+
     def invert(self) -> None:
         """Invert the contrast of all images."""
         self._inverted = not self._inverted
@@ -155,19 +174,34 @@ class Observations:
         with self.team.refusing_together():
             read = _read(particles, self._block, pixels, self.box_size, mask_radius, device, with_spectra=False)
         values = read.values.neg_() if self._inverted else read.values
-        frequencies = pixels.float() / (self.box_size * self.pixel_size)
-        self._keep(values, _contrast_transfer(particles, self._block, frequencies, device), pixels.to(device))
+        self._keep(values, torch.ones(values.shape, device=device), pixels.to(device))
+        _contrast_transfer(self._refined_optics(), self._block, self._frequencies(), self._ctf)
 
     def batch(self, index: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
         """Return whitened values and CTF ``(m, n_pixels)`` of some images that this process holds.
 
         The CTF is 0 at pixels that show frequencies of the map beyond those of all ``n_pixels``.
         """
-        held = index - self._block.start
-        whiten = self.noise_power.rsqrt()[:, self.shell[:n_pixels]]
-        whiten = whiten[0] if self.n_groups == 1 else whiten[self.noise_group[index]]
+        held, whiten = index - self._block.start, self._whitening(index, n_pixels)
         values, ctf = self._values[held, :n_pixels] * whiten, self._ctf[held, :n_pixels] * whiten
         return values, self.magnification.in_band(ctf * self.gain[index, None], index, self.pixels[:n_pixels])
+
+    def ctf_along_defocus(self, index: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
+        """Return z and r ``(m, n_pixels)`` of :func:`resmfn.physics.ctf_along_defocus`, from the files' defocus on.
+
+        z is weighted as the CTF of :meth:`batch` is.
+        """
+        if self.optics is None:
+            raise RuntimeError("the optics of these images are not known")
+        optics = self.optics.select(index.to(self.optics.defocus_u.device)).to(self.device)
+        z, rate = ctf_along_defocus(optics, self._frequencies()[:n_pixels])
+        weight = self._whitening(index, n_pixels) * self.gain[index, None]
+        return z * self.magnification.in_band(weight, index, self.pixels[:n_pixels]), rate
+
+    def _whitening(self, index: Tensor, n_pixels: int) -> Tensor:
+        """Return what the pixels of some images are multiplied by: (m, n_pixels), or (n_pixels,) for all alike."""
+        whiten = self.noise_power.rsqrt()[:, self.shell[:n_pixels]]
+        return whiten[0] if self.n_groups == 1 else whiten[self.noise_group[index]]
 
 
 def observe(
@@ -207,7 +241,7 @@ def observe(
     team.sum_(read.noise_level, read.spectra, read.n_read)
     observations = Observations(
         read.values,
-        _contrast_transfer(particles, team.share_of(len(particles)), pixels.float() / (size * pixel_size), device),
+        torch.ones(read.values.shape, device=device),
         pixels.to(device),
         box_size=size,
         pixel_size=pixel_size,
@@ -216,6 +250,9 @@ def observe(
         team=team,
     )
     observations.magnification = magnification_of(particles.optics, device)
+    if particles.optics is not None:
+        observations.optics = particles.optics
+        observations.set_defocus(observations.defocus_offset)
     seen = read.n_read > 0
     spectra = read.spectra[seen] / read.n_read[seen, None]
     observations.set_noise_power(group_spectra(spectra, group[sampled_images(group)][seen], observations.n_groups))
@@ -286,18 +323,15 @@ def _require_noise(particles: ParticleSet, rows: Tensor, deviation: Tensor) -> N
         )
 
 
-def _contrast_transfer(particles: ParticleSet, block: range, frequencies: Tensor, device: torch.device) -> Tensor:
-    """Return the CTF of each row of a block (m, P); 1 where there are no optics."""
-    if particles.optics is None:
-        return torch.ones(len(block), len(frequencies), device=device)
-    ctf = torch.empty(len(block), len(frequencies), device=device)
-    frequencies = frequencies.to(device)
+def _contrast_transfer(optics: Optics | None, block: range, frequencies: Tensor, ctf: Tensor) -> None:
+    """Write the CTF of each row of a block into ``ctf`` (m, P); nothing where there are no optics."""
+    if optics is None:
+        return
     step = max(1, min(_CTF_BATCH, _CTF_POINTS // len(frequencies)))
     for start in range(0, len(block), step):
         rows = slice(start, min(start + step, len(block)))
-        optics = particles.optics.select(slice(block.start + rows.start, block.start + rows.stop))
-        ctf[rows] = compute_ctf(optics.to(device), frequencies)
-    return ctf
+        of_rows = optics.select(slice(block.start + rows.start, block.start + rows.stop))
+        ctf[rows] = compute_ctf(of_rows.to(ctf.device), frequencies)
 
 
 def _outside(box_size: int, mask_radius: float) -> Tensor:

@@ -14,6 +14,7 @@ from resmfn.reconstruction.phases.rounds import (
     fit_network,
     plan_round,
     refine_against,
+    refine_defocus_against,
     solve_map,
     tell_round,
 )
@@ -48,6 +49,7 @@ def begin_joint(run: RunContext) -> JointRound:
     moves = run.moves_poses and state.step > 0
     plan = plan_round(run, state.band.radius, moves=moves)
     everyone = run.posed(run.index)
+    refine_defocus_against(run, {"joint": everyone}, plan.radius)
     if not state.soft.are_on:
         return JointRound(plan, everyone, refine_against(run, everyone, "joint", plan))
     if state.step == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +26,7 @@ from resmfn.reconstruction.phases.annealing import (
 )
 from resmfn.reconstruction.poses.candidates import N_LISTED, Candidates, best_of, distinct_candidates
 from resmfn.reconstruction.poses.copies import CopySearch, copy_likelihoods, likeliest, nearest_copy
+from resmfn.reconstruction.poses.defocus import FIRST_SPREAD, refine_defocus
 from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import CopyShares, PosedImages
 from resmfn.reconstruction.run.context import RunContext, already_set
@@ -76,6 +77,26 @@ def plan_round(run: RunContext, radius: float, *, moves: bool) -> RoundPlan:
     if run.moves_shift:
         spread = max(float(run.poses().shift.square().mean().sqrt()), 0.5 * run.pixel_size)
     return RoundPlan(radius, POSE_STEPS if moves else 0, run.moves_shift, spread)
+
+
+def refine_defocus_against(run: RunContext, some: Mapping[str, PosedImages], radius: float) -> None:
+    """Find the defocus of images by the map of each name, where the settings ask for it and the maps are good enough.
+
+    Not before the halves are independent and their maps tell views apart, nor where images do not tell their poses.
+    """
+    state = run.state
+    begins = 1 if state.phase == "joint" or not run.moves_poses else RECHECK_ROUND
+    if not run.config.refine_defocus or state.soft.are_on or state.step < begins:
+        return
+    grid, fits = run.grid(radius), {}
+    for name, posed in some.items():
+        volume = resized(state.maps.references[name], grid.size)
+        model = PoseModel(grid, grid.transform(volume), radius, run.moves_shift)
+        spread = state.defocus.spread.get(name, max(state.defocus.spread.values(), default=FIRST_SPREAD))
+        fits[name] = refine_defocus(
+            run.observations, posed.index, posed.poses, model, spread, posed.particle_probability
+        )
+    run.keep_defocus(fits, some)
 
 
 def refine_against(run: RunContext, posed: PosedImages, name: str, plan: RoundPlan) -> RoundReport:
@@ -233,5 +254,9 @@ def tell_round(
     message = f"{name} to {run.resolution(state.band.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"
     if angle > 0:
         message += f", log-likelihood {values['log_likelihood']:.1f}, poses moved {angle:.2f}°"
+    defocus = state.defocus
+    if defocus.offset is not None and stage != "validate":
+        values |= {"defocus_change": defocus.change, "defocus_spread": max(defocus.spread.values())}
+        message += f", defocus off by {values['defocus_spread']:.0f} Å"
     known = {name: value for name, value in values.items() if math.isfinite(value)}
     run.tell(stage, message, done, known)

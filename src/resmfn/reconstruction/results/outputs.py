@@ -16,6 +16,7 @@ from resmfn.evaluation import HalfMapResult, half_map_resolution
 from resmfn.evaluation.starts import SAME_MAP, starts_with_another_map
 from resmfn.fourier import low_pass
 from resmfn.reconstruction.phases.soft import ends_by_cost
+from resmfn.reconstruction.results.defocus import defocus_figures, defocus_verdict, with_refined_defocus
 from resmfn.reconstruction.results.examples import write_examples
 from resmfn.reconstruction.results.hand import flip_hand, inverted
 from resmfn.reconstruction.results.independence import shared_by_halves, split_resolution
@@ -30,6 +31,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     """Write maps, poses, curves and summary; return the summary."""
     if run.config.flip_hand:
         flip_hand(run)
+    run.particles = with_refined_defocus(run)
     state = run.state
     mask = run.mask_on(run.full)
     gray_scale = run.observations.gray_scale
@@ -60,6 +62,8 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     run.tell("validation", "curves, local and directional resolution, sharpening of the half maps", 0.99)
     write_validation(folder, run, mask, halves)
     write_chimerax_view(folder.path)
+    for said in defocus_verdict(run):
+        run.tell("results", said, 0.99)
     summary = _summary(run, halves)
     folder.write_json(SUMMARY, summary)
     (folder.path / PREVIEW).unlink(missing_ok=True)
@@ -165,6 +169,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
     summary["noise_control"] = {
         name: value if name == "n_images" else round(value, 4) for name, value in asdict(control).items()
     }
+    summary |= defocus_figures(run)
     summary["symmetry_test"] = symmetry_test(run)
     summary["start_agreement"] = [round(value, 3) for value in state.starts.agreement]
     summary["warnings"] = _warnings(run)

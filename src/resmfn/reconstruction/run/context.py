@@ -27,6 +27,7 @@ from resmfn.reconstruction.maps.masks import shape_mask, sphere_on
 from resmfn.reconstruction.maps.network_map import FittedNetwork, NetworkMap, default_width
 from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
 from resmfn.reconstruction.maps.symmetrize import symmetrized
+from resmfn.reconstruction.poses.defocus import DefocusFit
 from resmfn.reconstruction.poses.posed_images import CopyShares, PosedImages, Poses
 from resmfn.reconstruction.poses.search_space import SearchSpace
 from resmfn.reconstruction.run.box_plan import BoxPlan
@@ -94,6 +95,8 @@ class RunContext:
             observations.set_noise_power(state.qualities.noise_power)
         if state.qualities.gain is not None:
             observations.set_gain(state.qualities.gain)
+        if state.defocus.offset is not None:
+            observations.set_defocus(state.defocus.offset)
 
     def _work_in(self, size: int) -> None:
         """Take maps, mask and sphere into a box of so many voxels a side."""
@@ -189,6 +192,12 @@ class RunContext:
         """Take over the poses of some images, and how likely they show each copy of them."""
         self.state.poses = self.state.poses.moved(halves)
         self.state.qualities = self.state.qualities.with_copies_of(halves, len(self.particles))
+
+    def keep_defocus(self, fits: Mapping[str, DefocusFit], some: Mapping[str, PosedImages]) -> None:
+        """Take over how far some images are off from the defocus of their file, and see them so from now on."""
+        index = {name: posed.index for name, posed in some.items()}
+        self.state.defocus = self.state.defocus.after(fits, index, len(self.particles))
+        self.observations.set_defocus(already_set(self.state.defocus.offset))
 
     def network(self, name: str) -> NetworkMap:
         """Return a network as the state holds it, or a fresh one drawn for this name."""

@@ -27,7 +27,7 @@ _BYTES_OF_IMAGE = 1_000
 
 
 def refuse_early(config: ReconstructionConfig, particles: ParticleSet, box: WorkingBox) -> None:
-    """Refuse too few images, missing poses, and an unusable shift range, mask or reference.
+    """Refuse too few images, missing poses, and an unusable shift range, mask or reference, or a fixed defocus.
 
     Raises
     ------
@@ -39,6 +39,8 @@ def refuse_early(config: ReconstructionConfig, particles: ParticleSet, box: Work
             f"{config.particles} lists {len(particles)} particles; a reconstruction in two halves needs at least "
             f"{LEAST_PARTICLES}"
         )
+    if config.refine_defocus:
+        _require_own_defocus(particles)
     if config.poses != "unknown":
         _require_shifts_within(config, particles, box)
     if config.shift_range > box.side / 2:
@@ -53,6 +55,20 @@ def refuse_early(config: ReconstructionConfig, particles: ParticleSet, box: Work
         reference = read_own_map("--reference", config.reference, frames, box.box_size)
         if not bool((reference != reference.flatten()[0]).any()):
             raise InputError(f"--reference {config.reference} is constant; give another map")
+
+
+def _require_own_defocus(particles: ParticleSet) -> None:
+    """Refuse to refine a defocus that is not there, or by which the images have been processed."""
+    if particles.optics is None:
+        raise InputError(f"--refine-defocus: {particles.path} has no rlnDefocusU: its images have no CTF; leave it out")
+    recorded = particles.recorded
+    for what in ("premultiplied", "phase_flipped"):
+        if recorded is not None and getattr(recorded, what) is not None:
+            done = "multiplied by the CTF" if what == "premultiplied" else "phase-flipped"
+            raise InputError(
+                f"--refine-defocus: images of {particles.path} are {done} of the defocus that the file says, and "
+                "programs that undo that would go wrong with another; extract them anew without, or leave the flag out"
+            )
 
 
 def _require_shifts_within(config: ReconstructionConfig, particles: ParticleSet, box: WorkingBox) -> None:

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.poses.candidates import Candidates
+from resmfn.reconstruction.poses.defocus import DefocusFit
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
 
 
@@ -111,6 +113,31 @@ class ImageQualities:
         return ImageQualities(
             self.noise_power, _rows(self.gain, rows), _rows(self.good, rows), _rows(self.copy_shares, rows)
         )
+
+
+@dataclass(frozen=True)
+class Defocus:
+    """How far images are off from the defocus that their file says, where that is refined."""
+
+    offset: Tensor | None = None
+    """(n,): Å, the most probable; None before the first round that asks."""
+    told: Tensor | None = None
+    """(n,): whether the image itself tells it, more than the prior does."""
+    spread: Mapping[str, float] = field(default_factory=dict)
+    """Å: standard deviation of the offsets of half1, half2 and joint, as learned last."""
+    change: float = math.inf
+    """Å: median change of the offsets in the last round."""
+
+    def after(self, fits: Mapping[str, DefocusFit], some: Mapping[str, Tensor], n_images: int) -> Defocus:
+        """Return it after a round that has asked some images, int64 (m,) by name, of ``n_images``."""
+        first = next(iter(fits.values())).offset
+        offset = first.new_zeros(n_images) if self.offset is None else self.offset.clone()
+        told = torch.zeros_like(offset, dtype=torch.bool) if self.told is None else self.told.clone()
+        before = offset.clone()
+        for name, fit in fits.items():
+            offset[some[name]], told[some[name]] = fit.offset, fit.told
+        spread = {**self.spread, **{name: fit.spread for name, fit in fits.items()}}
+        return Defocus(offset, told, spread, float((offset - before).abs().median()))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from resmfn.reconstruction.run.held_out import HeldOutTests
 from resmfn.reconstruction.run.records import (
     Agreement,
     Band,
+    Defocus,
     ImageQualities,
     Maps,
     PoseEstimates,
@@ -20,7 +21,7 @@ from resmfn.reconstruction.run.records import (
     Starts,
 )
 
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 """Of what :meth:`RunState.to_dict` returns; goes up when a field of the state or of a record comes, goes or changes."""
 
 
@@ -36,6 +37,7 @@ class RunState:
     starts: Starts = field(default_factory=Starts)
     poses: PoseEstimates = field(default_factory=PoseEstimates)
     qualities: ImageQualities = field(default_factory=ImageQualities)
+    defocus: Defocus = field(default_factory=Defocus)
     band: Band = field(default_factory=Band)
     maps: Maps = field(default_factory=Maps)
     agreement: Agreement = field(default_factory=Agreement)
