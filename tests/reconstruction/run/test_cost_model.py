@@ -35,6 +35,13 @@ def test_what_is_not_done_costs_nothing() -> None:
     assert (known.search, known.rounds) == (0.0, whole.rounds)
 
 
+def test_a_refined_defocus_doubles_the_rounds_and_nothing_else() -> None:
+    usual = estimate_cost(2_000, 64)
+    refined = usual.refining_defocus()
+    assert (refined.rounds, refined.joint) == (2 * usual.rounds, 2 * usual.joint)
+    assert refined.cpu_seconds - usual.cpu_seconds == pytest.approx(usual.rounds + usual.joint)
+
+
 def test_a_slower_machine_takes_longer_and_no_more_memory() -> None:
     usual, slow = estimate_cost(2_000, 64), estimate_cost(2_000, 64, pace=Pace(2.0, 3.0))
     assert (slow.search / usual.search, slow.rounds / usual.rounds) == pytest.approx((2.0, 3.0))

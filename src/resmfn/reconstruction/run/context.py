@@ -251,7 +251,7 @@ class RunContext:
         """What the run is expected to cost, in the largest box until it is known which is the last."""
         is_last = self.state.phase.rpartition(" ")[2] in ("validate", "joint", "done")
         size, config = self.map_size if is_last else self.boxes.largest, self.config
-        return estimate_cost(
+        cost = estimate_cost(
             len(self.particles),
             (min(self.boxes.first, size), size),
             shift_range=config.shift_range,
@@ -260,6 +260,7 @@ class RunContext:
             hidden_dim=config.hidden_dim,
             searches=config.poses == "unknown" and config.reference is None,
         ).reading_images(len(self.particles), self.particles.box_size, self.boxes.sizes().index(size) + 1)
+        return cost.refining_defocus() if config.refine_defocus else cost
 
     def tell(self, stage: str, message: str, done: float | None = None, values: dict[str, float] | None = None) -> None:
         """Report progress; ``done`` is a share of the phases, of which listeners hear how much of the time it is."""
