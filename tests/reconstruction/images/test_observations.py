@@ -11,7 +11,7 @@ from resmfn.core import InputError, make_generator
 from resmfn.data import read_particles
 from resmfn.fourier import half_plane_pixels, radius_grid, soft_sphere
 from resmfn.physics import compute_ctf
-from resmfn.reconstruction.images import image_chunks, noise
+from resmfn.reconstruction.images import image_chunks, noise, observations
 from resmfn.reconstruction.images.observations import Observations, observe
 
 BOX = 32
@@ -172,16 +172,31 @@ def test_an_image_without_noise_around_the_particle_is_named(tmp_path) -> None:
         observed(tmp_path, images)
 
 
+def test_what_was_held_is_given_up_before_images_are_read_again(tmp_path, monkeypatch) -> None:
+    particles = read_particles(write_particle_files(tmp_path, colored(30), optics=varied_optics(30)))
+    part = observe(particles, mask_radius=11.0, device=CPU, radius_max=6)
+    held = []
+
+    def read(*arguments: object, **settings: object) -> object:
+        held.extend(kept.untyped_storage().nbytes() for kept in (part._values, part._ctf))
+        return usual(*arguments, **settings)
+
+    usual = observations._read
+    monkeypatch.setattr(observations, "_read", read)
+    part.read_again(particles, mask_radius=11.0, radius_max=8)
+    assert held == [0, 0]
+
+
 def test_images_read_again_to_a_larger_radius_are_the_same_images(tmp_path) -> None:
     particles = read_particles(write_particle_files(tmp_path, colored(30), optics=varied_optics(30)))
     whole = observe(particles, mask_radius=11.0, device=CPU)
     part = observe(particles, mask_radius=11.0, device=CPU, radius_max=6)
     assert part.radius_max == 6.0
     everyone = torch.arange(30)
-    for observations in (whole, part):
-        observations.invert()
-        observations.set_gain(torch.linspace(0.8, 1.2, 30))
-        observations.set_noise_power(torch.linspace(1.5, 0.5, BOX // 2 + 1))
+    for each in (whole, part):
+        each.invert()
+        each.set_gain(torch.linspace(0.8, 1.2, 30))
+        each.set_noise_power(torch.linspace(1.5, 0.5, BOX // 2 + 1))
     n_pixels = len(part.pixels)
     for mine, its in zip(part.batch(everyone, n_pixels), whole.batch(everyone, n_pixels), strict=True):
         assert torch.equal(mine, its)

@@ -168,7 +168,7 @@ class Observations:
         radius_max
             Fourier pixels.
         """
-        device, nothing = self.device, self._ctf[:, :0]
+        device, nothing = self.device, self._ctf.new_empty(len(self._ctf), 0)  # a slice would hold all of it
         self._keep(nothing.to(self._values), nothing, self.pixels[:0])
         pixels = half_plane_pixels(radius_max, radius_min=0.5)
         with self.team.refusing_together():
