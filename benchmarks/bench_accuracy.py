@@ -160,14 +160,19 @@ def simulate(case: Case, seed: int, folder: Path, tools: argparse.Namespace) -> 
     return folder
 
 
+def images_alone(data: Path, folder: Path, star: str = "particles.star") -> Path:
+    """Return a folder, made anew, that holds nothing but particles.star and particles.mrcs: no truth beside them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copy(data / star, folder / "particles.star")
+    shutil.copy(data / "particles.mrcs", folder)
+    return folder
+
+
 def reconstruct(case: Case, seed: int, data: Path, out: Path) -> Usage:
     """Reconstruct from a folder that holds the images alone."""
-    blind = out.with_name(out.name + "-input")
-    shutil.rmtree(blind, ignore_errors=True)
-    blind.mkdir(parents=True)
     star = "particles.star" if case.poses == "unknown" else "particles_true.star"
-    shutil.copy(data / star, blind / "particles.star")
-    shutil.copy(data / "particles.mrcs", blind)
+    blind = images_alone(data, out.with_name(out.name + "-input"), star)
     flags = [*case.reconstruct, "--poses", case.poses, "--seed", str(seed), "--overwrite"]
     flags += ["--gpu-memory", "8"] if case.needs_gpu and has_gpu() else []
     usage = run(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import gemmi
-from bench_accuracy import run
+from bench_accuracy import images_alone, run
 from peers import DE_NOVO, SCHEDULES
 from records import append, stamp
 
@@ -148,10 +148,7 @@ def measure(
 ) -> dict[str, object]:
     """Make a set, reconstruct it, score it."""
     data, folder = make_set(case, name, seed, tools), tools.out / f"run-{name}-{seed}"
-    blind = tools.out / f"input-{name}-{seed}"
-    blind.mkdir(exist_ok=True)
-    for file in ("particles.star", "particles.mrcs"):
-        shutil.copy(data / file, blind)
+    blind = images_alone(data, tools.out / f"input-{name}-{seed}")
     command = [
         sys.executable, "-m", "resmfn", "reconstruct", os.fspath(blind / "particles.star"), "--out", os.fspath(folder),
         "--mask-diameter", f"{case.mask_diameter:g}", "--n-classes", case.classes, "--seed", str(seed), "--overwrite",
@@ -186,11 +183,8 @@ def measure(
 
 def measure_relion(case: Mixture, name: str, seed: int, tools: argparse.Namespace) -> dict[str, object]:
     """Have RELION divide a set into as many classes, de novo, with shifts of up to three pixels searched."""
-    data, folder = make_set(case, name, seed, tools), tools.out / f"relion-{name}-{seed}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for file in ("particles.star", "particles.mrcs"):
-        shutil.copy(data / file, folder)
+    data = make_set(case, name, seed, tools)
+    folder = images_alone(data, tools.out / f"relion-{name}-{seed}")
     stages, n_classes = SCHEDULES["n2000"].relion, int(case.classes)
     asked = {"n_classes": n_classes, "diameter": case.mask_diameter, "shifts": "3 --offset_step 2"}
     usage = run(DE_NOVO.format(*stages, **asked).split(), folder=folder)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from bench_accuracy import StoppedAtLimitError, Usage, run
+from bench_accuracy import StoppedAtLimitError, Usage, images_alone, run
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,7 @@ def missing(name: str, where: Path | None) -> list[str]:
 
 def attempt(name: str, data: Path, folder: Path, schedule: Schedule, where: Path | None, limit_s: int) -> Attempt:
     """Give a program the images; stop any of its processes at so many CPU seconds."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for file in ("particles.star", "particles.mrcs"):
-        shutil.copy(data / file, folder)
+    images_alone(data, folder)
     spent: list[Usage] = []
 
     def call(command: str) -> Usage:

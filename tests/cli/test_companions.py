@@ -13,13 +13,12 @@ import torch
 from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from reconstruction.test_resume import ENVIRONMENT
 from resmfn.cli import companions
+from resmfn.cli.reconstruct import EXIT_NOT_RESOLVED
 from resmfn.core import machine, make_generator
 from resmfn.physics import GaussianBlobs
 from resmfn.rotations import random_rotations
 
 BOX = 16
-NOTHING_INDEPENDENT = 4
-"""Exit code: to their Nyquist frequency images of 16 pixels show no more than what the halves share."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ def test_a_signal_to_all_processes_stops_the_run_after_a_step_and_it_goes_on(par
     assert list(scratch.iterdir()) == []
     second = start(particles, run, scratch, "--resume")
     output, error = second.communicate(timeout=120)
-    assert (second.returncode, error) == (NOTHING_INDEPENDENT, "")
+    assert (second.returncode, error) == (EXIT_NOT_RESOLVED, "")  # 16 pixels show no more than halves share
     assert output.count("starting") == output.count("half maps, FSC 0.143") == 1
     assert "2 processes" in output
     summary = json.loads((run / "summary.json").read_text())

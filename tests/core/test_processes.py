@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from core import team_run
 from reconstruction.scenes import PIXEL_SIZE, stored_images, write_particle_files
 from reconstruction.test_resume import ENVIRONMENT
+from resmfn.cli.reconstruct import EXIT_NOT_RESOLVED
 from resmfn.core import make_generator
 from resmfn.core.processes import Team
 from resmfn.data import read_particles
@@ -24,10 +25,6 @@ from resmfn.reconstruction.images.observations import Observations
 from resmfn.rotations import geodesic_degrees, random_rotations
 
 BOX, N = 16, 61
-
-
-NOTHING_INDEPENDENT = 4
-"""Exit code: to their Nyquist frequency these small images show no more than what the halves share."""
 
 
 def run_team(what: str, size: int, **arguments: object) -> tuple[list[int], str, str]:
@@ -131,9 +128,9 @@ def assert_same_to_rounding(run: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_several_processes_find_what_one_finds_and_speak_with_one_voice(data, tmp_path, size) -> None:
-    assert run_team("command", 1, tokens=tokens(data, tmp_path / "one"))[0] == [NOTHING_INDEPENDENT]
+    assert run_team("command", 1, tokens=tokens(data, tmp_path / "one"))[0] == [EXIT_NOT_RESOLVED]
     ended, output, error = run_team("command", size, tokens=tokens(data, tmp_path / "many"))
-    assert (ended, error) == ([NOTHING_INDEPENDENT] * size, "")
+    assert (ended, error) == ([EXIT_NOT_RESOLVED] * size, "")
     assert output.count("starting") == output.count("half maps, FSC 0.143") == 1
     assert f"{size} processes" in output
     assert json.loads((tmp_path / "many" / "summary.json").read_text())["processes"] == size
@@ -169,6 +166,6 @@ def test_a_lost_process_ends_the_run_with_a_word_and_fewer_can_go_on(data, tmp_p
     assert "--resume" in error
     assert (run / "checkpoint.pt").exists()
     ended, _, error = run_team("command", 1, tokens=tokens(data, run, "--resume"))
-    assert (ended, error) == ([NOTHING_INDEPENDENT], "")
+    assert (ended, error) == ([EXIT_NOT_RESOLVED], "")
     assert "resume: from phase" in (run / "run.log").read_text()
     assert (run / "map.mrc").exists()

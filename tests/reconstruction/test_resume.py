@@ -13,6 +13,7 @@ import torch
 
 from reconstruction import killed_run
 from reconstruction.scenes import PIXEL_SIZE, write_particle_files
+from resmfn.cli.reconstruct import EXIT_NOT_RESOLVED
 from resmfn.core import make_generator
 from resmfn.data.runs.own_files import own_files
 from resmfn.physics import GaussianBlobs
@@ -50,8 +51,6 @@ from reconstruction import killed_run
 from resmfn.cli.main import main
 sys.exit(main())
 """
-NOTHING_INDEPENDENT = 4
-"""Exit code: to their Nyquist frequency images of 16 pixels show no more than what the halves share."""
 SAME = ("map.mrc", "map_filtered.mrc", "half1.mrc", "half2.mrc", "map_scale1.mrc", "particles.star", "fsc.csv",
         "mask.mrc", "half1_unfil.mrc", "half2_unfil.mrc", "map_sharpened.mrc", "local_resolution.mrc",
         "fsc_directional.csv", "validation.json")  # fmt: skip
@@ -161,7 +160,7 @@ def test_the_command_killed_from_outside_goes_on_and_ends_with_the_same_files(
     assert process.wait() == -signal.SIGKILL
     assert not (run / "summary.json").exists()
     result = subprocess.run([*command, "--resume"], env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert result.returncode == NOTHING_INDEPENDENT, result.stderr
+    assert result.returncode == EXIT_NOT_RESOLVED, result.stderr
     assert "resume" in (run / "run.log").read_text()
     assert_same_results(run, uninterrupted)
 
@@ -170,5 +169,5 @@ def test_the_settings_that_a_run_leaves_repeat_it(uninterrupted, tmp_path) -> No
     config, again = uninterrupted / "config.yaml", tmp_path / "again"
     command = [sys.executable, "-c", COMMAND, "reconstruct", "--config", str(config), "--out", str(again)]
     result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert result.returncode == NOTHING_INDEPENDENT, result.stderr
+    assert result.returncode == EXIT_NOT_RESOLVED, result.stderr
     assert_same_results(again, uninterrupted)

@@ -144,6 +144,12 @@ class Observations:
         # All of them and in the chunks in which they are read: a run that goes on has the same to the last bit.
         _contrast_transfer(self._refined_optics(), self._block, self._frequencies(), self._ctf)
 
+    def known_optics(self) -> Optics:
+        """Return the optics of all images, as their files say; without a CTF there is no defocus to ask for."""
+        if self.optics is None:
+            raise RuntimeError("the optics of these images are not known")
+        return self.optics
+
     def _refined_optics(self) -> Optics | None:
         if self.optics is None:
             return None
@@ -175,7 +181,7 @@ class Observations:
             read = _read(particles, self._block, pixels, self.box_size, mask_radius, device, with_spectra=False)
         values = read.values.neg_() if self._inverted else read.values
         self._keep(values, torch.ones(values.shape, device=device), pixels.to(device))
-        _contrast_transfer(self._refined_optics(), self._block, self._frequencies(), self._ctf)
+        self.set_defocus(self.defocus_offset)
 
     def batch(self, index: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
         """Return whitened values and CTF ``(m, n_pixels)`` of some images that this process holds.
@@ -191,9 +197,8 @@ class Observations:
 
         z is weighted as the CTF of :meth:`batch` is.
         """
-        if self.optics is None:
-            raise RuntimeError("the optics of these images are not known")
-        optics = self.optics.select(index.to(self.optics.defocus_u.device)).to(self.device)
+        known = self.known_optics()
+        optics = known.select(index.to(known.defocus_u.device)).to(self.device)
         z, rate = ctf_along_defocus(optics, self._frequencies()[:n_pixels])
         weight = self._whitening(index, n_pixels) * self.gain[index, None]
         return z * self.magnification.in_band(weight, index, self.pixels[:n_pixels]), rate

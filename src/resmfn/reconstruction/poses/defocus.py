@@ -97,10 +97,8 @@ def refine_defocus(
 
 def offsets_to_try(observations: Observations, radius: float, spread: float) -> Tensor:
     """Return the offsets (K,), Å, evenly about 0, that a spread and a band to a radius in Fourier pixels ask for."""
-    if observations.optics is None:
-        raise RuntimeError("the optics of these images are not known")
     frequency = radius / (observations.box_size * observations.pixel_size)
-    longest = float(electron_wavelength(observations.optics.voltage).max())
+    longest = float(electron_wavelength(observations.known_optics().voltage).max())
     step = PHASE_STEP / (math.pi * longest * frequency**2)
     reach = min(max(REACH * spread, LEAST_REACH), MOST_REACH)
     count = max(1, math.ceil(reach / step))
