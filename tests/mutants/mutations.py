@@ -150,7 +150,22 @@ MUTATIONS = (
         ("frames = observations.magnification.frames(index[rows], rotation[rows])", "frames = rotation[rows]"),
     )),
     Group("reconstruction/poses/pose_refinement.py", "tests/reconstruction/poses/test_pose_refinement.py", (
-        ("slice_points(self.magnification.frames(part, rotation), self", "slice_points(rotation, self"),
+        ("slice_points(self.magnification.frames(images, rotation), self", "slice_points(rotation, self"),
+        ("rows = everyone[gain > _LEAST_GAIN]", "rows = everyone[gain > -1]"),
+        ("better = rows[where]", "better = rows"),
+    )),
+    Group("reconstruction/poses/candidates.py", "tests/reconstruction/poses/test_candidates.py", (
+        ("alike &= (self.shift == self.shift[:, :1]).all(dim=2)", "pass"),
+        ("rows = (~candidates.repeated()).flatten().nonzero()[:, 0]", "rows = torch.arange(n * k)"),
+        ("return fit.poses.select(torch.searchsorted(rows, best))", "return fit.poses.select(best % len(rows))"),
+        ("shift = torch.where(near[:, :, None], first.shift, self.shift)", "shift = self.shift"),
+    )),
+    Group("reconstruction/phases/joint.py", "tests/reconstruction/phases/test_joint.py", (
+        ("settled = settled and run.state.defocus.change < SETTLED_DEFOCUS", "pass"),
+        ("return settled or _has_all_rounds(run)", "return _has_all_rounds(run)"),
+    )),
+    Group("reconstruction/classes/rounds.py", "tests/reconstruction/phases/test_joint.py", (
+        ("is_last = all(ends_joint_rounds(*pair) for pair in zip(runs, rounds, strict=True))", "is_last = any(ends_joint_rounds(*pair) for pair in zip(runs, rounds, strict=True))"),
     )),
     Group("physics/noise.py", "tests/physics/test_noise.py", (
         ("keepdim=True) / snr).sqrt()", "keepdim=True) / snr)"),
@@ -227,7 +242,7 @@ MUTATIONS = (
         ("good[index] * states.probability[:, number]", "good[index]"),
     )),
     Group("reconstruction/classes/rounds.py", "tests/reconstruction/classes/test_states.py", (
-        ("if run.config.local_states and is_last_joint_round(runs[0]):", "if False:"),
+        ("if run.config.local_states and is_last:", "if False:"),
     )),
     Group("reconstruction/results/hand.py", "tests/reconstruction/results/test_hand.py", (
         ("unmasked={name: inverted(volume) for name, volume in state.maps.unmasked.items()}", "unmasked=state.maps.unmasked"),

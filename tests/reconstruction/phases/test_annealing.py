@@ -201,7 +201,10 @@ def test_sharpening_waits_with_some_of_the_images_and_ends_with_all(monkeypatch:
 
     of_few, of_all = found(40), found(60)
     assert asked == [40, 60, 60]
-    for result in (of_few, of_all):
+    monkeypatch.setattr(module, "N_SHARPEN", 29)  # of many more images some settle the map that all begin from
+    of_more = found(20)
+    assert asked[3:] == [20, 29, 60]
+    for result in (of_few, of_all, of_more):
         assert result.shift.shape == (60, 2)
         likeness = torch.corrcoef(torch.stack((result.volume.flatten(), start_from(scene).volume.flatten())))
         assert float(likeness[0, 1]) > 0.8

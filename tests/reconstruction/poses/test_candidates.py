@@ -9,6 +9,7 @@ import torch
 from reconstruction.scenes import make_scene, turned
 from resmfn.core import make_generator
 from resmfn.reconstruction.maps.map_grid import MapGrid
+from resmfn.reconstruction.poses import candidates as module
 from resmfn.reconstruction.poses.candidates import N_KEPT, Candidates, best_of, distinct_candidates
 from resmfn.reconstruction.poses.grid_posterior import GridPosterior
 from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
@@ -114,6 +115,39 @@ def test_the_likeliest_candidate_wins_wherever_it_stands_in_the_list() -> None:
         poses = dataclasses.replace(found, rotation=rotation[:, k], shift=shift[:, k])
         alone = refine_poses(scene.observations, scene.index, poses, model, 4).log_likelihood
         assert bool((alone <= kept + 1e-2).all())
+
+
+def test_a_candidate_that_is_listed_twice_is_refined_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the likeliest is what it is without the repetition."""
+    scene = make_scene(12, amplitude=2.0, noise=1.0)
+    grid = MapGrid(24, 24)
+    model = PoseModel(grid, grid.transform(scene.volume), 8.0, False)
+    near, wrong = turned(scene.rotation, 3.0), turned(scene.rotation, 90.0)
+    some = torch.arange(12) % 3 == 0
+    first = torch.where(some[:, None, None], wrong, near)
+    rotation = torch.stack((first, torch.where(some[:, None, None], near, first), first), dim=1)
+    asked: list[int] = []
+    refine = module.refine_poses
+    monkeypatch.setattr(
+        module, "refine_poses", lambda o, index, *rest: asked.append(len(index)) or refine(o, index, *rest)
+    )
+    found = best_of(scene.observations, scene.index, Candidates(rotation, torch.zeros(12, 3, 2)), model, 4)
+    assert asked == [12 + 4]
+    assert float(geodesic_degrees(found.rotation, scene.rotation).max()) < 2.5
+
+
+def test_behind_the_pose_of_an_image_stand_other_peaks_alone() -> None:
+    """A neighbor of the pose is the pose once more; other shifts make no other candidate of a repeated one."""
+    pose = Poses(random_rotations(2, generator=make_generator(1)), torch.ones(2, 2))
+    rotation = torch.stack((turned(pose.rotation, APART - 1), turned(pose.rotation, APART + 1)), dim=1)
+    listed = Candidates(rotation, torch.arange(8.0).view(2, 2, 2)).after(pose)
+    assert torch.equal(listed.rotation[:, 0], pose.rotation)
+    assert torch.equal(listed.rotation[:, 1], pose.rotation)
+    assert torch.equal(listed.rotation[:, 2], rotation[:, 1])
+    assert torch.equal(listed.shift, torch.stack((pose.shift, pose.shift, torch.tensor([[2.0, 3.0], [6.0, 7.0]])), 1))
+    assert listed.repeated().tolist() == [[False, True, False]] * 2
+    elsewhere = Candidates(pose.rotation[:, None].expand(-1, 2, 3, 3), torch.arange(8.0).view(2, 2, 2))
+    assert not bool(elsewhere.repeated().any())
 
 
 def test_only_the_images_asked_for_are_compared() -> None:

@@ -66,7 +66,9 @@ def test_the_table_holds_the_log_likelihoods_of_images_seen_at_each_offset(magni
     for offset, found in zip(offsets, table.T, strict=True):
         observations.set_defocus(offset.expand(7))
         climb = pose_refinement._Climb(observations, scene.index, observations.n_pixels(RADIUS), model)
-        torch.testing.assert_close(found, climb._evaluate(scene.poses).log_likelihood, rtol=1e-7, atol=1e-6)
+        torch.testing.assert_close(
+            found, climb._evaluate(scene.poses, torch.arange(7)).log_likelihood, rtol=1e-7, atol=1e-6
+        )
 
 
 def test_planted_offsets_are_found_and_make_the_ctf_what_it_was() -> None:

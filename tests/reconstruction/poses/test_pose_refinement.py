@@ -32,6 +32,16 @@ def climb_of(scene: Scene, model: PoseModel) -> module._Climb:
     return module._Climb(scene.observations, scene.index, n_pixels, model)
 
 
+def look(climb: module._Climb, poses: Poses) -> module._Point:
+    return climb._evaluate(poses, torch.arange(len(poses)))
+
+
+@pytest.fixture
+def to_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let steps go on however little they gain."""
+    monkeypatch.setattr(module, "_LEAST_GAIN", 0.0)
+
+
 def moved(poses: Poses, step: torch.Tensor) -> Poses:
     """Turn by the first three numbers about the image's axes, shift by the other two."""
     return Poses(exp_so3(step[:, :3]) @ poses.rotation, poses.shift + step[:, 3:])
@@ -52,12 +62,12 @@ def test_the_gradient_is_half_the_slope_of_the_log_likelihood(
 ) -> None:
     scene = make_scene(6, noise=0.3, shift=2.0, magnification=magnification, dtype=DOUBLE)
     climb, poses = climb_of(scene, model_of(scene, shift_spread=spread)), off_the_peak(scene)
-    point = climb._evaluate(poses)
+    point = look(climb, poses)
     assert point.gradient.dtype == DOUBLE
     step = 1e-7
     for axis in range(5):
         change = step * torch.eye(5, dtype=DOUBLE)[axis].expand(6, 5)
-        ahead, behind = (climb._evaluate(moved(poses, sign * change)).log_likelihood for sign in (1, -1))
+        ahead, behind = (look(climb, moved(poses, sign * change)).log_likelihood for sign in (1, -1))
         slope = (ahead - behind) / (2 * step)
         torch.testing.assert_close(2 * point.gradient[:, axis], slope, rtol=1e-4, atol=1e-3)
 
@@ -74,13 +84,13 @@ def test_the_curvature_is_that_of_the_linearized_residual(
     columns = []
     for axis in range(5):
         change = step * torch.eye(5, dtype=DOUBLE)[axis].expand(5, 5)
-        ahead, behind = (climb.model_values(climb._evaluate(moved(poses, sign * change))) for sign in (1, -1))
+        ahead, behind = (climb.model_values(look(climb, moved(poses, sign * change))) for sign in (1, -1))
         columns.append((ahead - behind) / (2 * step))
     jacobian = torch.stack(columns, dim=1)
     expected = torch.einsum("nip,njp->nij", jacobian, jacobian.conj()).real
     if spread is not None:
         expected[:, 3:, 3:] += torch.eye(2, dtype=DOUBLE) / (2 * spread**2)
-    found = climb._evaluate(poses).curvature
+    found = look(climb, poses).curvature
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
@@ -118,6 +128,7 @@ def sliced(scene: Scene) -> Observations:
     return Observations(values, ctf, full.pixels, box_size=BOX, pixel_size=PIXEL_SIZE, noise_level=full.noise_level)
 
 
+@pytest.mark.usefixtures("to_the_peak")
 @pytest.mark.parametrize("ctf", [False, True])
 def test_clean_images_lead_back_to_their_poses(ctf: bool) -> None:
     """From 4 degrees and about 1 Å off."""
@@ -140,10 +151,40 @@ def test_images_by_closed_form_lead_to_their_poses_but_for_the_slices_own_errors
     assert float((fit.poses.shift - scene.shift).norm(dim=1).median()) < 0.05
 
 
+@pytest.mark.usefixtures("to_the_peak")
 def test_three_steps_are_nearly_enough() -> None:
     scene = make_scene(40, shift=2.0)
     fit = refine_poses(sliced(scene), scene.index, off_the_peak(scene), model_of(scene), iterations=3)
     assert float(geodesic_degrees(fit.poses.rotation, scene.rotation).median()) < 0.1
+
+
+def test_images_at_their_peaks_rest_and_the_others_climb_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left to gain is little beside what noise alone does, 0.5 nat for each unknown."""
+    scene = make_scene(40, noise=1.0, shift=2.0)
+    model, start = model_of(scene), off_the_peak(scene)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_LEAST_GAIN", 0.0)
+        peak = refine_poses(scene.observations, scene.index, start, model, iterations=20)
+    half = torch.arange(40) < 20
+    mixed = Poses(
+        torch.where(half[:, None, None], peak.poses.rotation, start.rotation),
+        torch.where(half[:, None], peak.poses.shift, start.shift),
+    )
+    looked: list[int] = []
+    evaluate = module._Climb._evaluate
+    monkeypatch.setattr(
+        module._Climb,
+        "_evaluate",
+        lambda self, poses, images: looked.append(len(images)) or evaluate(self, poses, images),
+    )
+    fit = refine_poses(scene.observations, scene.index, mixed, model, iterations=8)
+    assert looked[0] == 40
+    assert 20 <= looked[1] <= 26  # slices have kinks: a few peaks look like slopes
+    assert sum(looked) < 200  # nine looks at each would be 360
+    at_rest = (fit.poses.rotation == mixed.rotation).all(dim=2).all(dim=1) & half
+    assert int(at_rest.sum()) >= 14
+    assert not bool((fit.poses.rotation == start.rotation).all(dim=2).all(dim=1).any())
+    torch.testing.assert_close(fit.log_likelihood, peak.log_likelihood, rtol=0.0, atol=0.1)
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0, 4.0])
@@ -193,6 +234,7 @@ def test_turning_map_and_poses_together_changes_nothing() -> None:
 # --- what may move, and what is summed ---------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("to_the_peak")
 def test_shifts_stay_where_they_are_if_they_may_not_move() -> None:
     scene = make_scene(20)
     start = Poses(turned(scene.rotation, 3.0), torch.zeros(20, 2))

@@ -18,7 +18,7 @@ from resmfn.reconstruction.phases.halves import (
     update_noise,
     validate_step,
 )
-from resmfn.reconstruction.phases.joint import JointRound, begin_joint, end_joint, is_last_joint_round
+from resmfn.reconstruction.phases.joint import JointRound, begin_joint, end_joint, ends_joint_rounds
 from resmfn.reconstruction.phases.rounds import RECHECK_ROUND, fit_scales
 from resmfn.reconstruction.poses.posed_images import insert_images
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
@@ -56,11 +56,13 @@ def class_joint_step(run: RunContext) -> bool:
     if all(its.report.images is not None for its in rounds):
         found = [(its.everyone, already_set(its.report.images)) for its in rounds]
         judge_classes(run, runs, run.index, found)
-    if run.config.local_states and is_last_joint_round(runs[0]):
+    is_last = all(ends_joint_rounds(*pair) for pair in zip(runs, rounds, strict=True))
+    if run.config.local_states and is_last:
         _share_coarse_scales(runs, rounds)
-    at_end = [end_joint(*pair) for pair in zip(runs, rounds, strict=True)]
+    for pair in zip(runs, rounds, strict=True):
+        end_joint(*pair, is_last=is_last)
     run.state.step += 1
-    return all(at_end)
+    return is_last
 
 
 def _share_coarse_scales(runs: list[RunContext], rounds: list[JointRound]) -> None:

@@ -90,6 +90,9 @@ MOST_PENALTY = 1e3
 """Of a shell over the least of all shells, where a map that a search starts from has next to no power."""
 N_SEARCH = 1000
 """Images that starts, and what must be waited for, use; other numbers were not compared."""
+N_SHARPEN = 10_000
+"""Images that settle the map of more than twice as many, before all of them make one of their own. Others were not
+compared."""
 JOINT_STEPS = 2
 """Last steps of a start that score rotations and shifts together."""
 SETTLED = 0.15
@@ -273,18 +276,34 @@ def run_stage(
 
 
 def sharpened(
-    task: SearchTask, stage: SearchStage, start: SearchResult, *, generator: torch.Generator, progress: Progress
+    task: SearchTask,
+    stage: SearchStage,
+    start: SearchResult,
+    *,
+    generator: torch.Generator,
+    progress: Progress,
+    n_top: int = 1,
 ) -> SearchResult:
     """Iterate at one radius as :func:`run_stage`, and patiently, for which ``N_SEARCH`` of the images are enough."""
-    if len(task.index) <= N_SEARCH:
-        return run_stage(task, stage.patiently(), start, generator=generator, progress=progress)
-    rows = some_of(torch.arange(len(task.index), device=task.index.device), N_SEARCH, generator)
+    n = len(task.index)
+    if n <= N_SEARCH:
+        return run_stage(task, stage.patiently(), start, generator=generator, progress=progress, n_top=n_top)
+    before = _of_some(task, stage.patiently(), start, N_SEARCH, generator, progress)
+    if n > 2 * N_SHARPEN:
+        before = _of_some(task, stage, before, N_SHARPEN, generator, progress)
+    return run_stage(task, stage, before, generator=generator, progress=progress, n_top=n_top)
+
+
+def _of_some(
+    task: SearchTask, stage: SearchStage, start: SearchResult, n: int, generator: torch.Generator, progress: Progress
+) -> SearchResult:
+    """Run a stage on some of the images; return a start of all from the map that they gave."""
+    rows = some_of(torch.arange(len(task.index), device=task.index.device), n, generator)
     width = None if start.shift_width is None else start.shift_width[rows]
     few = replace(task, index=task.index[rows])
     before = replace(start, shift=start.shift[rows], shift_width=width)
-    found = run_stage(few, stage.patiently(), before, generator=generator, progress=progress)
-    of_all = replace(start, volume=found.volume, prior=found.prior, radius=found.radius)
-    return run_stage(task, stage, of_all, generator=generator, progress=progress)
+    found = run_stage(few, stage, before, generator=generator, progress=progress)
+    return replace(start, volume=found.volume, prior=found.prior, radius=found.radius)
 
 
 def some_of(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:

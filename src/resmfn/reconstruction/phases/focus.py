@@ -83,11 +83,11 @@ def _focus_on_search(run: RunContext) -> Focus:
         n_top = N_LISTED if jointly else 1
         return run_stage(task, stage, before, generator=generator, progress=told, n_top=n_top, jointly=jointly)
 
-    last = FOCUS_STAGE
     if run.moves_shift:
         start = steps(START_STAGES[-1].once(), centered(task, START_STAGES[-1], start, generator=generator))
-        last = FOCUS_STAGE.once()
-    result = steps(last, sharpened(task, FOCUS_STAGE, start, generator=generator, progress=told), jointly=True)
+    result = sharpened(task, FOCUS_STAGE, start, generator=generator, progress=told, n_top=N_LISTED)
+    if run.moves_shift:
+        result = steps(FOCUS_STAGE.once(), result, jointly=True)
     posterior, candidates = result.posterior, distinct_candidates(result.posterior, result.rotations)
     grid = MapGrid(run.box_size, result.volume.shape[0], run.space.symmetry)
     equations = MapEquations(sums_of(posterior, result.rotations, grid, run.observations))

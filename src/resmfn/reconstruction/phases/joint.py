@@ -6,7 +6,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from resmfn.reconstruction.maps.slice_sums import MapEquations, SliceSums
-from resmfn.reconstruction.phases.halves import FIXED_JOINT_ROUNDS, JOINT_ROUNDS
+from resmfn.reconstruction.phases.halves import (
+    FIXED_JOINT_ROUNDS,
+    JOINT_ROUNDS,
+    SETTLED_DEFOCUS,
+    SETTLED_ROTATION,
+)
 from resmfn.reconstruction.phases.rounds import (
     UNMOVED,
     RoundPlan,
@@ -39,7 +44,7 @@ def joint_step(run: RunContext) -> bool:
     found = begin_joint(run)
     if found.report.images is not None:
         run.judge(found.everyone, found.report.images)
-    return end_joint(run, found)
+    return end_joint(run, found, is_last=ends_joint_rounds(run, found))
 
 
 def begin_joint(run: RunContext) -> JointRound:
@@ -56,15 +61,22 @@ def begin_joint(run: RunContext) -> JointRound:
         return JointRound(plan, everyone, UNMOVED, _of_both_halves(run))
     sums, evidence, _ = soft_pass(run, everyone, "joint", state.band.radius)
     report = replace(UNMOVED, log_likelihood=evidence)
-    if is_last_joint_round(run):  # the map is summed over all poses; files want the best one of each image
+    if _has_all_rounds(run):  # the map is summed over all poses; files want the best one of each image
         report = replace(refine_against(run, everyone, "joint", plan), log_likelihood=evidence)
     return JointRound(plan, everyone, report, sums)
 
 
-def end_joint(run: RunContext, found: JointRound) -> bool:
-    """Solve the map of all images, at last as a network; say whether it was the last round."""
-    state, plan, is_last = run.state, found.plan, is_last_joint_round(run)
-    sums = found.soft_sums
+def ends_joint_rounds(run: RunContext, found: JointRound) -> bool:
+    """Say whether a round whose poses have moved is the last: they have all their rounds, or have settled."""
+    settled = found.soft_sums is None and found.plan.iterations > 0 and found.report.pose_change < SETTLED_ROTATION
+    if run.config.refine_defocus:
+        settled = settled and run.state.defocus.change < SETTLED_DEFOCUS
+    return settled or _has_all_rounds(run)
+
+
+def end_joint(run: RunContext, found: JointRound, *, is_last: bool) -> bool:
+    """Solve the map of all images, in the last round as a network; return whether this is the last."""
+    state, plan, sums = run.state, found.plan, found.soft_sums
     if sums is None:
         sums = insert_images(run.observations, found.everyone, run.grid(plan.radius), plan.radius)
     mask = run.mask_on(sums.grid)
@@ -80,12 +92,12 @@ def end_joint(run: RunContext, found: JointRound) -> bool:
         state.maps = state.maps.with_references({"joint": volume.to(run.device)})
     run.keep_poses([found.everyone])
     state.step += 1
-    tell_round(run, "joint", 0.8 + 0.19 * state.step / _n_rounds(run), [found.report], fits)
+    tell_round(run, "joint", 0.8 + 0.19 * (1.0 if is_last else state.step / _n_rounds(run)), [found.report], fits)
     return is_last
 
 
-def is_last_joint_round(run: RunContext) -> bool:
-    """Say whether the round that is being done is the last."""
+def _has_all_rounds(run: RunContext) -> bool:
+    """Say whether the round that is being done is the last that there may be."""
     return run.state.step == _n_rounds(run) - 1
 
 

@@ -252,7 +252,7 @@ def tell_round(
     }
     name = "last maps of the halves" if stage == "validate" else f"round {state.step}"
     message = f"{name} to {run.resolution(state.band.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"
-    if angle > 0:
+    if any(report.images is not None for report in reports):
         message += f", log-likelihood {values['log_likelihood']:.1f}, poses moved {angle:.2f}°"
     defocus = state.defocus
     if defocus.offset is not None and stage != "validate":

@@ -45,9 +45,19 @@ class Candidates:
         return Poses(self.rotation.reshape(-1, 3, 3), self.shift.reshape(-1, 2))
 
     def after(self, poses: Poses) -> Candidates:
-        """Return these behind another pose of each image."""
+        """Return these behind another pose of each image, which stands in place of those of its own peak too."""
         first = Candidates.of(poses)
-        return Candidates(torch.cat((first.rotation, self.rotation), 1), torch.cat((first.shift, self.shift), 1))
+        near = _cosine(first.rotation, self.rotation)[:, 0] >= math.cos(_LEAST_APART)
+        rotation = torch.where(near[:, :, None, None], first.rotation, self.rotation)
+        shift = torch.where(near[:, :, None], first.shift, self.shift)
+        return Candidates(torch.cat((first.rotation, rotation), 1), torch.cat((first.shift, shift), 1))
+
+    def repeated(self) -> Tensor:
+        """Say which candidates (n, K) are the first of their image once more."""
+        alike = (self.rotation == self.rotation[:, :1]).all(dim=3).all(dim=2)
+        alike &= (self.shift == self.shift[:, :1]).all(dim=2)
+        alike[:, 0] = False
+        return alike
 
     def select(self, index: Tensor) -> Candidates:
         """Return those of some images."""
@@ -61,7 +71,7 @@ def distinct_candidates(posterior: GridPosterior, rotations: Tensor) -> Candidat
     one is listed again.
     """
     rotation, shift = rotations[posterior.top_rotation], posterior.top_shift
-    cosine = (torch.einsum("nij,nkij->nk", rotation[:, 0], rotation) - 1) / 2
+    cosine = _cosine(rotation[:, :1], rotation)[:, 0]
     threshold = math.cos(_LEAST_APART)
     chosen = [torch.zeros(len(rotation), dtype=torch.long, device=rotation.device)]
     far = cosine < threshold
@@ -69,7 +79,7 @@ def distinct_candidates(posterior: GridPosterior, rotations: Tensor) -> Candidat
         pick = torch.where(far.any(dim=1), far.float().argmax(dim=1), torch.zeros_like(chosen[0]))
         chosen.append(pick)
         picked = rotation.gather(1, pick[:, None, None, None].expand(-1, 1, 3, 3))
-        far &= (torch.einsum("nkij,nmij->nm", picked, rotation) - 1) / 2 < threshold
+        far &= _cosine(picked, rotation)[:, 0] < threshold
     index = torch.stack(chosen, dim=1)
     return Candidates(
         rotation.gather(1, index[:, :, None, None].expand(-1, -1, 3, 3)),
@@ -92,6 +102,14 @@ def best_of(
         As for :func:`refine_poses`.
     """
     n, k = candidates.shift.shape[:2]
-    fit = refine_poses(observations, index.repeat_interleave(k), candidates.flat, model, iterations)
-    best = fit.log_likelihood.view(n, k).argmax(dim=1)
-    return fit.poses.select(torch.arange(n, device=best.device) * k + best)
+    rows = (~candidates.repeated()).flatten().nonzero()[:, 0]
+    fit = refine_poses(observations, index.repeat_interleave(k)[rows], candidates.flat.select(rows), model, iterations)
+    likelihood = fit.log_likelihood.new_full((n * k,), -math.inf)
+    likelihood[rows] = fit.log_likelihood
+    best = likelihood.view(n, k).argmax(dim=1) + torch.arange(n, device=rows.device) * k
+    return fit.poses.select(torch.searchsorted(rows, best))
+
+
+def _cosine(first: Tensor, second: Tensor) -> Tensor:
+    """Return the cosine (n, j, k) of the angle between some rotations (n, j, 3, 3) and others (n, k, 3, 3)."""
+    return (torch.einsum("njab,nkab->njk", first, second) - 1) / 2

@@ -31,23 +31,24 @@ _SCORE, _START = 2.8e-10, 0.6
 """Seconds a Fourier pixel of an image at a rotation: scores, their softmax, the sums; and a start's maps."""
 _STEPS = ((24, 2304, 14), (56, 4608, 16))
 """Fourier pixels, rotations and steps of the two stages of a start, for a mask of 0.42 of the box."""
-_FOCUS = (126, 9216, 3.5)
+_FOCUS = (126, 9216, 3.0)
 _BOTH, _BOTH_IN_FOCUS = 13 * 2304 * 1.2e-8, 37 * 4608 * 1.2e-8
 """Seconds an image, where shifts are looked for over the default range together with rotations."""
 _SCORE_WITH_SHIFT, _JOINT_STEPS, _NEIGHBORS_OF_SHIFT = 1.4, 2, 5
 """Of a centered image's scores, where shifts are found; last steps of a start and of focus, and one later, score each
 rotation with so many shifts."""
 _LOOK, _INSERT = 7.1e-8, 8.4e-8
-"""Seconds a Fourier pixel of an image: the four looks of a round are four of the first."""
-_LOOKS, _FULL_ROUNDS, _CANDIDATE_ROUNDS = 4, 7.0, 0.9
-"""Of a round; rounds of the halves by the pixels that they use; what candidates add in the rounds that try them."""
+"""Seconds a Fourier pixel of an image."""
+_LOOKS, _FULL_ROUNDS, _CANDIDATE_ROUNDS = 2.5, 7.0, 0.5
+"""Of a round, at each image until it is at its peak; rounds of the halves by the pixels that they use; what candidates
+add in the rounds that try them."""
 _NEIGHBORS = 0.1
 """Of 8,000 images slices are nearer to each other in memory than of 1,000: pose steps take 0.75, insertion 0.55."""
 _ROUNDS, _LAST_ROUNDS = 9, 3
 """Rounds of the halves, and those of them in the last box where the box grows; the others are on the way to it."""
 _SOLVE = 0.7, 2.4 / 64**3
 """Seconds, and seconds a voxel: the four maps of a round, their comparison, mask, preview and checkpoint."""
-_JOINT_ROUNDS = 3
+_JOINT_ROUNDS = 2.5
 _DEFOCUS = 2.0
 """Rounds that refine the defocus over those that do not: a table of 65 offsets takes half as long as the pose steps of
 a round, and there are more rounds: 2,000 images of 128 x 128 at known poses took 372 CPU s in place of 202."""
@@ -151,8 +152,7 @@ def estimate_cost(
     search = n_starts * (
         _START * pace.products + used * (score * sum(_of(stage) * stage[2] for stage in _STEPS) + 2 * together)
     )
-    again = 0 if moved else 1  # poses are looked for once more, as in the last of the extra steps
-    focus = n_images * (_of(_FOCUS) * (score * (_FOCUS[2] + again) + extra) + together * _BOTH_IN_FOCUS / _BOTH)
+    focus = n_images * (_of(_FOCUS) * (score * _FOCUS[2] + extra) + together * _BOTH_IN_FOCUS / _BOTH)
     of_image = _HALF_PLANE * box_size**2
     look = of_image * (_LOOKS * _LOOK + _INSERT) * max(n_images / 1_000, 1.0) ** -_NEIGHBORS
     solve = _SOLVE[0] + _SOLVE[1] * voxels
