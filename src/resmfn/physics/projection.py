@@ -23,6 +23,7 @@ from resmfn.fourier import (
     ifftn_centered,
     images_from_half_plane,
 )
+from resmfn.physics.compiled import compiled_loops
 from resmfn.physics.trilinear import Points, add_trilinear, gather_trilinear, points_at_a_time, scatter_trilinear
 
 _ZONES = 4
@@ -135,6 +136,10 @@ def add_slices(
     rotation, pixels, padding
         As in :func:`extract_slices`.
     """
+    loops = compiled_loops(*sums, values, weights, rotation)
+    if loops is not None and all(of_one.is_contiguous() for of_one in sums):
+        loops.add_slices(sums, values, weights, rotation, pixels, padding)
+        return
     step = max(1, points_at_a_time(values.device) // len(pixels))
     for start in range(0, len(rotation), step):
         part = slice(start, start + step)

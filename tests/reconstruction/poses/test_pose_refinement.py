@@ -94,6 +94,21 @@ def test_the_curvature_is_that_of_the_linearized_residual(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize("moves_shift", [False, True])
+def test_compiled_loops_see_what_pytorch_sees(monkeypatch: pytest.MonkeyPatch, moves_shift: bool) -> None:
+    pytest.importorskip("numba", reason="compiled loops need numba")
+    scene = make_scene(9, noise=0.5, shift=2.0)
+    climb, poses = climb_of(scene, model_of(scene, moves_shift=moves_shift)), off_the_peak(scene)
+    some = torch.tensor([4, 0, 8])
+    by_loops = climb._evaluate(poses.select(some), some)
+    monkeypatch.setattr(module, "compiled_loops", lambda *_: None)
+    by_torch = climb._evaluate(poses.select(some), some)
+    for name in ("centered", "log_likelihood", "gradient", "curvature"):
+        expected = getattr(by_torch, name)
+        found = getattr(by_loops, name)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
 def test_the_log_likelihood_is_that_of_the_images() -> None:
     scene = make_scene(8, noise=0.7, shift=2.0)
     fit = refine_poses(scene.observations, scene.index, scene.poses, model_of(scene), iterations=0)
@@ -141,6 +156,7 @@ def test_clean_images_lead_back_to_their_poses(ctf: bool) -> None:
     assert float((fit.poses.shift - scene.shift).norm(dim=1).max()) < 0.01
 
 
+@pytest.mark.usefixtures("to_the_peak")
 @pytest.mark.parametrize("magnification", [None, MAGNIFICATION])
 def test_images_by_closed_form_lead_to_their_poses_but_for_the_slices_own_errors(
     magnification: torch.Tensor | None,
@@ -212,6 +228,7 @@ def test_what_is_reported_belongs_to_the_poses_that_are_returned() -> None:
     torch.testing.assert_close(identity, torch.eye(3).expand(20, 3, 3), rtol=0.0, atol=1e-5)
 
 
+@pytest.mark.usefixtures("to_the_peak")
 def test_turning_map_and_poses_together_changes_nothing() -> None:
     """The map turned by R, and poses A R^T: the same images, and the same path to the peak."""
     scene = make_scene(20, shift=2.0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from resmfn.physics.compiled import compiled_loops
 from resmfn.physics.projection import slice_order, slice_points
 from resmfn.physics.shift import phase_shift
 from resmfn.physics.trilinear import gather_trilinear_with_slopes, points_at_a_time
@@ -253,6 +254,12 @@ class _Climb:
         rows = self.ctf.new_empty(m, n_free + 2, 2 * n_pixels)
         ctf, values = self.ctf[images], self.values[images]
         transform, rotation = self.model.transform, poses.rotation
+        per_angstrom = 2 * math.pi / (self.box_size * self.pixel_size)
+        loops = compiled_loops(transform, ctf, values, rotation, poses.shift)
+        if loops is not None and self.magnification.matrix is None:
+            on_grid = (rotation, poses.shift)
+            loops.slope_rows(transform, on_grid, self.pixels, PADDING, ctf, values, per_angstrom, rows)
+            return rows
         model_values, slopes = gather_trilinear_with_slopes(
             transform,
             slice_points(self.magnification.frames(images, rotation), self.pixels, PADDING, transform.shape[0]),
@@ -271,7 +278,6 @@ class _Climb:
             return rows
         torch.mul(values, self._phase(poses.shift).conj(), out=image)
         turned = torch.view_as_real(torch.view_as_complex(model.unflatten(1, (-1, 2))) * 1j).view(m, -1)
-        per_angstrom = 2 * math.pi / (self.box_size * self.pixel_size)
         torch.mul(turned[:, None], self.k * per_angstrom, out=rows[:, 3:5])
         return rows
 

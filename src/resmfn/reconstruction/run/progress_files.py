@@ -15,6 +15,7 @@ import torch
 from resmfn.data import write_map
 from resmfn.data.runs.progress_file import write_lightly
 from resmfn.data.runs.run_folder import RunFolder
+from resmfn.physics.compiled import version_of_numba
 from resmfn.reconstruction.run.context import HALVES, RunContext
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def write_provenance(folder: RunFolder, device: torch.device) -> None:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
+        "numba": version_of_numba(),
         "system": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
