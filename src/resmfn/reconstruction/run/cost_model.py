@@ -63,6 +63,8 @@ _END = 1.5, 3.0 / 64**3
 _BASE_BYTES, _BYTES_OF_IMAGE, BYTES_OF_PIXEL, _BYTES_OF_VOXEL = 400 * 2**20, 1_000, 12, 750
 """Program; rows and poses of an image; value and CTF of a Fourier pixel; maps, transforms and the network's layers:
 500 images of 128 x 128 that ended in a box of 96 took 1,043 MiB at most, in the validation."""
+_BYTES_OF_COMPILER = 100 * 2**20
+"""numba and LLVM, where they are: 2,000 images of 64 x 64 took 663 MiB without and 772 with them."""
 _BYTES_OF_WRITTEN_VOXEL = 36
 """Of a map that is padded to the images' box: its transform, three times."""
 _HALF_PLANE = math.pi / 8
@@ -191,7 +193,8 @@ def memory_needed(n_images: int, box_size: int, n_processes: int = 1, image_size
     of_image = BYTES_OF_PIXEL * _HALF_PLANE * box_size**2
     held = math.ceil(n_images / n_processes) * of_image
     of_maps = max(_BYTES_OF_VOXEL * box_size**3, _BYTES_OF_WRITTEN_VOXEL * image_size**3)
-    return _BASE_BYTES + n_images * _BYTES_OF_IMAGE + held + of_maps
+    program = _BASE_BYTES + (0 if version_of_numba() is None else _BYTES_OF_COMPILER)
+    return program + n_images * _BYTES_OF_IMAGE + held + of_maps
 
 
 def cost_by_box(n_images: int, boxes: BoxPlan, pace: Pace | None = None) -> dict[int, Cost]:
