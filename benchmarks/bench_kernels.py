@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.maps.map_grid import PADDING, MapGrid
 from resmfn.reconstruction.maps.network_map import NetworkMap, default_width
 from resmfn.reconstruction.maps.slice_sums import MapEquations
+from resmfn.reconstruction.poses import pose_refinement
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
 from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import PosedImages, Poses, insert_images
@@ -94,6 +96,7 @@ def pose_steps(n: int, box_size: int, device: torch.device) -> tuple[Callable[[]
     model = PoseModel(grid, grid.transform(volume), seen.radius_max, moves_shift=True, shift_spread=1.0)
     poses = Poses(random_rotations(n, generator=make_generator(4)).to(device), torch.zeros(n, 2, device=device))
     index = torch.arange(n, device=device)
+    pose_refinement._LEAST_GAIN = -math.inf  # or images at rest would not be looked at again
     # A gather reads eight neighbors and writes a value and three slopes.
     moved = 4 * n * len(seen.pixels) * (8 + 4) * COMPLEX
     return lambda: refine_poses(seen, index, poses, model, 3), 0.0, moved

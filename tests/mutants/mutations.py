@@ -152,20 +152,35 @@ MUTATIONS = (
     Group("reconstruction/poses/pose_refinement.py", "tests/reconstruction/poses/test_pose_refinement.py", (
         ("slice_points(self.magnification.frames(images, rotation), self", "slice_points(rotation, self"),
         ("rows = everyone[gain > _LEAST_GAIN]", "rows = everyone[gain > -1]"),
-        ("better = rows[where]", "better = rows"),
+        ("better = rows[taken]", "better = rows[: len(taken)]"),
     )),
     Group("reconstruction/poses/candidates.py", "tests/reconstruction/poses/test_candidates.py", (
-        ("alike &= (self.shift == self.shift[:, :1]).all(dim=2)", "pass"),
+        ("pose = torch.cat((self.rotation.flatten(2), self.shift), dim=2)", "pose = self.rotation.flatten(2)"),
+        ("return alike.tril(-1).any(dim=2)", "return alike[:, :, 0] & (torch.arange(alike.shape[1]) > 0)"),
         ("rows = (~candidates.repeated()).flatten().nonzero()[:, 0]", "rows = torch.arange(n * k)"),
         ("return fit.poses.select(torch.searchsorted(rows, best))", "return fit.poses.select(best % len(rows))"),
         ("shift = torch.where(near[:, :, None], first.shift, self.shift)", "shift = self.shift"),
     )),
     Group("reconstruction/phases/joint.py", "tests/reconstruction/phases/test_joint.py", (
         ("settled = settled and run.state.defocus.change < SETTLED_DEFOCUS", "pass"),
-        ("return settled or _has_all_rounds(run)", "return _has_all_rounds(run)"),
+        ("return settled or has_all_rounds(run)", "return has_all_rounds(run)"),
     )),
     Group("reconstruction/classes/rounds.py", "tests/reconstruction/phases/test_joint.py", (
-        ("is_last = all(ends_joint_rounds(*pair) for pair in zip(runs, rounds, strict=True))", "is_last = any(ends_joint_rounds(*pair) for pair in zip(runs, rounds, strict=True))"),
+        ("at_rest = moved < SETTLED_CLASSES and all(ends_joint_rounds(*pair) for pair in zip(runs, rounds, strict=True))", "at_rest = moved < SETTLED_CLASSES and any(ends_joint_rounds(*pair) for pair in zip(runs, rounds, strict=True))"),
+        ("is_last = at_rest or has_all_rounds(runs[0])", "is_last = has_all_rounds(runs[0])"),
+        ("moved = float((class_probabilities(run).argmax(dim=0) != before).float().mean())", "moved = 0.0"),
+    )),
+    Group("physics/compiled/loops.py", "tests/physics/test_compiled.py", (
+        ('suits = all(t.device.type == "cpu" and t.dtype in kinds and not t.requires_grad for t in tensors)', 'suits = all(t.device.type == "cpu" and t.dtype in kinds for t in tensors)'),
+        ("return _loops() if suits else None", "return None"),
+        ("values = values.detach().resolve_conj().resolve_neg().contiguous()", "values = values.detach().resolve_neg().contiguous()"),
+    )),
+    Group("physics/compiled/kernels.py", "tests/physics/test_compiled.py tests/reconstruction/poses/test_pose_refinement.py", (
+        ("upper = along_y * fx", "upper = along_y * fy"),
+        ("weights[iz + dz, iy + dy, ix + dx] += share * w", "weights[iz + dz, iy + dy, ix + dx] += w"),
+        ("rows[i, 1, p, part] = kx * along_z", "rows[i, 1, p, part] = -kx * along_z"),
+        ("rows[i, 3 + axis, p, 1] = turned * rows[i, n_free, p, 0]", "rows[i, 3 + axis, p, 1] = -turned * rows[i, n_free, p, 0]"),
+        ("x0, x1 = x00 + fy * (x10 - x00), x01 + fy * (x11 - x01)", "x0, x1 = x00, x01"),
     )),
     Group("physics/noise.py", "tests/physics/test_noise.py", (
         ("keepdim=True) / snr).sqrt()", "keepdim=True) / snr)"),

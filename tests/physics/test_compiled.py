@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from resmfn.core import make_generator
+from resmfn.core.errors import ShapeError
 from resmfn.physics.compiled import compiled_loops, loops, version_of_numba
 from resmfn.physics.projection import add_slices, half_plane_pixels
 from resmfn.rotations import random_rotations
@@ -41,10 +42,13 @@ def scene(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tenso
     return torch.view_as_complex(values), weights, random_rotations(N_IMAGES, generator=generator).to(dtype)
 
 
-def test_slices_are_added_as_pytorch_adds_them(without_numba) -> None:
+def test_slices_are_added_as_pytorch_adds_them(without_numba, monkeypatch: pytest.MonkeyPatch) -> None:
     values, weights, rotation = scene()
     assert compiled_loops(values, weights) is not None
+    calls, add = [], loops.CompiledLoops.add_slices
+    monkeypatch.setattr(loops.CompiledLoops, "add_slices", lambda *given: calls.append(1) or add(*given))
     by_loops = inserted(values, weights, rotation)
+    assert calls == [1]
     assert version_of_numba() == numba.__version__
     without_numba()
     assert compiled_loops(values, weights) is None
@@ -83,11 +87,27 @@ def test_points_beyond_the_grid_fall_into_its_last_cells_as_with_pytorch(without
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_double_precision_stays_with_pytorch() -> None:
+def test_double_precision_and_gradients_stay_with_pytorch() -> None:
     values, weights, _ = scene(torch.float64)
     assert compiled_loops(values) is None
     assert compiled_loops(weights) is None
     assert compiled_loops(weights.float()) is not None
+    assert compiled_loops(weights.float().requires_grad_()) is None
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    values, weights, rotation = scene()
+    pixels, cube = half_plane_pixels(5.0), (SIDE, SIDE, SIDE)
+    sums = torch.zeros(cube, dtype=values.dtype), torch.zeros(cube)
+    flat = torch.zeros(SIDE, SIDE, SIDE - 1, dtype=values.dtype), sums[1]
+    for wrong in (
+        (sums, values[:, 1:], weights, rotation, pixels),
+        (sums, values, weights[1:], rotation, pixels),
+        (sums, values, weights, rotation[1:], pixels),
+        (flat, values, weights, rotation, pixels),
+    ):
+        with pytest.raises(ShapeError, match="must be"):
+            add_slices(*wrong)
 
 
 def test_what_was_compiled_need_not_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,4 +120,4 @@ def test_what_was_compiled_need_not_be_kept(monkeypatch: pytest.MonkeyPatch) -> 
         return function
 
     monkeypatch.setattr(kernels.numba, "njit", refusing)
-    assert kernels._compiled(test_double_precision_stays_with_pytorch) is test_double_precision_stays_with_pytorch
+    assert kernels._compiled(scene) is scene

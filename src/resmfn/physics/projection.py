@@ -136,6 +136,10 @@ def add_slices(
     rotation, pixels, padding
         As in :func:`extract_slices`.
     """
+    expected = (len(rotation), len(pixels))
+    if values.shape != expected or weights.shape != expected or len({*sums[0].shape, *sums[1].shape}) != 1:
+        shapes = ", ".join(str(tuple(of_one.shape)) for of_one in (values, weights, *sums))
+        raise ShapeError(f"values and weights must be {expected} and sums cubes of one side, got {shapes}")
     loops = compiled_loops(*sums, values, weights, rotation)
     if loops is not None and all(of_one.is_contiguous() for of_one in sums):
         loops.add_slices(sums, values, weights, rotation, pixels, padding)

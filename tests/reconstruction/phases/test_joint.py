@@ -47,17 +47,29 @@ def test_a_defocus_that_still_moves_is_waited_for(context, still_moves: bool) ->
     assert ends_joint_rounds(run, moved_by(0.0)) is not still_moves
 
 
-@pytest.mark.parametrize("settled", [(True, True), (True, False), (False, False)])
-def test_the_joint_rounds_of_all_classes_end_together(monkeypatch, settled: tuple[bool, bool]) -> None:
-    run = SimpleNamespace(config=SimpleNamespace(local_states=False), state=SimpleNamespace(step=1))
+@pytest.mark.parametrize(
+    ("settled", "n_changed", "step"),
+    [((True, True), 0, 1), ((True, False), 0, 1), ((False, False), 0, 1), ((True, True), 2, 1), ((False, True), 9, 3)],
+)
+def test_the_joint_rounds_of_all_classes_end_together(
+    monkeypatch, settled: tuple[bool, bool], n_changed: int, step: int
+) -> None:
+    """When poses of all rest and few of the 100 images change class, and no later than they must."""
+    run = SimpleNamespace(config=SimpleNamespace(local_states=False), state=SimpleNamespace(step=step))
+    ends = (all(settled) and n_changed == 0) or step == halves.JOINT_ROUNDS - 1
+    classes = iter((torch.zeros(100), (torch.arange(100) < n_changed).float()))
+    monkeypatch.setattr(
+        class_rounds, "class_probabilities", lambda _: torch.stack((0.5 + 0 * torch.arange(100), next(classes)))
+    )
+    monkeypatch.setattr(class_rounds, "has_all_rounds", lambda _: step == halves.JOINT_ROUNDS - 1)
     ended: list[tuple[int, bool]] = []
     monkeypatch.setattr(class_rounds, "_runs", lambda *_: [0, 1])
     monkeypatch.setattr(class_rounds, "begin_joint", lambda number: moved_by(float(number)))
     monkeypatch.setattr(class_rounds, "ends_joint_rounds", lambda number, _: settled[number])
     monkeypatch.setattr(class_rounds, "end_joint", lambda number, _, is_last: ended.append((number, is_last)))
-    assert class_rounds.class_joint_step(run) is all(settled)
-    assert ended == [(0, all(settled)), (1, all(settled))]
-    assert run.state.step == 2
+    assert class_rounds.class_joint_step(run) is ends
+    assert ended == [(0, ends), (1, ends)]
+    assert run.state.step == step + 1
 
 
 def test_a_run_whose_poses_rest_has_its_network_in_the_round_that_ended_it(context, monkeypatch) -> None:
@@ -74,4 +86,3 @@ def test_a_run_whose_poses_rest_has_its_network_in_the_round_that_ended_it(conte
             break
     assert steps == 2
     assert "joint" in run.state.maps.networks
-    assert bool(torch.isfinite(run.state.maps.references["joint"]).all())

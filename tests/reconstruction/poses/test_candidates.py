@@ -16,7 +16,7 @@ from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
 
-APART = 20.0
+APART, SAME_PEAK = 20.0, 10.0
 
 
 def posterior_of(top_rotation: torch.Tensor, top_shift: torch.Tensor) -> GridPosterior:
@@ -137,15 +137,17 @@ def test_a_candidate_that_is_listed_twice_is_refined_once(monkeypatch: pytest.Mo
 
 
 def test_behind_the_pose_of_an_image_stand_other_peaks_alone() -> None:
-    """A neighbor of the pose is the pose once more; other shifts make no other candidate of a repeated one."""
+    """A point of the grid beside the pose is the pose once more, whatever its shift."""
     pose = Poses(random_rotations(2, generator=make_generator(1)), torch.ones(2, 2))
-    rotation = torch.stack((turned(pose.rotation, APART - 1), turned(pose.rotation, APART + 1)), dim=1)
+    rotation = torch.stack((turned(pose.rotation, SAME_PEAK - 1), turned(pose.rotation, SAME_PEAK + 1)), dim=1)
     listed = Candidates(rotation, torch.arange(8.0).view(2, 2, 2)).after(pose)
     assert torch.equal(listed.rotation[:, 0], pose.rotation)
     assert torch.equal(listed.rotation[:, 1], pose.rotation)
     assert torch.equal(listed.rotation[:, 2], rotation[:, 1])
     assert torch.equal(listed.shift, torch.stack((pose.shift, pose.shift, torch.tensor([[2.0, 3.0], [6.0, 7.0]])), 1))
     assert listed.repeated().tolist() == [[False, True, False]] * 2
+    twice = Candidates(rotation[:, [0, 1, 1]], torch.zeros(2, 3, 2)).after(pose)  # a peak that fills missing ones
+    assert twice.repeated().tolist() == [[False, True, False, True]] * 2
     elsewhere = Candidates(pose.rotation[:, None].expand(-1, 2, 3, 3), torch.arange(8.0).view(2, 2, 2))
     assert not bool(elsewhere.repeated().any())
 

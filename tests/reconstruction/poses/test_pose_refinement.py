@@ -8,6 +8,7 @@ import torch
 from reconstruction.scenes import PIXEL_SIZE, Scene, make_scene, turned
 from resmfn.core import make_generator
 from resmfn.physics import phase_shift, trilinear
+from resmfn.physics.compiled import CompiledLoops
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.poses import pose_refinement as module
@@ -100,7 +101,10 @@ def test_compiled_loops_see_what_pytorch_sees(monkeypatch: pytest.MonkeyPatch, m
     scene = make_scene(9, noise=0.5, shift=2.0)
     climb, poses = climb_of(scene, model_of(scene, moves_shift=moves_shift)), off_the_peak(scene)
     some = torch.tensor([4, 0, 8])
+    calls, fill = [], CompiledLoops.slope_rows
+    monkeypatch.setattr(CompiledLoops, "slope_rows", lambda *given: calls.append(1) or fill(*given))
     by_loops = climb._evaluate(poses.select(some), some)
+    assert calls == [1]
     monkeypatch.setattr(module, "compiled_loops", lambda *_: None)
     by_torch = climb._evaluate(poses.select(some), some)
     for name in ("centered", "log_likelihood", "gradient", "curvature"):

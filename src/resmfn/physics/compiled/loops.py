@@ -75,9 +75,9 @@ class CompiledLoops:
 
 
 def compiled_loops(*tensors: Tensor) -> CompiledLoops | None:
-    """Return the loops that take some tensors: on a CPU, in single precision, where numba is; None otherwise."""
+    """Return the loops that take some tensors: on a CPU, in single precision, without gradients, where numba is."""
     kinds = (torch.float32, torch.complex64)
-    suits = all(t.device.type == "cpu" and t.dtype in kinds for t in tensors)
+    suits = all(t.device.type == "cpu" and t.dtype in kinds and not t.requires_grad for t in tensors)
     return _loops() if suits else None
 
 

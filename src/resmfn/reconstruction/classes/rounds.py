@@ -18,10 +18,14 @@ from resmfn.reconstruction.phases.halves import (
     update_noise,
     validate_step,
 )
-from resmfn.reconstruction.phases.joint import JointRound, begin_joint, end_joint, ends_joint_rounds
+from resmfn.reconstruction.phases.joint import JointRound, begin_joint, end_joint, ends_joint_rounds, has_all_rounds
 from resmfn.reconstruction.phases.rounds import RECHECK_ROUND, fit_scales
 from resmfn.reconstruction.poses.posed_images import insert_images
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
+
+SETTLED_CLASSES = 0.01
+"""Share of the images that may still change class in the last joint round but for the last there may be. No comparison
+recorded."""
 
 
 def class_halves_step(run: RunContext) -> bool:
@@ -51,12 +55,14 @@ def class_validate_step(run: RunContext) -> bool:
 
 def class_joint_step(run: RunContext) -> bool:
     """Do one round of all images of every class; say whether it was the last."""
-    runs = _runs(run, "joint")
+    runs, before = _runs(run, "joint"), class_probabilities(run).argmax(dim=0)
     rounds = [begin_joint(of_class) for of_class in runs]
     if all(its.report.images is not None for its in rounds):
         found = [(its.everyone, already_set(its.report.images)) for its in rounds]
         judge_classes(run, runs, run.index, found)
-    is_last = all(ends_joint_rounds(*pair) for pair in zip(runs, rounds, strict=True))
+    moved = float((class_probabilities(run).argmax(dim=0) != before).float().mean())
+    at_rest = moved < SETTLED_CLASSES and all(ends_joint_rounds(*pair) for pair in zip(runs, rounds, strict=True))
+    is_last = at_rest or has_all_rounds(runs[0])
     if run.config.local_states and is_last:
         _share_coarse_scales(runs, rounds)
     for pair in zip(runs, rounds, strict=True):

@@ -91,7 +91,7 @@ MOST_PENALTY = 1e3
 N_SEARCH = 1000
 """Images that starts, and what must be waited for, use; other numbers were not compared."""
 N_SHARPEN = 10_000
-"""Images that settle the map of more than twice as many, before all of them make one of their own. Others were not
+"""Where there are more than twice as many images, so many of them settle the map first. Other numbers were not
 compared."""
 JOINT_STEPS = 2
 """Last steps of a start that score rotations and shifts together."""
@@ -284,7 +284,10 @@ def sharpened(
     progress: Progress,
     n_top: int = 1,
 ) -> SearchResult:
-    """Iterate at one radius as :func:`run_stage`, and patiently, for which ``N_SEARCH`` of the images are enough."""
+    """Iterate at one radius as :func:`run_stage`, and patiently, for which ``N_SEARCH`` of the images are enough.
+
+    Of very many images ``N_SHARPEN`` come in between, so that all need few steps.
+    """
     n = len(task.index)
     if n <= N_SEARCH:
         return run_stage(task, stage.patiently(), start, generator=generator, progress=progress, n_top=n_top)

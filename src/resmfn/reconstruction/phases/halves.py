@@ -32,14 +32,16 @@ from resmfn.reconstruction.phases.soft import SOFT_ENTROPY, soft_pass, soft_radi
 from resmfn.reconstruction.poses.posed_images import PosedImages, insert_images
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 
-MOST_ROUNDS, JOINT_ROUNDS = 12, 4  # no comparison recorded
+MOST_ROUNDS, JOINT_ROUNDS = 12, 4
+"""Most rounds of the halves, and of all images together; poses that rest end them earlier. No comparison recorded."""
 
 
 FIXED_ROUNDS, FIXED_JOINT_ROUNDS = 3, 2  # of given poses; no comparison recorded
 
 
 SETTLED_ROTATION = 0.3
-"""Degrees: a round has converged if poses change less and the resolution does not improve. No comparison recorded."""
+"""Degrees: a round has converged if poses change less in the median and the resolution does not improve. Images whose
+next step would gain next to nothing do not move at all. No comparison recorded."""
 
 
 DEFOCUS_ROUNDS = 3

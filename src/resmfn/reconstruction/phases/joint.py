@@ -44,7 +44,9 @@ def joint_step(run: RunContext) -> bool:
     found = begin_joint(run)
     if found.report.images is not None:
         run.judge(found.everyone, found.report.images)
-    return end_joint(run, found, is_last=ends_joint_rounds(run, found))
+    is_last = ends_joint_rounds(run, found)
+    end_joint(run, found, is_last=is_last)
+    return is_last
 
 
 def begin_joint(run: RunContext) -> JointRound:
@@ -61,7 +63,7 @@ def begin_joint(run: RunContext) -> JointRound:
         return JointRound(plan, everyone, UNMOVED, _of_both_halves(run))
     sums, evidence, _ = soft_pass(run, everyone, "joint", state.band.radius)
     report = replace(UNMOVED, log_likelihood=evidence)
-    if _has_all_rounds(run):  # the map is summed over all poses; files want the best one of each image
+    if has_all_rounds(run):  # the map is summed over all poses; files want the best one of each image
         report = replace(refine_against(run, everyone, "joint", plan), log_likelihood=evidence)
     return JointRound(plan, everyone, report, sums)
 
@@ -71,11 +73,11 @@ def ends_joint_rounds(run: RunContext, found: JointRound) -> bool:
     settled = found.soft_sums is None and found.plan.iterations > 0 and found.report.pose_change < SETTLED_ROTATION
     if run.config.refine_defocus:
         settled = settled and run.state.defocus.change < SETTLED_DEFOCUS
-    return settled or _has_all_rounds(run)
+    return settled or has_all_rounds(run)
 
 
-def end_joint(run: RunContext, found: JointRound, *, is_last: bool) -> bool:
-    """Solve the map of all images, in the last round as a network; return whether this is the last."""
+def end_joint(run: RunContext, found: JointRound, *, is_last: bool) -> None:
+    """Solve the map of all images, in the last round as a network."""
     state, plan, sums = run.state, found.plan, found.soft_sums
     if sums is None:
         sums = insert_images(run.observations, found.everyone, run.grid(plan.radius), plan.radius)
@@ -93,10 +95,9 @@ def end_joint(run: RunContext, found: JointRound, *, is_last: bool) -> bool:
     run.keep_poses([found.everyone])
     state.step += 1
     tell_round(run, "joint", 0.8 + 0.19 * (1.0 if is_last else state.step / _n_rounds(run)), [found.report], fits)
-    return is_last
 
 
-def _has_all_rounds(run: RunContext) -> bool:
+def has_all_rounds(run: RunContext) -> bool:
     """Say whether the round that is being done is the last that there may be."""
     return run.state.step == _n_rounds(run) - 1
 

@@ -241,18 +241,19 @@ def tell_round(
     """Report a round: its radius, the change of poses, and the agreement of the half maps."""
     state = run.state
     angle = max(report.pose_change for report in reports)
+    moves = any(report.images is not None for report in reports)
     values = {
         "round": float(state.step),
         "radius": state.band.radius,
-        "pose_change": angle,
-        "shift_change": max(report.shift_change for report in reports),
+        "pose_change": angle if moves else math.nan,
+        "shift_change": max(report.shift_change for report in reports) if moves else math.nan,
         "log_likelihood": sum(report.log_likelihood for report in reports) / len(reports),
         "resolution": state.agreement.resolutions[-1],
         "network_fit": min(fits or [math.nan]),
     }
     name = "last maps of the halves" if stage == "validate" else f"round {state.step}"
     message = f"{name} to {run.resolution(state.band.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"
-    if any(report.images is not None for report in reports):
+    if moves:
         message += f", log-likelihood {values['log_likelihood']:.1f}, poses moved {angle:.2f}°"
     defocus = state.defocus
     if defocus.offset is not None and stage != "validate":

@@ -18,6 +18,8 @@ N_LISTED = 16
 N_KEPT = 3
 """Distinct peaks kept of those. No comparison recorded."""
 _LEAST_APART = math.radians(20.0)  # no comparison recorded
+_SAME_PEAK = math.radians(10.0)
+"""A point of a grid of 9,216 rotations, 12 degrees apart, that is nearer to a refined pose stands for its peak."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,18 @@ class Candidates:
         return Poses(self.rotation.reshape(-1, 3, 3), self.shift.reshape(-1, 2))
 
     def after(self, poses: Poses) -> Candidates:
-        """Return these behind another pose of each image, which stands in place of those of its own peak too."""
+        """Return these behind another pose of each image, which also replaces those of its own peak."""
         first = Candidates.of(poses)
-        near = _cosine(first.rotation, self.rotation)[:, 0] >= math.cos(_LEAST_APART)
+        near = _cosine(first.rotation, self.rotation)[:, 0] >= math.cos(_SAME_PEAK)
         rotation = torch.where(near[:, :, None, None], first.rotation, self.rotation)
         shift = torch.where(near[:, :, None], first.shift, self.shift)
         return Candidates(torch.cat((first.rotation, rotation), 1), torch.cat((first.shift, shift), 1))
 
     def repeated(self) -> Tensor:
-        """Say which candidates (n, K) are the first of their image once more."""
-        alike = (self.rotation == self.rotation[:, :1]).all(dim=3).all(dim=2)
-        alike &= (self.shift == self.shift[:, :1]).all(dim=2)
-        alike[:, 0] = False
-        return alike
+        """Say which candidates (n, K) are an earlier one of their image once more."""
+        pose = torch.cat((self.rotation.flatten(2), self.shift), dim=2)
+        alike = (pose[:, :, None] == pose[:, None]).all(dim=3)
+        return alike.tril(-1).any(dim=2)
 
     def select(self, index: Tensor) -> Candidates:
         """Return those of some images."""

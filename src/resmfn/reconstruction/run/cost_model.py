@@ -41,8 +41,7 @@ rotation with so many shifts."""
 _LOOK, _INSERT = 7.1e-8, 8.4e-8
 """Seconds a Fourier pixel of an image."""
 _COMPILED = 0.5
-"""Of both, where numba compiles the loops: 0.15 and 0.11 ms for an image of 64 x 64 in place of 0.29 and 0.25 by
-PyTorch, beside two other programs."""
+"""Of both, where numba compiles the loops (docs/decisions/12-compiled-loops.md)."""
 _LOOKS, _FULL_ROUNDS, _CANDIDATE_ROUNDS = 2.5, 7.0, 0.5
 """Of a round, at each image until it is at its peak; rounds of the halves by the pixels that they use; what candidates
 add in the rounds that try them."""
@@ -53,18 +52,18 @@ _ROUNDS, _LAST_ROUNDS = 9, 3
 _SOLVE = 0.7, 2.4 / 64**3
 """Seconds, and seconds a voxel: the four maps of a round, their comparison, mask, preview and checkpoint."""
 _JOINT_ROUNDS = 2.5
-_DEFOCUS = 2.0
-"""Rounds that refine the defocus over those that do not: a table of 65 offsets takes half as long as the pose steps of
-a round, and there are more rounds: 2,000 images of 128 x 128 at known poses took 372 CPU s in place of 202."""
+_DEFOCUS = 1.4
+"""Time that refining the defocus adds to rounds, over that of rounds whose loops are not compiled: tables of 65
+offsets, and more rounds. 2,000 images of 128 x 128 at known poses took 372 CPU s in place of 202, when a round had four
+looks."""
 _NETWORK_STEP = 0.075 / (128 * 64**3)
 """Seconds a voxel and unit of width."""
 _END = 1.5, 3.0 / 64**3
 """Seconds, and seconds a voxel: curves, local resolution, files."""
-_BASE_BYTES, _BYTES_OF_IMAGE, BYTES_OF_PIXEL, _BYTES_OF_VOXEL = 400 * 2**20, 1_000, 12, 750
-"""Program; rows and poses of an image; value and CTF of a Fourier pixel; maps, transforms and the network's layers:
-500 images of 128 x 128 that ended in a box of 96 took 1,043 MiB at most, in the validation."""
-_BYTES_OF_COMPILER = 100 * 2**20
-"""numba and LLVM, where they are: 2,000 images of 64 x 64 took 663 MiB without and 772 with them."""
+_BASE_BYTES, _BYTES_OF_IMAGE, BYTES_OF_PIXEL, _BYTES_OF_VOXEL = 500 * 2**20, 1_000, 12, 750
+"""Program, 100 MiB of it numba and LLVM, which may be missing (a plan may not depend on that); rows and poses of an
+image; value and CTF of a Fourier pixel; maps, transforms and the network's layers: 500 images of 128 x 128 that ended
+in a box of 96 took 1,043 MiB at most, in the validation."""
 _BYTES_OF_WRITTEN_VOXEL = 36
 """Of a map that is padded to the images' box: its transform, three times."""
 _HALF_PLANE = math.pi / 8
@@ -94,9 +93,10 @@ class Cost:
         """Return the same where images of another size than the box are read, so many times."""
         return replace(self, reading=_reading(n_images, image_size, readings, pace or Pace()))
 
-    def refining_defocus(self) -> Cost:
-        """Return the same where the defocus of each image is refined."""
-        return replace(self, rounds=_DEFOCUS * self.rounds, joint=_DEFOCUS * self.joint)
+    def refining_defocus(self, pace: Pace | None = None) -> Cost:
+        """Return the same where the defocus of each image is refined, on a machine of some pace."""
+        factor = 1 + _DEFOCUS / (pace or Pace()).slices
+        return replace(self, rounds=factor * self.rounds, joint=factor * self.joint)
 
     def share(self, done: float) -> float:
         """Return the share of the time that is spent where the run's phases say that a share of them is done."""
@@ -193,8 +193,7 @@ def memory_needed(n_images: int, box_size: int, n_processes: int = 1, image_size
     of_image = BYTES_OF_PIXEL * _HALF_PLANE * box_size**2
     held = math.ceil(n_images / n_processes) * of_image
     of_maps = max(_BYTES_OF_VOXEL * box_size**3, _BYTES_OF_WRITTEN_VOXEL * image_size**3)
-    program = _BASE_BYTES + (0 if version_of_numba() is None else _BYTES_OF_COMPILER)
-    return program + n_images * _BYTES_OF_IMAGE + held + of_maps
+    return _BASE_BYTES + n_images * _BYTES_OF_IMAGE + held + of_maps
 
 
 def cost_by_box(n_images: int, boxes: BoxPlan, pace: Pace | None = None) -> dict[int, Cost]:

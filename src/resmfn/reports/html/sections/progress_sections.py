@@ -50,7 +50,7 @@ def _starts(record: RunRecord) -> list[tuple[float, float]]:
 
 def _rounds(record: RunRecord) -> list[Markup]:
     resolution = [(x, y) for x, y in record.series("resolution") if y > 0]
-    turns = [(x, max(y, 1e-3)) for x, y in record.series("pose_change") if y > 0]
+    turns = [(x, max(y, 1e-3)) for x, y in record.series("pose_change")]
     fits = [(x, 100 * y) for x, y in record.series("network_fit")]
     of_rounds = (
         "Lower is finer. Corrected for the mask, like the final resolution; limited by the frequencies of the round."
