@@ -284,10 +284,7 @@ def sharpened(
     progress: Progress,
     n_top: int = 1,
 ) -> SearchResult:
-    """Iterate at one radius as :func:`run_stage`, and patiently, for which ``N_SEARCH`` of the images are enough.
-
-    Of very many images ``N_SHARPEN`` come in between, so that all need few steps.
-    """
+    """Iterate as :func:`run_stage`: patiently, for which ``N_SEARCH`` images are enough, ``N_SHARPEN``, then all."""
     n = len(task.index)
     if n <= N_SEARCH:
         return run_stage(task, stage.patiently(), start, generator=generator, progress=progress, n_top=n_top)
