@@ -24,8 +24,7 @@ from resmfn.reconstruction.poses.posed_images import insert_images
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 
 SETTLED_CLASSES = 0.01
-"""Share of the images that may still change class in the last joint round but for the last there may be. No comparison
-recorded."""
+"""Share of the images that may still change class when joint rounds end early. No comparison recorded."""
 
 
 def class_halves_step(run: RunContext) -> bool:

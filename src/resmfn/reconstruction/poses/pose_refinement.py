@@ -258,8 +258,8 @@ class _Climb:
         per_angstrom = 2 * math.pi / (self.box_size * self.pixel_size)
         loops = compiled_loops(transform, ctf, values, rotation, poses.shift)
         if loops is not None and self.magnification.matrix is None:
-            on_grid = (rotation, poses.shift)
-            loops.slope_rows(transform, on_grid, self.pixels, PADDING, ctf, values, per_angstrom, rows)
+            both = (rotation, poses.shift)
+            loops.slope_rows(transform, both, self.pixels, PADDING, ctf, values, per_angstrom, rows)
             return rows
         model_values, slopes = gather_trilinear_with_slopes(
             transform,
