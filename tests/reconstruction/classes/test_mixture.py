@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from reconstruction.scenes import Scene, make_scene
 from resmfn.core import make_generator
 from resmfn.fourier import radius_grid, resize_map
 from resmfn.reconstruction.classes import branching, competition
 from resmfn.reconstruction.classes.branching import (
+    SURELY_NEEDED,
     begun_again,
     branched,
     first_class,
@@ -17,7 +19,7 @@ from resmfn.reconstruction.classes.branching import (
     with_branch,
     without_needless,
 )
-from resmfn.reconstruction.classes.competition import Branches, LeftOut, with_rivals
+from resmfn.reconstruction.classes.competition import Branches, LeftOut, need_of_class, with_rivals
 from resmfn.reconstruction.classes.mixture import Mixture, random_mixture, run_mixture
 from resmfn.reconstruction.images.observations import Observations
 from resmfn.reconstruction.phases.annealing import START_STAGES, SearchStage, SearchTask, stage_radius
@@ -99,6 +101,24 @@ def test_a_class_that_is_there_twice_is_given_up(quick: None) -> None:
     kept, given_up = without_needless(tasks, twice, 9, generator=generator, progress=quiet)
     assert kept.n_classes == 1
     assert len(given_up) == 1
+
+
+def asked_alone(evidence: Tensor, rival: Tensor) -> Branches:
+    """Return classes of which only the evidence (n, K) and that of no particle (n,) are known."""
+    n, k = evidence.shape
+    maps = torch.zeros(k, 4, 4, 4)
+    known = Mixture(maps, torch.zeros(k, 3), torch.full((k,), 1 / k), 2.0, torch.zeros(n, 2), None, evidence, rival)
+    return Branches(known, known)
+
+
+def test_a_class_of_junk_is_one_of_junk_though_a_third_of_its_images_show_a_species() -> None:
+    """Most images of class 2 are as likely a stray field; the others lose 20 nat, so that the mean loss is 6."""
+    species = torch.tensor([[30.0, 0.0]]).expand(100, 2)
+    junk = torch.tensor([[0.0, 10.0]]).expand(70, 2)
+    part = torch.tensor([[0.0, 20.0]]).expand(30, 2)
+    found = asked_alone(torch.cat((species, junk, part)), torch.tensor([0.0] * 100 + [10.0] * 70 + [0.0] * 30))
+    assert need_of_class(found, 1) > SURELY_NEEDED
+    assert junk_classes(found) == [1]
 
 
 def test_a_class_of_junk_is_found_and_given_up(quick: None) -> None:

@@ -24,6 +24,7 @@ from resmfn.reconstruction.classes.competition import (
     competition,
     need_of_class,
     polished,
+    typical_need_of_class,
 )
 from resmfn.reconstruction.classes.mixture import Mixture, ask, on_stage, random_mixture, run_mixture
 from resmfn.reconstruction.phases.annealing import N_SEARCH, START_STAGES, Progress, SearchTask, some_of
@@ -171,7 +172,8 @@ def without_needless(
 ) -> tuple[Branches, list[int]]:
     """Give up classes without which the images left out are as likely, one after the other, and those beyond ``most``.
 
-    Where it has been asked whether images show a particle at all (:func:`with_rivals`), junk is needless too.
+    Where it has been asked whether images show a particle at all (:func:`with_rivals`), junk is needless too, and of
+    too many classes it goes first.
 
     Returns
     -------
@@ -185,9 +187,11 @@ def without_needless(
 
     while branches.n_classes > 1:
         need = [need_of_class(branches, k) for k in range(branches.n_classes)]
-        number = min(range(branches.n_classes), key=need.__getitem__)
+        too_many = branches.n_classes > most
+        typical = [typical_need_of_class(branches, k) for k in range(branches.n_classes)]
+        number = min(range(branches.n_classes), key=(typical if too_many else need).__getitem__)
         rest = all_but(branches, number)
-        if branches.n_classes > most or need[number] < LEAST_GAIN:
+        if too_many or need[number] < LEAST_GAIN:
             branches, settled = branches.only(rest), False
         elif not settled:
             branches, settled = compete(branches.maps), True
@@ -208,7 +212,7 @@ def junk_classes(branches: Branches) -> list[int]:
 
     The images must have been asked whether they show a particle at all (:func:`with_rivals`).
     """
-    return [number for number in range(branches.n_classes) if need_of_class(branches, number) < SURELY_NEEDED]
+    return [number for number in range(branches.n_classes) if typical_need_of_class(branches, number) < SURELY_NEEDED]
 
 
 def _started(task: SearchTask, n_classes: int, *, generator: torch.Generator, progress: Progress) -> Mixture:

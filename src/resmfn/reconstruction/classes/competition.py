@@ -83,10 +83,19 @@ def all_but(branches: Branches, number: int) -> list[int]:
 
 def need_of_class(branches: Branches, number: int) -> float:
     """Return what the images left out that are likeliest of a class lose without it, nat in the mean; 0 if none is."""
-    mine = members(branches.asked, number)
+    lost = _lost_without(branches, number)
+    return float(lost.mean()) if len(lost) else 0.0
+
+
+def typical_need_of_class(branches: Branches, number: int) -> float:
+    """Return the same in the median: what most of the images lose, whatever a few among them show."""
+    lost = _lost_without(branches, number)
+    return float(lost.median()) if len(lost) else 0.0
+
+
+def _lost_without(branches: Branches, number: int) -> Tensor:
     without = branches.asked.only(all_but(branches, number))
-    lost = (branches.log_evidence - without.log_evidence)[mine]
-    return float(lost.mean()) if len(mine) else 0.0
+    return (branches.log_evidence - without.log_evidence)[members(branches.asked, number)]
 
 
 def with_rivals(tasks: LeftOut, branches: Branches) -> Branches:
