@@ -28,7 +28,7 @@ from resmfn.reconstruction.run.state import RunState
 
 CPU = torch.device("cpu")
 LAYOUTS = {
-    3: """
+    4: """
         state: phase step map_size starts poses qualities defocus band maps agreement soft tests costs \
 n_metrics classes branching input
         starts: best radius mask_radius maps log_likelihoods agreement
@@ -80,7 +80,11 @@ def full_state(*, classes: bool = True) -> RunState:
         costs=Costs(3.25, 3.5, 1000, 2000),
         n_metrics=7,
         classes=[full_state(classes=False)] if classes else [],
-        branching={"untried": [0], "table": [{"classes": 1.0}], "maps": {"volumes": draw(1, 2, 2, 2), "radius": 3.0}},
+        branching={
+            "untried": {0: 2},
+            "table": [{"classes": 1.0}],
+            "maps": {"volumes": draw(1, 2, 2, 2), "radius": 3.0},
+        },
         input={"the number of images": 4, "noise": draw(4)},
     )
 

@@ -208,7 +208,9 @@ def without_needless(
 
 
 def junk_classes(branches: Branches) -> list[int]:
-    """Return the classes whose images, of those left out, are about as likely noise or a stray field as their map.
+    """Return the classes that do not count: junk, and what another class shows as well.
+
+    Most of their images, of those left out, are about as likely noise, a stray field or another class.
 
     The images must have been asked whether they show a particle at all (:func:`with_rivals`).
     """
