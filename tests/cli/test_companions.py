@@ -114,3 +114,12 @@ def test_a_limit_on_threads_limits_the_cores(monkeypatch) -> None:
     assert machine.allowed_cores() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert machine.allowed_cores() == 8
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, "FATAL"), ("INFO", "INFO")])
+def test_what_gloo_says_of_a_process_that_left_is_shown_only_if_asked_for(monkeypatch, asked, used) -> None:
+    """All refuse the same input, one a little earlier: beside our line stood one of Gloo, twice in twelve runs."""
+    monkeypatch.delenv("TORCH_CPP_LOG_LEVEL", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", asked)
+    assert companions.Companions(2, "cpu", 2)._place(Path("meeting"))["TORCH_CPP_LOG_LEVEL"] == used

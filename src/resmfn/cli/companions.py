@@ -41,6 +41,8 @@ and only ask the first one to stop after the step."""
 _TO_LEAVE = 2.0
 """Seconds that a process has to leave by itself."""
 _GPU_DRIVER = Path("/proc/driver/nvidia")
+_LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
+"""Variable by which PyTorch is told what its C++ parts may say on stderr; read when it is imported."""
 
 
 def _refuse(_: object, value: object) -> None:
@@ -114,6 +116,8 @@ class Companions:
     def _place(self, meeting: Path) -> dict[str, str]:
         """Return the environment that all processes have in common; the first one's rank."""
         here = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(self._size), MEETING: str(meeting)}
+        # Where all refuse an input, one may leave while another still meets it: Gloo says so beside our own line.
+        here[_LOG_LEVEL] = os.environ.get(_LOG_LEVEL, "FATAL")
         # The processes are on one computer, whose name need not lead anywhere.
         return here | ({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {})
 
