@@ -15,7 +15,7 @@ from resmfn.reconstruction.classes.branching import (
     begun_again,
     branched,
     first_class,
-    junk_classes,
+    uncounted_classes,
     with_branch,
     without_needless,
 )
@@ -118,7 +118,7 @@ def test_a_class_of_junk_is_one_of_junk_though_a_third_of_its_images_show_a_spec
     part = torch.tensor([[0.0, 20.0]]).expand(30, 2)
     found = asked_alone(torch.cat((species, junk, part)), torch.tensor([0.0] * 100 + [10.0] * 70 + [0.0] * 30))
     assert need_of_class(found, 1) > SURELY_NEEDED
-    assert junk_classes(found) == [1]
+    assert uncounted_classes(found) == [1]
 
 
 def test_a_class_of_junk_is_found_and_given_up(quick: None) -> None:
@@ -145,7 +145,7 @@ def test_a_class_of_junk_is_found_and_given_up(quick: None) -> None:
     )
     assert found.n_classes == 2
     number = int(torch.bincount(found.asked.posterior.argmax(dim=1)[of_image[tasks.left_out.index] == 1]).argmax())
-    assert junk_classes(with_rivals(tasks, found)) == [number]
+    assert uncounted_classes(with_rivals(tasks, found)) == [number]
     kept, given_up = without_needless(tasks, found, 9, generator=generator, progress=quiet)
     assert (kept.n_classes, given_up) == (2, [])  # by the maps alone it is needed
     kept, given_up = without_needless(tasks, with_rivals(tasks, found), 9, generator=generator, progress=quiet)

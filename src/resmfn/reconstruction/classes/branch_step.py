@@ -15,7 +15,7 @@ from resmfn.reconstruction.classes.branching import (
     begun_again,
     branched,
     first_class,
-    junk_classes,
+    uncounted_classes,
     with_branch,
     without_needless,
 )
@@ -48,10 +48,12 @@ def branch_step(run: RunContext) -> bool:
 
     if state.step == 0:
         branches = first_class(tasks, generator=generator, progress=told)
+        asked = with_rivals(tasks, branches)
         untried, table = {0: CHANCES}, [_row(branches, None)]
         message = f"one class, log-likelihood {table[0]['log_likelihood']:.2f} of images left out"
     else:
         branches, untried, table = _stored(state.branching, run.device)
+        asked = with_rivals(tasks, branches)
         number = _largest(branches, untried)
         chances = untried.pop(number)
         n_maps = BRANCHES[branches.n_classes > 1]
@@ -65,16 +67,16 @@ def branch_step(run: RunContext) -> bool:
             if comparison.is_better:
                 more = with_branch(tasks, branches, number, several, generator=generator, progress=told)
                 more, given_up = without_needless(tasks, more, MOST_CLASSES, generator=generator, progress=told)
-                is_more = _n_counted(with_rivals(tasks, more)) > _n_counted(with_rivals(tasks, branches))
-                chances = CHANCES if is_more else chances - 1
+                before, asked = asked, with_rivals(tasks, more)
+                chances = CHANCES if _n_counted(asked) > _n_counted(before) else chances - 1
                 untried = _renumbered(untried, number, branches.n_classes, n_maps, chances, given_up)
                 branches = more
                 table.append(_row(branches, None))
                 message += f"; {branches.n_classes} classes now"
-    asked = with_rivals(tasks, branches)
-    n_junk = len(junk_classes(asked))
-    message += f", {n_junk} of them of junk or there twice" if n_junk else ""
-    is_last = not untried or _n_counted(asked) >= most_classes(run)
+    n_counted = _n_counted(asked)
+    n_others = branches.n_classes - n_counted
+    message += f", {n_others} of them of junk or there twice" if n_others else ""
+    is_last = not untried or n_counted >= most_classes(run)
     if is_last and branches.n_classes > 1:
         branches, _ = without_needless(tasks, asked, most_classes(run), generator=generator, progress=told)
         branches = begun_again(tasks, branches, generator=generator, progress=told)
@@ -110,7 +112,7 @@ def stored_branches(run: RunContext) -> Branches:
 
 def _n_counted(asked: Branches) -> int:
     """Return how many classes images surely need; they must have been asked whether they show a particle."""
-    return asked.n_classes - len(junk_classes(asked))
+    return asked.n_classes - len(uncounted_classes(asked))
 
 
 def _renumbered(

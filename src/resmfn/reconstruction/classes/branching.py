@@ -186,10 +186,10 @@ def without_needless(
         return polished(tasks, maps, maps.radius, generator=generator, progress=progress, rivals=branches.knows_rivals)
 
     while branches.n_classes > 1:
-        need = [need_of_class(branches, k) for k in range(branches.n_classes)]
         too_many = branches.n_classes > most
-        typical = [typical_need_of_class(branches, k) for k in range(branches.n_classes)]
-        number = min(range(branches.n_classes), key=(typical if too_many else need).__getitem__)
+        needed_by = typical_need_of_class if too_many else need_of_class
+        need = [needed_by(branches, k) for k in range(branches.n_classes)]
+        number = min(range(branches.n_classes), key=need.__getitem__)
         rest = all_but(branches, number)
         if too_many or need[number] < LEAST_GAIN:
             branches, settled = branches.only(rest), False
@@ -207,7 +207,7 @@ def without_needless(
     return branches if settled else compete(branches.maps), given_up
 
 
-def junk_classes(branches: Branches) -> list[int]:
+def uncounted_classes(branches: Branches) -> list[int]:
     """Return the classes that do not count: junk, and what another class shows as well.
 
     Most of their images, of those left out, are about as likely noise, a stray field or another class.
