@@ -17,12 +17,13 @@ from resmfn.reconstruction.classes.branching import (
     first_class,
     uncounted_classes,
     with_branch,
+    without_doubles,
     without_needless,
 )
-from resmfn.reconstruction.classes.competition import Branches, LeftOut, need_of_class, with_rivals
+from resmfn.reconstruction.classes.competition import Branches, LeftOut, asked_in_band, need_of_class, with_rivals
 from resmfn.reconstruction.classes.mixture import Mixture, random_mixture, run_mixture
 from resmfn.reconstruction.images.observations import Observations
-from resmfn.reconstruction.phases.annealing import START_STAGES, SearchStage, SearchTask, stage_radius
+from resmfn.reconstruction.phases.annealing import START_STAGES, SearchStage, SearchTask, map_at_poses, stage_radius
 from resmfn.reconstruction.phases.control import random_map
 from resmfn.reconstruction.poses.search_space import SearchSpace, extent_of_map
 
@@ -101,6 +102,39 @@ def test_a_class_that_is_there_twice_is_given_up(quick: None) -> None:
     kept, given_up = without_needless(tasks, twice, 9, generator=generator, progress=quiet)
     assert kept.n_classes == 1
     assert len(given_up) == 1
+
+
+def maps_of(tasks: LeftOut, rotation: Tensor, *parts: Tensor) -> Branches:
+    """Return a class of each of some parts (bool, of all images) of the images, at their true rotations."""
+    made_from = tasks.made_from
+    chosen = [made_from.index[part[made_from.index]] for part in parts]
+    radius = stage_radius(QUICK[-1], made_from.observations, SPACE)
+    volumes, priors = zip(
+        *(map_at_poses(replace(made_from, index=index), rotation[index], radius) for index in chosen), strict=True
+    )
+    share, nobody = torch.full((len(parts),), 1 / len(parts)), torch.zeros(0)
+    maps = Mixture(torch.stack(volumes), torch.stack(priors), share, radius, nobody, None, nobody, nobody)
+    generator = make_generator(4)
+    return Branches(*(asked_in_band(task, maps, generator=generator) for task in (made_from, tasks.left_out)))
+
+
+def test_two_maps_that_share_out_the_views_of_one_molecule_are_one_class(quick: None) -> None:
+    """Each is needed for its own views; one map of all images is as good. Two molecules are needed as well, and stay."""
+    scene = make_scene(800, amplitude=1.0, noise=1.0, ctf=False, seed=11, blob_seed=11)
+    tasks, polar = tasks_of(scene.observations), scene.rotation[:, 2, 2].abs() > 0.5
+    twice = maps_of(tasks, scene.rotation, polar, ~polar)
+    assert min(need_of_class(twice, number) for number in (0, 1)) > SURELY_NEEDED
+    left, given_up, those = without_doubles(tasks, twice, [0, 1], generator=make_generator(2), progress=quiet)
+    assert (left.n_classes, len(given_up), those) == (1, 1, [0])
+    kept, given_up, _ = without_doubles(tasks, twice, [0], generator=make_generator(2), progress=quiet)
+    assert (kept.n_classes, given_up) == (2, [])  # the other does not count
+
+    other = make_scene(800, amplitude=1.0, noise=1.0, ctf=False, seed=12, blob_seed=29)
+    tasks, rotation = tasks_of(joined([scene, other])), torch.cat((scene.rotation, other.rotation))
+    is_other = torch.arange(1600) >= 800
+    two = maps_of(tasks, rotation, ~is_other, is_other)
+    kept, given_up, those = without_doubles(tasks, two, [0, 1], generator=make_generator(2), progress=quiet)
+    assert (kept.n_classes, given_up, those) == (2, [], [])
 
 
 def asked_alone(evidence: Tensor, rival: Tensor) -> Branches:

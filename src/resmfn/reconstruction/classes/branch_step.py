@@ -17,6 +17,7 @@ from resmfn.reconstruction.classes.branching import (
     first_class,
     uncounted_classes,
     with_branch,
+    without_doubles,
     without_needless,
 )
 from resmfn.reconstruction.classes.competition import Branches, LeftOut, with_rivals
@@ -73,6 +74,16 @@ def branch_step(run: RunContext) -> bool:
                 branches = more
                 table.append(_row(branches, None))
                 message += f"; {branches.n_classes} classes now"
+    if not untried or _n_counted(asked) >= most_classes(run):
+        others = uncounted_classes(asked)
+        counted = [k for k in range(branches.n_classes) if k not in others]
+        fresh = spawn(run.config.seed, "doubles", state.step)
+        branches, given_up, twice = without_doubles(tasks, branches, counted, generator=fresh, progress=told)
+        if given_up:
+            untried = {k: left for k, left in _without(untried, given_up).items() if k not in twice}
+            asked = with_rivals(tasks, branches)
+            table.append(_row(branches, None))
+            message += f", {len(given_up)} of them showed the same as another and joined it"
     n_counted = _n_counted(asked)
     n_others = branches.n_classes - n_counted
     message += f", {n_others} of them of junk or there twice" if n_others else ""
@@ -134,9 +145,14 @@ def _renumbered(
     after = {number - (number > divided): left for number, left in untried.items()}
     if chances > 0:
         after |= dict.fromkeys(range(n_classes - 1, n_classes - 1 + n_maps), chances)
+    return _without(after, given_up)
+
+
+def _without(untried: dict[int, int], given_up: list[int]) -> dict[int, int]:
+    """Return the classes yet to be tried after some were given up, one after the other, by the numbers they had."""
     for gone in given_up:
-        after = {number - (number > gone): left for number, left in after.items() if number != gone}
-    return after
+        untried = {number - (number > gone): left for number, left in untried.items() if number != gone}
+    return untried
 
 
 def _largest(branches: Branches, untried: dict[int, int]) -> int:

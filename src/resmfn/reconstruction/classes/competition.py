@@ -62,18 +62,26 @@ class LeftOut:
         space = replace(self.space, mask_radius=mask_radius)
         return LeftOut(replace(self.made_from, space=space), replace(self.left_out, space=space))
 
-    def of_class(self, branches: Branches, number: int) -> LeftOut:
-        """Return the images that a class is the likeliest of."""
-        mine, others = members(branches.maps, number), members(branches.asked, number)
+    def of_classes(self, branches: Branches, *numbers: int) -> LeftOut:
+        """Return the images that some classes are the likeliest of."""
+        mine, others = members(branches.maps, *numbers), members(branches.asked, *numbers)
         return LeftOut(
             replace(self.made_from, index=self.made_from.index[mine]),
             replace(self.left_out, index=self.left_out.index[others]),
         )
 
 
-def members(maps: Mixture, number: int) -> Tensor:
-    """Return the images, int64 (m,), that a class is the likeliest of."""
-    return (maps.posterior.argmax(dim=1) == number).nonzero()[:, 0]
+def members(maps: Mixture, *numbers: int) -> Tensor:
+    """Return the images, int64 (m,), that some classes are the likeliest of."""
+    likeliest = maps.posterior.argmax(dim=1)
+    return torch.isin(likeliest, torch.tensor(numbers, device=likeliest.device)).nonzero()[:, 0]
+
+
+def rival_class(branches: Branches, number: int) -> int | None:
+    """Return the class that most of a class's images left out are likeliest of without it; None if it has none."""
+    others = all_but(branches, number)
+    without = branches.asked.only(others).posterior.argmax(dim=1)[members(branches.asked, number)]
+    return others[int(torch.bincount(without, minlength=len(others)).argmax())] if len(without) else None
 
 
 def all_but(branches: Branches, number: int) -> list[int]:
@@ -111,26 +119,30 @@ def polished(
     generator: torch.Generator,
     progress: Progress,
     rivals: bool = False,
+    finer: int = 1,
 ) -> Branches:
     """Let maps compete for all images, whose shifts are searched anew; ask those that are left out.
 
-    The band is that of a start, or one beyond it.
+    The band is that of a start, or one beyond it; ``finer`` is a factor on the number of rotations.
     """
-    stage = competition(tasks.made_from, maps, radius)
+    stage = competition(tasks.made_from, maps, radius, finer)
     asked = ask(tasks.made_from, START_STAGES[0], maps, generator=generator)
     maps = run_mixture(tasks.made_from, stage, asked, generator=generator, progress=progress, with_rivals=rivals)
-    branches = Branches(maps, asked_in_band(tasks.left_out, maps, generator=generator))
+    branches = Branches(maps, asked_in_band(tasks.left_out, maps, finer, generator=generator))
     return with_rivals(tasks, branches) if rivals else branches
 
 
-def asked_in_band(task: SearchTask, maps: Mixture, *, generator: torch.Generator) -> Mixture:
+def asked_in_band(task: SearchTask, maps: Mixture, finer: int = 1, *, generator: torch.Generator) -> Mixture:
     """Ask images for shifts in a coarse band, then for all in the band of the maps around these shifts."""
     coarse = ask(task, START_STAGES[0], maps, generator=generator)
-    return ask(task, competition(task, maps, maps.radius), maps, coarse.shift, generator=generator)
+    return ask(task, competition(task, maps, maps.radius, finer), maps, coarse.shift, generator=generator)
 
 
-def competition(task: SearchTask, maps: Mixture, radius: float) -> SearchStage:
-    """Return the stage in which maps compete: up to a radius, with the rotations that the largest of them needs."""
+def competition(task: SearchTask, maps: Mixture, radius: float, finer: int = 1) -> SearchStage:
+    """Return the stage in which maps compete: up to a radius, with the rotations that the largest of them needs.
+
+    ``finer`` is a factor on their number.
+    """
     last, space = START_STAGES[-1], task.space
     cycles = max(last.cycles, cycles_of_radius(radius, task.observations, space.mask_radius))
     extent = (
@@ -141,7 +153,7 @@ def competition(task: SearchTask, maps: Mixture, radius: float) -> SearchStage:
     return replace(
         last,
         cycles=cycles,
-        n_rotations=min(MOST_ROTATIONS, round(needed)),
+        n_rotations=finer * min(MOST_ROTATIONS, round(needed)),
         temperature=1.0,
         coolest=1.0,
         n_steps=POLISH_STEPS,
