@@ -119,7 +119,7 @@ def maps_of(tasks: LeftOut, rotation: Tensor, *parts: Tensor) -> Branches:
 
 
 def test_two_maps_that_share_out_the_views_of_one_molecule_are_one_class(quick: None) -> None:
-    """Each is needed for its own views; one map of all images is as good. Two molecules are needed as well, and stay."""
+    """Each is needed for its own views, yet one map of all images is as good. Two molecules stay two."""
     scene = make_scene(800, amplitude=1.0, noise=1.0, ctf=False, seed=11, blob_seed=11)
     tasks, polar = tasks_of(scene.observations), scene.rotation[:, 2, 2].abs() > 0.5
     twice = maps_of(tasks, scene.rotation, polar, ~polar)
