@@ -82,6 +82,7 @@ CASES = {
     "junk-0.6": Mixture(("adk_open.pdb",), (*JUNK, "--junk", "0.6"), 84.0, 1.5, "1"),
     "homogeneous-3": Mixture(("adk_open.pdb",), PLAIN, 84.0, 1.5, "3"),
     "homogeneous-auto": Mixture(("adk_open.pdb",), PLAIN, 84.0, 1.5, "auto"),
+    "homogeneous-large": Mixture(("3SN6.cif",), ("--n", "3000", *MANY[2:]), 210.0, 3.2, "3"),
     "homogeneous-states": Mixture(("adk_open.pdb",), PLAIN, 84.0, 1.5, "2", ("--local-states",)),
     **{f"{name}-states": _states(name, ("--local-states",)) for name in STATES},
     **{f"{name}-search": _states(name, ()) for name in STATES},
