@@ -243,12 +243,12 @@ MUTATIONS = (
     )),
     Group("reconstruction/classes/branching.py", "tests/reconstruction/classes/test_mixture.py", (
         ("progress=progress, finer=2)", "progress=progress)"),
-        ("there = [k for k, number in enumerate(numbers) if number in counted]", "there = list(range(len(numbers)))"),
+        ("there = [k for k, number in enumerate(numbers) if number in among]", "there = list(range(len(numbers)))"),
         ("twice = (twice - {gone}) | {kept}", "twice = twice - {gone}"),
         ("extent = max(extent_of_map(volume, tasks.space, box_size) for volume in two.volumes)", "extent = 0.3 * tasks.space.mask_radius"),
     )),
     Group("reconstruction/classes/competition.py", "tests/reconstruction/classes/test_mixture.py", (
-        ("n_rotations=finer * min(MOST_ROTATIONS, round(needed)),", "n_rotations=min(MOST_ROTATIONS, round(needed)),"),
+        ("n_rotations=round(finer * min(MOST_ROTATIONS, round(needed))),", "n_rotations=min(MOST_ROTATIONS, round(needed)),"),
         ("return torch.isin(likeliest, torch.tensor(numbers, device=likeliest.device)).nonzero()[:, 0]", "return (likeliest == numbers[0]).nonzero()[:, 0]"),
     )),
     Group("reconstruction/classes/states.py", "tests/reconstruction/classes/test_states.py", (

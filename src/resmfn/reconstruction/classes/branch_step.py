@@ -75,10 +75,10 @@ def branch_step(run: RunContext) -> bool:
                 table.append(_row(branches, None))
                 message += f"; {branches.n_classes} classes now"
     if not untried or _n_counted(asked) >= most_classes(run):
-        others = uncounted_classes(asked)
-        counted = [k for k in range(branches.n_classes) if k not in others]
         fresh = spawn(run.config.seed, "doubles", state.step)
-        branches, given_up, twice = without_doubles(tasks, branches, counted, generator=fresh, progress=told)
+        branches, given_up, twice = without_doubles(
+            tasks, branches, _of_particles(branches, asked), generator=fresh, progress=told
+        )
         if given_up:
             untried = {k: left for k, left in _without(untried, given_up).items() if k not in twice}
             asked = with_rivals(tasks, branches)
@@ -124,6 +124,12 @@ def stored_branches(run: RunContext) -> Branches:
 def _n_counted(asked: Branches) -> int:
     """Return how many classes images surely need; they must have been asked whether they show a particle."""
     return asked.n_classes - len(uncounted_classes(asked))
+
+
+def _of_particles(branches: Branches, asked: Branches) -> list[int]:
+    """Return the classes that show a particle: all but those that images need by the maps, though not beside junk."""
+    junk = set(uncounted_classes(asked)) - set(uncounted_classes(branches))
+    return [number for number in range(branches.n_classes) if number not in junk]
 
 
 def _renumbered(

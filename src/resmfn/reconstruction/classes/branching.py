@@ -22,6 +22,7 @@ from resmfn.reconstruction.classes.competition import (
     all_but,
     asked_in_band,
     competition,
+    members,
     need_of_class,
     polished,
     rival_class,
@@ -173,6 +174,9 @@ def without_needless(
 ) -> tuple[Branches, list[int]]:
     """Give up classes without which the images left out are as likely, one after the other, and those beyond ``most``.
 
+    What is lost is counted for each image of the class in question, however many others there are. Fewer maps are asked
+    at more rotations, as many slices in all: two maps of one molecule are likelier than one by their finer rotations.
+
     Where it has been asked whether images show a particle at all (:func:`with_rivals`), junk is needless too, and of
     too many classes it goes first.
 
@@ -181,10 +185,11 @@ def without_needless(
     tuple
         What is left, and which were given up, by the numbers that they had when it was asked.
     """
-    given_up, settled = [], True
+    given_up, settled, n_asked = list[int](), True, branches.n_classes
 
-    def compete(maps: Mixture) -> Branches:
-        return polished(tasks, maps, maps.radius, generator=generator, progress=progress, rivals=branches.knows_rivals)
+    def compete(maps: Mixture, finer: float = 1.0) -> Branches:
+        rivals = branches.knows_rivals
+        return polished(tasks, maps, maps.radius, generator=generator, progress=progress, rivals=rivals, finer=finer)
 
     while branches.n_classes > 1:
         too_many = branches.n_classes > most
@@ -195,13 +200,14 @@ def without_needless(
         if too_many or need[number] < LEAST_GAIN:
             branches, settled = branches.only(rest), False
         elif not settled:
-            branches, settled = compete(branches.maps), True
+            branches, settled, n_asked = compete(branches.maps), True, branches.n_classes
             continue
         elif need[number] > SURELY_NEEDED:
             break
         else:
-            fewer = compete(branches.maps.only(rest))
-            if Comparison.of(branches.log_evidence, fewer.log_evidence).is_better:
+            fewer = compete(branches.maps.only(rest), n_asked / len(rest))
+            share = len(members(branches.asked, number)) / len(branches.log_evidence)
+            if Comparison.of(branches.log_evidence, fewer.log_evidence).is_more_than(LEAST_GAIN * share):
                 break
             branches = fewer
         given_up.append(number)
@@ -209,9 +215,9 @@ def without_needless(
 
 
 def without_doubles(
-    tasks: LeftOut, branches: Branches, counted: list[int], *, generator: torch.Generator, progress: Progress
+    tasks: LeftOut, branches: Branches, among: list[int], *, generator: torch.Generator, progress: Progress
 ) -> tuple[Branches, list[int], list[int]]:
-    """Give up classes that show the same as another, of those that count.
+    """Give up classes that show the same as another, among some by their numbers.
 
     What images lose without a class (:func:`without_needless`) does not tell: of a large molecule two maps may share
     out the views, so that each is needed for its own.
@@ -224,7 +230,7 @@ def without_doubles(
     """
     numbers, apart, twice = list(range(branches.n_classes)), set[tuple[int, int]](), set[int]()
     left, given_up = branches, list[int]()
-    while pairs := _rival_pairs(left, numbers, counted) - apart:
+    while pairs := _rival_pairs(left, numbers, among) - apart:
         pair = min(pairs)
         if not _show_the_same(tasks, left, [numbers.index(n) for n in pair], generator=generator, progress=progress):
             apart.add(pair)
@@ -239,9 +245,9 @@ def without_doubles(
     return left, given_up, [numbers.index(number) for number in twice]
 
 
-def _rival_pairs(branches: Branches, numbers: list[int], counted: list[int]) -> set[tuple[int, int]]:
-    """Return the classes that count, by their ``numbers``, each with the next likeliest of most of its images."""
-    there = [k for k, number in enumerate(numbers) if number in counted]
+def _rival_pairs(branches: Branches, numbers: list[int], among: list[int]) -> set[tuple[int, int]]:
+    """Return classes, by their ``numbers``, each with the next likeliest of most of its images, among some."""
+    there = [k for k, number in enumerate(numbers) if number in among]
     if len(there) < 2:
         return set()
     of_these = branches.only(there)

@@ -119,7 +119,7 @@ def polished(
     generator: torch.Generator,
     progress: Progress,
     rivals: bool = False,
-    finer: int = 1,
+    finer: float = 1.0,
 ) -> Branches:
     """Let maps compete for all images, whose shifts are searched anew; ask those that are left out.
 
@@ -132,13 +132,13 @@ def polished(
     return with_rivals(tasks, branches) if rivals else branches
 
 
-def asked_in_band(task: SearchTask, maps: Mixture, finer: int = 1, *, generator: torch.Generator) -> Mixture:
+def asked_in_band(task: SearchTask, maps: Mixture, finer: float = 1.0, *, generator: torch.Generator) -> Mixture:
     """Ask images for shifts in a coarse band, then for all in the band of the maps around these shifts."""
     coarse = ask(task, START_STAGES[0], maps, generator=generator)
     return ask(task, competition(task, maps, maps.radius, finer), maps, coarse.shift, generator=generator)
 
 
-def competition(task: SearchTask, maps: Mixture, radius: float, finer: int = 1) -> SearchStage:
+def competition(task: SearchTask, maps: Mixture, radius: float, finer: float = 1.0) -> SearchStage:
     """Return the stage in which maps compete: up to a radius, with the rotations that the largest of them needs.
 
     ``finer`` is a factor on their number.
@@ -153,7 +153,7 @@ def competition(task: SearchTask, maps: Mixture, radius: float, finer: int = 1) 
     return replace(
         last,
         cycles=cycles,
-        n_rotations=finer * min(MOST_ROTATIONS, round(needed)),
+        n_rotations=round(finer * min(MOST_ROTATIONS, round(needed))),
         temperature=1.0,
         coolest=1.0,
         n_steps=POLISH_STEPS,
