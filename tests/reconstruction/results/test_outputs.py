@@ -186,3 +186,10 @@ def test_the_maps_of_all_scales_have_the_hand_and_the_grey_scale_of_the_run(tmp_
         for scale, volume in scales.items():
             found = read_map(tmp_path / f"map_scale{scale}.mrc").data
             torch.testing.assert_close(found, 2.0 * (inverted(volume) if flip else volume))
+
+
+def test_a_gain_that_is_sure_but_tiny_is_no_structure() -> None:
+    """What all images have in common, as the seams of windows, is beyond chance and still tells no pose."""
+    sure = NoiseControl(500, gain=0.0033, gain_error=0.0006, lead=0.0034, lead_error=0.0006)
+    assert not sure.is_structure
+    assert NoiseControl(500, gain=1.1, gain_error=0.05, lead=1.0, lead_error=0.05).is_structure

@@ -197,7 +197,7 @@ def _verdict(run: RunContext, resolution: float) -> str:
     if not control.is_structure:
         return (
             f"no structure found: {control.n_images} images not used for the coarse map fit it better than "
-            f"pure noise by {control.gain:.2g} ± {control.gain_error:.2g} nat, within error; the maps show "
+            f"pure noise by {control.gain:.2g} ± {control.gain_error:.2g} nat, too little to tell poses; the maps show "
             "aligned noise. Check that these are particles, their contrast and their CTF, or use more images"
         )
     text = f"half maps agree to {resolution:.2f} Å"
