@@ -74,20 +74,18 @@ def branch_step(run: RunContext) -> bool:
                 branches = more
                 table.append(_row(branches, None))
                 message += f"; {branches.n_classes} classes now"
-    if not untried or _n_counted(asked) >= most_classes(run):
+    if _is_enough(run, asked, untried):
         fresh = spawn(run.config.seed, "doubles", state.step)
-        branches, given_up, twice = without_doubles(
-            tasks, branches, _of_particles(branches, asked), generator=fresh, progress=told
-        )
+        of_particles = _of_particles(branches, asked)
+        branches, given_up, twice = without_doubles(tasks, branches, of_particles, generator=fresh, progress=told)
         if given_up:
             untried = {k: left for k, left in _without(untried, given_up).items() if k not in twice}
             asked = with_rivals(tasks, branches)
             table.append(_row(branches, None))
             message += f", {len(given_up)} of them showed the same as another and joined it"
-    n_counted = _n_counted(asked)
-    n_others = branches.n_classes - n_counted
+    n_others = len(uncounted_classes(asked))
     message += f", {n_others} of them of junk or there twice" if n_others else ""
-    is_last = not untried or n_counted >= most_classes(run)
+    is_last = _is_enough(run, asked, untried)
     if is_last and branches.n_classes > 1:
         branches, _ = without_needless(tasks, asked, most_classes(run), generator=generator, progress=told)
         branches = begun_again(tasks, branches, generator=generator, progress=told)
@@ -124,6 +122,11 @@ def stored_branches(run: RunContext) -> Branches:
 def _n_counted(asked: Branches) -> int:
     """Return how many classes images surely need; they must have been asked whether they show a particle."""
     return asked.n_classes - len(uncounted_classes(asked))
+
+
+def _is_enough(run: RunContext, asked: Branches, untried: dict[int, int]) -> bool:
+    """Say whether no class is left to try, or as many count as may."""
+    return not untried or _n_counted(asked) >= most_classes(run)
 
 
 def _of_particles(branches: Branches, asked: Branches) -> list[int]:

@@ -24,8 +24,8 @@ from resmfn.reconstruction.classes.competition import (
     competition,
     members,
     need_of_class,
+    next_likeliest_class,
     polished,
-    rival_class,
     typical_need_of_class,
 )
 from resmfn.reconstruction.classes.mixture import Mixture, ask, on_stage, random_mixture, run_mixture
@@ -230,7 +230,7 @@ def without_doubles(
     """
     numbers, apart, twice = list(range(branches.n_classes)), set[tuple[int, int]](), set[int]()
     left, given_up = branches, list[int]()
-    while pairs := _rival_pairs(left, numbers, among) - apart:
+    while pairs := _next_pairs(left, numbers, among) - apart:
         pair = min(pairs)
         if not _show_the_same(tasks, left, [numbers.index(n) for n in pair], generator=generator, progress=progress):
             apart.add(pair)
@@ -245,14 +245,14 @@ def without_doubles(
     return left, given_up, [numbers.index(number) for number in twice]
 
 
-def _rival_pairs(branches: Branches, numbers: list[int], among: list[int]) -> set[tuple[int, int]]:
+def _next_pairs(branches: Branches, numbers: list[int], among: list[int]) -> set[tuple[int, int]]:
     """Return classes, by their ``numbers``, each with the next likeliest of most of its images, among some."""
     there = [k for k, number in enumerate(numbers) if number in among]
     if len(there) < 2:
         return set()
     of_these = branches.only(there)
-    rivals = ((k, rival_class(of_these, k)) for k in range(len(there)))
-    named = ([numbers[there[k]], numbers[there[rival]]] for k, rival in rivals if rival is not None)
+    nearest = ((k, next_likeliest_class(of_these, k)) for k in range(len(there)))
+    named = ([numbers[there[k]], numbers[there[other]]] for k, other in nearest if other is not None)
     return {(min(pair), max(pair)) for pair in named}
 
 

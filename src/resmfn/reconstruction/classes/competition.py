@@ -77,7 +77,7 @@ def members(maps: Mixture, *numbers: int) -> Tensor:
     return torch.isin(likeliest, torch.tensor(numbers, device=likeliest.device)).nonzero()[:, 0]
 
 
-def rival_class(branches: Branches, number: int) -> int | None:
+def next_likeliest_class(branches: Branches, number: int) -> int | None:
     """Return the class that most of a class's images left out are likeliest of without it; None if it has none."""
     others = all_but(branches, number)
     without = branches.asked.only(others).posterior.argmax(dim=1)[members(branches.asked, number)]
