@@ -119,10 +119,10 @@ def _alone(tasks: LeftOut, branches: Branches, number: int) -> LeftOut | None:
 def _tried(
     of_class: LeftOut, one: Mixture, n_maps: int, *, generator: torch.Generator, progress: Progress
 ) -> tuple[Mixture, Comparison]:
-    """Make several maps of the images of a class, and compare them with its one map in the same band."""
+    """Make several maps of the images of a class, and compare them with its one map: the same band, as many slices."""
     few = replace(of_class.made_from, index=some_of(of_class.made_from.index, n_maps * N_SEARCH, generator))
     several = _started(few, n_maps, generator=generator, progress=progress)
-    alone = polished(of_class, one, several.radius, generator=generator, progress=progress)
+    alone = polished(of_class, one, several.radius, generator=generator, progress=progress, finer=n_maps)
     more = asked_in_band(of_class.left_out, several, generator=generator)  # maps of a start have a center of their own
     return several, Comparison.of(more.log_evidence, alone.log_evidence)
 
