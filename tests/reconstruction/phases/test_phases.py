@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from resmfn.fourier import fftn_centered, low_pass, radius_grid, resize_map, she
 from resmfn.reconstruction import ReconstructionConfig, reconstruct
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import halves, rounds, starts
-from resmfn.reconstruction.phases.annealing import SearchResult, SearchTask
+from resmfn.reconstruction.phases.annealing import SearchResult, SearchStage, SearchTask
 from resmfn.reconstruction.run.records import Agreement, Band
 
 # --- where a run begins, and how it goes on ----------------------------------------------------------
@@ -81,7 +82,7 @@ def test_starts_are_made_again_within_a_particle_that_is_much_smaller_than_the_m
     def start(task: SearchTask, **_: object) -> SearchResult:
         sizes.append(task.space.mask_radius)
         volume = (radius_grid(16, 3) <= radius).float()
-        return dataclasses.replace(SearchResult.from_map(volume, 2.0, torch.zeros(1, 2)), log_evidence=-len(sizes))
+        return dataclasses.replace(SearchResult.from_map(volume, 2.0, torch.zeros(1, 2)), log_evidence=100 - len(sizes))
 
     monkeypatch.setattr(starts, "random_start", start)
     run = context(n_starts=3)
@@ -92,7 +93,38 @@ def test_starts_are_made_again_within_a_particle_that_is_much_smaller_than_the_m
     # A sphere of 2 of 16 voxels, one voxel more for the grid, and a fifth beyond.
     assert sizes[3:] == pytest.approx([1.2 * 3 * SMALL_BOX / 16] * (n_made - 3))
     assert run.space.mask_radius == sizes[-1]
-    assert run.state.starts.log_likelihoods == tuple(-float(n) for n in range(n_made - 2, n_made + 1))
+    assert run.state.starts.log_likelihoods == tuple(100.0 - n for n in range(n_made - 2, n_made + 1))
+
+
+@pytest.mark.parametrize(
+    ("gain", "radius", "n_images"),
+    [
+        (1.0, 20.0, [50] * 3 + [120] * 3),
+        (20.0, 20.0, [50] * 3),
+        (1.0, 2.0, [50] * 3 + [120] * 6),
+    ],
+)
+def test_starts_of_weak_images_are_made_again_with_more_of_them(context, monkeypatch, gain, radius, n_images) -> None:
+    used: list[torch.Tensor] = []
+    heat: list[float] = []
+
+    def start(task: SearchTask, *, stages: Sequence[SearchStage], **_: object) -> SearchResult:
+        used.append(task.index)
+        heat.append(stages[0].temperature)
+        volume = (radius_grid(16, 3) <= radius).float()
+        return dataclasses.replace(SearchResult.from_map(volume, 2.0, torch.zeros(1, 2)), log_evidence=gain)
+
+    monkeypatch.setattr(starts, "random_start", start)
+    monkeypatch.setattr(starts, "N_SEARCH", 50)
+    monkeypatch.setattr(starts, "MOST_IN_WEAK_STARTS", 130)
+    monkeypatch.setattr(starts, "N_HELD_OUT", 40)
+    run = context(n_starts=3)
+    while run.state.phase == "search":
+        take_step(run)
+    assert [len(index) for index in used] == n_images
+    assert [temperature > 1 for temperature in heat] == [n == 50 for n in n_images]  # the weak are not annealed
+    assert run.state.starts.log_likelihoods == (gain,) * 3
+    assert torch.equal(starts.search_index(run), used[-1])  # those that the control may not use
 
 
 def test_the_search_takes_a_sample_of_many_images_always_the_same(context, monkeypatch) -> None:

@@ -28,10 +28,10 @@ from resmfn.reconstruction.run.state import RunState
 
 CPU = torch.device("cpu")
 LAYOUTS = {
-    4: """
+    5: """
         state: phase step map_size starts poses qualities defocus band maps agreement soft tests costs \
 n_metrics classes branching input
-        starts: best radius mask_radius maps log_likelihoods agreement
+        starts: best radius mask_radius maps log_likelihoods agreement n_images
         poses: best candidates max_probability entropy
         best: rotation shift
         candidates: rotation shift
@@ -62,7 +62,7 @@ def full_state(*, classes: bool = True) -> RunState:
         phase="halves",
         step=2,
         map_size=8,
-        starts=Starts(draw(2, 2, 2), 3.0, 5.0, (draw(2, 2, 2), draw(2, 2, 2)), (1.5, 2.0), (0.9, 1.0)),
+        starts=Starts(draw(2, 2, 2), 3.0, 5.0, (draw(2, 2, 2), draw(2, 2, 2)), (1.5, 2.0), (0.9, 1.0), 6),
         poses=PoseEstimates(
             Poses(draw(4, 3, 3), draw(4, 2)), Candidates(draw(4, 2, 3, 3), draw(4, 2, 2)), draw(4), draw(4)
         ),

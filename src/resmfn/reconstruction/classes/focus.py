@@ -26,13 +26,13 @@ from resmfn.reconstruction.phases.annealing import (
     sharpened,
     sums_of,
 )
-from resmfn.reconstruction.phases.control import N_HELD_OUT, held_out_control
+from resmfn.reconstruction.phases.control import held_out_control
 from resmfn.reconstruction.phases.soft import SOFT_ENTROPY
 from resmfn.reconstruction.poses.candidates import N_LISTED, distinct_candidates
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
 from resmfn.reconstruction.poses.search_space import SearchSpace, extent_of_map, neighbor_offsets, shift_spread
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
-from resmfn.reconstruction.run.held_out import HeldOutTests, NoiseControl
+from resmfn.reconstruction.run.held_out import N_HELD_OUT, HeldOutTests, NoiseControl
 from resmfn.reconstruction.run.records import Band, ImageQualities, Maps, PoseEstimates, SoftRounds, Starts
 from resmfn.reconstruction.run.state import RunState
 

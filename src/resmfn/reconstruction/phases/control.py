@@ -33,16 +33,14 @@ from resmfn.reconstruction.phases.annealing import (
     stage_radius,
 )
 from resmfn.reconstruction.phases.coarse_maps import coarse_map_of
-from resmfn.reconstruction.phases.starts import N_SEARCH, search_index
+from resmfn.reconstruction.phases.starts import N_SEARCH, search_index, stages_of
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
 from resmfn.reconstruction.poses.search_space import first_offsets
 from resmfn.reconstruction.run.context import RunContext, already_set
-from resmfn.reconstruction.run.held_out import NoiseControl
+from resmfn.reconstruction.run.held_out import N_HELD_OUT, NoiseControl
 from resmfn.reconstruction.run.records import Starts
 from resmfn.rotations import random_rotations, super_fibonacci
 
-N_HELD_OUT = 500
-"""Most held-out images that are used; more would only reduce the standard error. No comparison recorded."""
 LEAST_HELD_OUT = 100
 """If the search leaves fewer than this, the control runs a start of its own without half of the images.
 No comparison recorded."""
@@ -167,11 +165,12 @@ def _fresh_control(run: RunContext, number: int) -> NoiseControl:
     """Run a start on half of the images and test it on the other half."""
     order = torch.randperm(len(run.first_row), generator=spawn(run.config.seed, "control", number)).to(run.device)
     order = run.first_row[order]
-    n_used = min(len(order) // 2, N_SEARCH)
+    n_used = min(len(order) // 2, run.state.starts.n_images or N_SEARCH)
     result = random_start(
         SearchTask(run.observations, order[:n_used].sort().values, run.space),
         seed=run.config.seed,
         start=-1 - number,
+        stages=stages_of(run),
         progress=lambda what, value: run.tell("control", f"start on half of the images, {what}: {value:.2f}"),
     )
     return held_out_control(run, result.volume, _thinned(run, order[n_used:]))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+N_HELD_OUT = 500
+"""Most held-out images that a test uses; more would only reduce the standard error. No comparison recorded."""
+
 LEAST_GAIN_ERRORS, LEAST_LEAD_ERRORS = 5.0, 3.0
 """Standard errors by which images must prefer a map to what it is compared with, and to its decoys. Pure noise, white
 or colored, stays within 2.5; particles at SNR 0.03 reach 20 and more (docs/validation.md)."""

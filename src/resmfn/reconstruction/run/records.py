@@ -35,6 +35,8 @@ class Starts:
     """Mean log marginal likelihood of an image, for each start."""
     agreement: tuple[float, ...] = ()
     """Correlation of each start's map with the best one's."""
+    n_images: int = 0
+    """That the starts use, where images are weak; 0 where it is the usual number."""
 
     def with_start(self, volume: Tensor, radius: float, log_likelihood: float) -> Starts:
         """Return these and one more start, which is the best if it is likelier than all before."""

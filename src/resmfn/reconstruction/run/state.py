@@ -21,7 +21,7 @@ from resmfn.reconstruction.run.records import (
     Starts,
 )
 
-STATE_FORMAT = 4
+STATE_FORMAT = 5
 """Of what :meth:`RunState.to_dict` returns; goes up when a field of the state or of a record comes, goes or changes."""
 
 
