@@ -224,7 +224,9 @@ def test_pure_noise_ends_with_a_verdict(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=refuse)
     assert written["verdict"] == result.summary["verdict"]
     for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
-        json.loads(line, parse_constant=refuse)
+        values = json.loads(line, parse_constant=refuse)
+        assert values["stage"] == "focus" or "resolution" not in values  # focus says to which band it went
+    assert "half maps agree" not in (tmp_path / "run" / "run.log").read_text()
     # Filtered to what little the halves agree on: far less than the map holds.
     power = {}
     for name in ("map", "map_filtered"):

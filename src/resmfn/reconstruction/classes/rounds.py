@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -96,7 +97,8 @@ def _tell(run: RunContext, before: Tensor) -> None:
     n_classes = len(states)
     flow = torch.bincount(n_classes * before + after, minlength=n_classes**2).reshape(n_classes, n_classes)
     run.state.branching.setdefault("flow", []).append(flow.tolist())
-    resolutions = ", ".join(f"{state.agreement.last_resolution:.2f}" for state in states)
+    agreements = [state.agreement.last_resolution for state in states]
+    resolutions = ", ".join(f"{found:.2f}" if math.isfinite(found) else "-" for found in agreements)
     message = f"round {run.state.step}: half maps agree to {resolutions} Å, {changed} images changed class"
     run.tell("classes", message, share_done(run.state.step), {"changed_class": float(changed)})
 

@@ -30,6 +30,7 @@ from resmfn.reconstruction.poses.defocus import FIRST_SPREAD, refine_defocus
 from resmfn.reconstruction.poses.pose_refinement import PoseModel, refine_poses
 from resmfn.reconstruction.poses.posed_images import CopyShares, PosedImages
 from resmfn.reconstruction.run.context import RunContext, already_set
+from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import geodesic_degrees
 
 MAP_STEPS = 8
@@ -235,6 +236,15 @@ def fit_scales(
     return reached
 
 
+def _agreement(state: RunState) -> tuple[str, float]:
+    """Say how far the half maps agree, in words and Å; of maps that may show noise no resolution is said."""
+    structure, resolution = state.tests.structure, state.agreement.last_resolution
+    if structure is not None and not structure.is_structure:
+        return "no structure found so far", math.nan
+    words = f"half maps agree to {resolution:.2f} Å" if math.isfinite(resolution) else "half maps do not agree"
+    return words, resolution
+
+
 def tell_round(
     run: RunContext, stage: str, done: float, reports: list[RoundReport], fits: list[float] | None = None
 ) -> None:
@@ -242,17 +252,18 @@ def tell_round(
     state = run.state
     angle = max(report.pose_change for report in reports)
     moves = any(report.images is not None for report in reports)
+    agreement, resolution = _agreement(state)
     values = {
         "round": float(state.step),
         "radius": state.band.radius,
         "pose_change": angle if moves else math.nan,
         "shift_change": max(report.shift_change for report in reports) if moves else math.nan,
         "log_likelihood": sum(report.log_likelihood for report in reports) / len(reports),
-        "resolution": state.agreement.resolutions[-1],
+        "resolution": resolution,
         "network_fit": min(fits or [math.nan]),
     }
     name = "last maps of the halves" if stage == "validate" else f"round {state.step}"
-    message = f"{name} to {run.resolution(state.band.radius):.1f} Å, half maps agree to {values['resolution']:.2f} Å"
+    message = f"{name} to {run.resolution(state.band.radius):.1f} Å, {agreement}"
     if moves:
         message += f", log-likelihood {values['log_likelihood']:.1f}, poses moved {angle:.2f}°"
     defocus = state.defocus
