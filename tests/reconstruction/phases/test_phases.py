@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from resmfn.reconstruction import ReconstructionConfig, reconstruct
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import halves, rounds, starts
 from resmfn.reconstruction.phases.annealing import SearchResult, SearchStage, SearchTask
+from resmfn.reconstruction.run.held_out import HeldOutTests, NoiseControl
 from resmfn.reconstruction.run.records import Agreement, Band
 
 # --- where a run begins, and how it goes on ----------------------------------------------------------
@@ -199,6 +201,25 @@ def test_both_halves_begin_from_the_map_of_all(context) -> None:
     assert align_poses(run.poses().rotation, run.particles.rotations).summary().median < 30  # the search did its part
     assert torch.equal(run.state.maps.references["half1"], run.state.maps.references["half2"])
     assert not run.state.maps.networks
+
+
+@pytest.mark.parametrize(
+    ("gain", "resolution", "words"),
+    [
+        (5.0, 7.5, "half maps agree to 7.50 Å"),
+        (5.0, math.inf, "half maps do not agree"),
+        (0.0, 7.5, "no structure found"),
+    ],
+)
+def test_rounds_say_a_resolution_only_of_half_maps_that_show_a_structure(context, gain, resolution, words) -> None:
+    run, heard = context(), []
+    run.listener = heard.append
+    run.state.tests = HeldOutTests(NoiseControl(100, gain, 0.1, gain, 0.1))
+    run.state.band = Band(4.0, split=2.0)
+    run.state.agreement = Agreement().after(torch.ones(5), resolution)
+    rounds.tell_round(run, "halves", 0.5, [rounds.UNMOVED])
+    assert words in heard[0].message
+    assert ("resolution" in heard[0].values) == ("agree to" in words)
 
 
 def refuse(name: str) -> None:
