@@ -188,6 +188,7 @@ def team_of_environment(device_name: str = "auto") -> Iterator[Team]:
     with _told_plainly():
         backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
         distributed.init_process_group(backend, timeout=_PATIENCE, **(there if meeting else {}))
+        distributed.all_reduce(torch.zeros(1))  # none leaves, refusing its input, while another still meets it
     try:
         yield Team(distributed.get_rank(), size, shares_memory=meeting is not None)
     finally:

@@ -83,15 +83,7 @@ six steps (closed adenylate kinase, 800 images, a fifth of them other things). E
 five found the molecule; ended after three that gain less than that together, three of three did."""
 
 
-WEAK_STAGES = (replace(START_STAGES[-1], temperature=1.0, n_steps=(8, 60), patience=20),)
-"""Of images that do not tell their rotation: heat takes away the little that they say of it, and leaves a ball; and
-they raise the likelihood slowly. 2,700 images of a receptor of 300 kDa at SNR 0.01, nat an image at 5.1 cycles, where
-the true map gains 2.98 and that map averaged over all directions 1.16: with both stages' heat 1.11, from a temperature
-of 1.5 2.69 to 2.74, from 1 2.97 to 3.00; the same ended after 3 steps in vain 1.36 to 1.66."""
-
-
 FOCUS_STAGE = SearchStage(7.6, 9216, 1.0, 1.0, 1.0, (2, 5))  # no comparison recorded
-
 
 MOST_PENALTY = 1e3
 """Of a shell over the least of all shells, where a map that a search starts from has next to no power."""
@@ -162,12 +154,7 @@ def cycles_of_radius(radius: float, observations: Observations, mask_radius: flo
 
 
 def random_start(
-    task: SearchTask,
-    *,
-    seed: int,
-    start: int,
-    progress: Progress,
-    stages: Sequence[SearchStage] = START_STAGES,
+    task: SearchTask, *, seed: int, start: int, progress: Progress, stages: Sequence[SearchStage] = START_STAGES
 ) -> SearchResult:
     """Run one annealed start from images at random poses."""
     observations, space = task.observations, task.space
