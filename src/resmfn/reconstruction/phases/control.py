@@ -33,7 +33,7 @@ from resmfn.reconstruction.phases.annealing import (
     stage_radius,
 )
 from resmfn.reconstruction.phases.coarse_maps import coarse_map_of
-from resmfn.reconstruction.phases.starts import N_SEARCH, search_index, stages_of
+from resmfn.reconstruction.phases.starts import most_in_starts, search_index, stages_of
 from resmfn.reconstruction.poses.grid_posterior import PoseGrid, grid_posterior
 from resmfn.reconstruction.poses.search_space import first_offsets
 from resmfn.reconstruction.run.context import RunContext, already_set
@@ -165,7 +165,7 @@ def _fresh_control(run: RunContext, number: int) -> NoiseControl:
     """Run a start on half of the images and test it on the other half."""
     order = torch.randperm(len(run.first_row), generator=spawn(run.config.seed, "control", number)).to(run.device)
     order = run.first_row[order]
-    n_used = min(len(order) // 2, run.state.starts.n_images or N_SEARCH)
+    n_used = min(len(order) // 2, most_in_starts(run))
     result = random_start(
         SearchTask(run.observations, order[:n_used].sort().values, run.space),
         seed=run.config.seed,
