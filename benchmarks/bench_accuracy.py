@@ -69,6 +69,7 @@ CASES = {
         mask_radius=42.0,
         compare_with_relion=True,
     ),
+    "n2000-box128": Case(ADK, ("--n", "2000", "--box", "128", "--pixel-size", "0.75"), CENTERED),
     "n10000-box128": Case(ADK, ("--n", "10000", "--box", "128", "--pixel-size", "0.75"), CENTERED, needs_gpu=True),
     "n10000": Case(ADK, ("--n", "10000"), CENTERED, needs_gpu=True),
     "n50000": Case(ADK, ("--n", "50000"), CENTERED, needs_gpu=True),

@@ -44,6 +44,7 @@ class Schedule:
 
 SCHEDULES = {
     "n2000": Schedule((40, 60, 15), 500, "-n 30 --epochs-pose-search 1 --n-imgs-pretrain 2000"),
+    "n2000-box128": Schedule((40, 60, 15), 500, "-n 30 --epochs-pose-search 1 --n-imgs-pretrain 2000"),
     "tiny": Schedule(
         (4, 6, 2), 60, "-n 2 --n-imgs-pretrain 60 --n-imgs-pose-search 60 --l-start 4 --l-end 6 --base-healpy 1 "
         "--niter 1 --nkeptposes 1 --explicit-volume --batch-size-hps 4 --log-interval 60"

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from resmfn.evaluation import FscCurve, contour_level, directional_fsc, fsc_weight, local_resolution, sharpen
+from resmfn.evaluation.local_resolution import _Surroundings
 from resmfn.evaluation.validation import Validation
 from resmfn.fourier import radius_grid, soft_sphere
 from resmfn.fourier.grids import centered_indices
@@ -61,6 +62,30 @@ def test_local_resolution_is_finest_where_the_halves_agree() -> None:
     centroid = torch.stack([(weight * c).sum() / weight.sum() for c in (z, y, x)])
     assert float((centroid - place).abs().max()) < 1.0
     assert float(found[found > 0].min()) == pytest.approx(2 * PIXEL, rel=0.1)
+
+
+@pytest.mark.parametrize("centers", [((3, 9, 16), (5, 9, 19)), ((10, 10, 10), (12, 9, 11))])
+def test_windows_see_the_map_around_their_center_and_nothing_beyond_its_box(centers: tuple[tuple[int, ...]]) -> None:
+    volume, window = noise(1), 8
+    around = _Surroundings.of(torch.tensor(centers), window, SIZE)
+    part = around.cut(volume)
+    padded = torch.nn.functional.pad(volume, [window] * 6)
+    covered = torch.zeros(SIZE, SIZE, SIZE, dtype=torch.bool)
+    for center in centers:
+        first = [c - window // 2 for c in center]
+        here = tuple(slice(f + window, f + 2 * window) for f in first)
+        assert torch.equal(part[around.window(center)], padded[here])
+        covered[tuple(slice(max(f, 0), f + window) for f in first)] = True
+    back = around.put_back(part)
+    assert torch.equal(back[covered], volume[covered])
+    assert back.shape == volume.shape
+    assert bool((back[back != 0] == volume[back != 0]).all())
+
+
+def test_where_no_mask_is_nothing_has_a_local_resolution() -> None:
+    nothing = torch.zeros(SIZE, SIZE, SIZE)
+    found = local_resolution(noise(1), noise(2), nothing, PIXEL, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(found, nothing.double())
 
 
 def test_noise_has_no_local_resolution_finer_than_where_phases_are_randomized() -> None:

@@ -24,7 +24,8 @@ class RealDataFlags:
         float | None, Parameter(help="Finest resolution to use the images to, Å [default: two pixels].")
     ] = None
     memory: Annotated[
-        float | None, Parameter(help="Limit of memory, GiB: the box grows as far as it allows [default: none].")
+        float | None,
+        Parameter(help="Limit of memory of all processes, GiB: the box grows as far as it allows [default: none]."),
     ] = None
     contrast: Annotated[
         Literal["auto", "white", "black"], Parameter(help="Contrast of the molecule; auto measures it.")

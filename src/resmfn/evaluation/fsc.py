@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from resmfn.core.errors import ResmfnError, ShapeError
-from resmfn.fourier.grids import shell_average, shell_index
+from resmfn.fourier.half_space import HalfSpaceShells, half_space_of, map_of_half_space
 from resmfn.fourier.masks import soft_sphere
-from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 
 RANDOMIZE_BELOW = 0.8
 """Phases are randomized from the first shell where the unmasked correlation falls below this, as in RELION."""
@@ -91,7 +90,9 @@ class PhaseRandomizedFsc:
         return added
 
 
-def fourier_shell_correlation(a: Tensor, b: Tensor, pixel_size: float, mask: Tensor | None = None) -> FscCurve:
+def fourier_shell_correlation(
+    a: Tensor, b: Tensor, pixel_size: float, mask: Tensor | None = None, *, shells: HalfSpaceShells | None = None
+) -> FscCurve:
     """Correlate two maps shell by shell in Fourier space.
 
     Parameters
@@ -102,6 +103,8 @@ def fourier_shell_correlation(a: Tensor, b: Tensor, pixel_size: float, mask: Ten
         Å per voxel.
     mask
         Multiplies both maps first, (N, N, N).
+    shells
+        Those of the box, where they are at hand.
 
     Returns
     -------
@@ -118,8 +121,8 @@ def fourier_shell_correlation(a: Tensor, b: Tensor, pixel_size: float, mask: Ten
     Harauz and van Heel, Optik 73 (1986) 146; hard shells, no soft weights.
     """
     _require_same_cubes(a, b, mask)
-    weight = 1.0 if mask is None else mask.double()
-    return _curve(fftn_centered(a.double() * weight), fftn_centered(b.double() * weight), pixel_size)
+    first, second = (half_space_of(x.double() if mask is None else x.double() * mask) for x in (a, b))
+    return _curve(first, second, pixel_size, shells or HalfSpaceShells.of(len(a), a.device))
 
 
 def phase_randomized_fsc(
@@ -190,20 +193,17 @@ def last_shell_of_both(half1: Tensor, half2: Tensor) -> int:
 
 
 def _last_shell(volume: Tensor) -> int:
-    size = volume.shape[0]
-    power = shell_average(fftn_centered(volume.double()).abs().square(), size)[: size // 2 + 1]
+    size = len(volume)
+    power = HalfSpaceShells.of(size, volume.device).means(_power(half_space_of(volume.double())))[: size // 2 + 1]
     return int((power > ROUNDED * power.max()).nonzero().max()) if bool(power.max() > 0) else 0
 
 
 def whitened(volume: Tensor) -> Tensor:
     """Return a map (N, N, N) in float64 whose shells all have the same power; shells without any stay empty."""
-    transform = fftn_centered(volume.double())
-    shell = shell_index(volume.shape[0], 3, volume.device)
-    power = torch.zeros(int(shell.max()) + 1, dtype=torch.float64, device=volume.device)
-    power.index_add_(0, shell.flatten(), transform.abs().square().flatten())
-    power /= torch.bincount(shell.flatten())
+    transform, shells = half_space_of(volume.double()), HalfSpaceShells.of(len(volume), volume.device)
+    power = shells.means(_power(transform))
     gain = torch.where(power > ROUNDED * power.max(), power.clamp_min(1e-300).rsqrt(), 0.0)
-    return ifftn_centered(transform * gain[shell]).real
+    return map_of_half_space(transform.mul_(gain[shells.index]), len(volume))
 
 
 def fsc_csv_text(curves: Mapping[str, FscCurve]) -> str:
@@ -223,24 +223,29 @@ def fsc_csv_text(curves: Mapping[str, FscCurve]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _curve(a: Tensor, b: Tensor, pixel_size: float) -> FscCurve:
-    """Correlate two centered transforms."""
-    box_size = a.shape[-1]
-    cross = shell_average((a * b.conj()).real, box_size)
-    power = (shell_average(a.abs().square(), box_size) * shell_average(b.abs().square(), box_size)).sqrt()
-    floor = max(EMPTY * float(power.max()), torch.finfo(power.dtype).tiny)
+def _curve(a: Tensor, b: Tensor, pixel_size: float, shells: HalfSpaceShells) -> FscCurve:
+    """Correlate the coefficients of two maps."""
+    box_size = len(a)
+    used = slice(box_size // 2 + 1)
+    cross = shells.sums((torch.view_as_real(a) * torch.view_as_real(b)).sum(dim=-1))[used]
+    power = (shells.sums(_power(a)) * shells.sums(_power(b))).sqrt()[used]
+    floor = max(EMPTY * float((power / shells.count[used]).max()), torch.finfo(power.dtype).tiny) * shells.count[used]
     correlation = torch.where(power > floor, cross / power.clamp(min=floor), 0.0)
     frequency = torch.arange(len(power), dtype=power.dtype, device=power.device) / (box_size * pixel_size)
     return FscCurve(frequency, correlation)
 
 
+def _power(coefficients: Tensor) -> Tensor:
+    return torch.view_as_real(coefficients).square().sum(dim=-1)
+
+
 def randomize_phases(volume: Tensor, start: int, generator: torch.Generator) -> Tensor:
     """Give every coefficient of a map (N, N, N) from shell ``start`` on the phase of white noise; amplitudes stay."""
     noise = torch.randn(volume.shape, generator=generator, dtype=torch.float64, device=generator.device)
-    transform = fftn_centered(volume.double())
-    phase = torch.sgn(fftn_centered(noise.to(volume.device)))
-    beyond = shell_index(volume.shape[-1], 3, volume.device) >= start
-    return ifftn_centered(torch.where(beyond, transform.abs() * phase, transform)).real
+    phase = half_space_of(noise.to(volume.device)).sgn_()
+    transform = half_space_of(volume.double())
+    beyond = HalfSpaceShells.of(len(volume), volume.device).index >= start
+    return map_of_half_space(torch.where(beyond, phase.mul_(transform.abs()), transform), len(volume))
 
 
 def _require_same_cubes(a: Tensor, b: Tensor, mask: Tensor | None) -> None:

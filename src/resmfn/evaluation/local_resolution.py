@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from resmfn.evaluation.fsc import FscCurve, fourier_shell_correlation, last_shell_of_both, randomize_phases
 from resmfn.evaluation.halfmaps import HALF_MAP_THRESHOLD
 from resmfn.fourier import soft_sphere
+from resmfn.fourier.half_space import HalfSpaceShells
 
 WINDOW_RADIUS, WINDOW_EDGE = 12.5, 25.0
 """Å: a soft sphere, as RELION's local resolution has it by default."""
@@ -50,21 +52,58 @@ def local_resolution(
         box, WINDOW_RADIUS / pixel_size, WINDOW_EDGE / pixel_size, device=half1.device, dtype=torch.float64
     )
     start = max(1, round(size * pixel_size / RANDOMIZED_FROM))
-    halves = [half1.double(), half2.double()]
-    halves += [randomize_phases(half, start, generator) for half in halves]
-    padded = [torch.nn.functional.pad(half, [box // 2] * 6) for half in halves]
-    total, weights = (torch.zeros(padded[0].shape, dtype=torch.float64, device=half1.device) for _ in range(2))
+    centers = _centers(mask, max(1, round(WINDOW_RADIUS / pixel_size)))
+    if not centers:
+        return torch.zeros_like(half1)
+    around = _Surroundings.of(torch.tensor(centers), box, size)
+    randomized = (randomize_phases(half, start, generator).to(half1.dtype) for half in (half1, half2))
+    parts = [around.cut(part) for part in (half1, half2, *randomized)]
+    shells = HalfSpaceShells.of(box, half1.device)
+    total, weights = (torch.zeros_like(parts[0]) for _ in range(2))
     last = last_shell_of_both(half1, half2)
     finest = size * pixel_size / last if 0 < last < size // 2 - 1 else 0.0  # that close to Nyquist, maps end there
-    for center in _centers(mask, max(1, round(WINDOW_RADIUS / pixel_size))):
-        here = tuple(slice(c, c + box) for c in center)
-        resolution = max(finest, _window_resolution([p[here] for p in padded], window, pixel_size))
+    for center in centers:
+        here = around.window(center)
+        resolution = max(finest, _window_resolution([part[here] for part in parts], window, pixel_size, shells))
         total[here] += window / resolution
         weights[here] += window
-    middle = (slice(box // 2, box // 2 + size),) * 3
-    frequency = total[middle] / weights[middle].clamp_min(1e-12)
+    frequency = around.put_back(total / weights.clamp_min(1e-12))
     inside = (mask > 0) & (frequency > 0)
     return torch.where(inside, 1 / frequency.clamp_min(1e-12), 0.0).to(half1.dtype)
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """The part of a box that all windows together cover; beyond the box maps are 0."""
+
+    first: tuple[int, ...]
+    """Its first voxel z, y, x, and the one after its last; negative, or beyond the box, where windows are."""
+    last: tuple[int, ...]
+    window_size: int
+    box_size: int
+
+    @classmethod
+    def of(cls, centers: Tensor, window_size: int, box_size: int) -> _Surroundings:
+        half = window_size // 2
+        first, last = centers.amin(dim=0) - half, centers.amax(dim=0) - half + window_size
+        return cls(tuple(first.tolist()), tuple(last.tolist()), window_size, box_size)
+
+    def cut(self, volume: Tensor) -> Tensor:
+        """Return what lies in it of a map (N, N, N)."""
+        return torch.nn.functional.pad(volume, self._margins())
+
+    def put_back(self, part: Tensor) -> Tensor:
+        """Return a map (N, N, N) that is 0 elsewhere."""
+        return torch.nn.functional.pad(part, [-margin for margin in self._margins()])
+
+    def window(self, center: tuple[int, int, int]) -> tuple[slice, ...]:
+        """Return where the window around a voxel of the box lies in it."""
+        starts = (c - self.window_size // 2 - first for c, first in zip(center, self.first, strict=True))
+        return tuple(slice(start, start + self.window_size) for start in starts)
+
+    def _margins(self) -> list[int]:
+        pairs = [(-first, last - self.box_size) for first, last in zip(self.first, self.last, strict=True)]
+        return [margin for pair in reversed(pairs) for margin in pair]
 
 
 def _centers(mask: Tensor, step: int) -> list[tuple[int, int, int]]:
@@ -75,9 +114,11 @@ def _centers(mask: Tensor, step: int) -> list[tuple[int, int, int]]:
     return [tuple(center) for center in (lattice & (mask > 0.5)).nonzero().tolist()]
 
 
-def _window_resolution(parts: list[Tensor], window: Tensor, pixel_size: float) -> float:
+def _window_resolution(parts: list[Tensor], window: Tensor, pixel_size: float, shells: HalfSpaceShells) -> float:
     """Return the resolution in Å of two halves in a window; the parts are both halves, and both with random phases."""
-    curve, noise = (fourier_shell_correlation(parts[i], parts[i + 1], pixel_size, window).correlation for i in (0, 2))
+    curve, noise = (
+        fourier_shell_correlation(parts[i], parts[i + 1], pixel_size, window, shells=shells).correlation for i in (0, 2)
+    )
     frequency = torch.arange(len(curve), dtype=torch.float64, device=curve.device) / (window.shape[0] * pixel_size)
     noise = torch.where(frequency > 1 / RANDOMIZED_FROM, noise.clamp(0, 1 - 1e-6), 0.0)
     corrected = FscCurve(frequency, (curve - noise) / (1 - noise))

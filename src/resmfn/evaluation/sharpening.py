@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from resmfn.evaluation.fsc import FscCurve
-from resmfn.fourier import low_pass, radius_grid, shell_average
-from resmfn.fourier.transforms import fftn_centered, ifftn_centered
+from resmfn.fourier import low_pass
+from resmfn.fourier.half_space import HalfSpaceShells, half_space_of, half_space_radius, map_of_half_space
 
 GUINIER_FROM = 10.0
 """Å: shells coarser than this show the molecule's shape, not the fall of its amplitudes (RELION's default)."""
@@ -75,8 +75,9 @@ def fit_guinier(volume: Tensor, fsc: FscCurve, resolution: float) -> GuinierFit 
 
 def guinier_points(volume: Tensor, fsc: FscCurve) -> tuple[Tensor, Tensor]:
     """Return the squared frequency (1/Å^2) of each shell of a map (N, N, N), and its FSC-weighted mean amplitude."""
-    amplitude = shell_average(fftn_centered(volume.double()).abs(), volume.shape[0]) * fsc_weight(fsc).double()
-    return fsc.frequency.double().square(), amplitude
+    size = len(volume)
+    mean = HalfSpaceShells.of(size, volume.device).means(half_space_of(volume.double()).abs())[: size // 2 + 1]
+    return fsc.frequency.double().square(), mean * fsc_weight(fsc).double()
 
 
 def sharpen(volume: Tensor, fsc: FscCurve, b_factor: float, resolution: float) -> Tensor:
@@ -84,12 +85,12 @@ def sharpen(volume: Tensor, fsc: FscCurve, b_factor: float, resolution: float) -
     size = volume.shape[0]
     pixel_size = 1 / (2 * float(fsc.frequency[-1])) * (2 * (size // 2) / size)
     cutoff = min(size * pixel_size / resolution, size / 2)
-    radius = radius_grid(size, 3, volume.device)
+    radius = half_space_radius(size, volume.device)
     # What the low-pass takes away is not amplified first: a steep B-factor would overflow in the corners.
     squared = (radius.clamp_max(cutoff + FILTER_EDGE) / (size * pixel_size)).square()
     shell = radius.round().long().clamp_max(len(fsc.frequency) - 1)
     weight = fsc_weight(fsc).to(volume.device)[shell] * torch.exp((-b_factor / 4 * squared).clamp_max(LARGEST_EXPONENT))
-    sharpened = ifftn_centered(fftn_centered(volume.double()) * weight).real
+    sharpened = map_of_half_space(half_space_of(volume.double()) * weight, size)
     return low_pass(sharpened, cutoff, FILTER_EDGE).to(volume.dtype)
 
 

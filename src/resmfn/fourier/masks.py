@@ -10,7 +10,7 @@ from torch import Tensor
 
 from resmfn.core.errors import ResmfnError
 from resmfn.fourier.grids import radius_grid
-from resmfn.fourier.transforms import fftn_centered, ifftn_centered
+from resmfn.fourier.half_space import half_space_of, half_space_radius, map_of_half_space
 
 
 def soft_sphere(
@@ -58,8 +58,8 @@ def low_pass(volume: Tensor, cutoff_pixels: float, edge: float) -> Tensor:
     Both are in Fourier pixels: pixel ``k`` is the frequency ``k / (N * pixel_size)`` in 1/A.
     """
     box_size = volume.shape[-1]
-    window = soft_sphere(box_size, cutoff_pixels, edge, device=volume.device, dtype=volume.dtype)
-    return ifftn_centered(fftn_centered(volume) * window).real
+    radius = half_space_radius(box_size, volume.device).to(volume.dtype)
+    return map_of_half_space(half_space_of(volume) * _cosine_fall(radius - cutoff_pixels, edge), box_size)
 
 
 def _cosine_fall(outside: Tensor, edge: float) -> Tensor:

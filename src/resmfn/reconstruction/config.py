@@ -112,7 +112,8 @@ class ReconstructionConfig:
     score_precision: Literal["auto", "full", "tf32"] = "auto"
     """Precision of the scores that rank poses; the best are rescored in full precision. auto is tf32 on a GPU."""
     memory: float | None = None
-    """Limit of memory in GiB, of each process: the box grows no further than that allows. By default there is none."""
+    """Limit of memory in GiB, of all processes together: the box grows no further than that allows. By default there is
+    none."""
     gpu_memory: float | None = None
     """Limit of GPU memory in GiB; by default all. Fewer images are processed at a time to fit, and the box grows no
     further than that allows."""

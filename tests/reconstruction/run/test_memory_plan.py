@@ -27,12 +27,13 @@ def test_no_limit_and_one_that_is_not_reached_change_nothing() -> None:
 
 
 def test_the_memory_of_a_gpu_limits_the_box_as_well_and_the_smaller_limit_counts() -> None:
-    enough = 1.01 * memory_needed(N, 96, 1, SIZE) / GIB
+    enough = 1.01 * memory_needed(N, 108, 1, SIZE) / GIB
     of_gpu, line = planned(None, gpu_memory=enough)
-    assert of_gpu == planned(enough)[0]
+    assert 64 < of_gpu.largest < planned(enough)[0].largest == 108  # maps take more there
     assert line is not None
     assert line.startswith(f"--gpu-memory {enough:g} holds")
-    assert planned(100.0, gpu_memory=enough)[0] == planned(enough, gpu_memory=100.0)[0] == of_gpu
+    assert planned(100.0, gpu_memory=enough)[0] == of_gpu
+    assert planned(enough, gpu_memory=100.0)[0] == planned(enough)[0]
 
 
 @pytest.mark.parametrize("size", [64, 96, 144])
@@ -46,9 +47,15 @@ def test_the_largest_box_that_fits_is_the_last(size: int) -> None:
     assert f"to {BOX.side / plan.radius:.1f} Å" in str(line)
 
 
-def test_processes_share_the_images() -> None:
-    memory = 1.01 * memory_needed(N, 144, 4, SIZE) / GIB
-    assert planned(memory)[0].largest < planned(memory, n_processes=4)[0].largest == 144
+def test_the_limit_is_that_of_all_processes_together() -> None:
+    """They share the images; each has the program and maps of its own, one of them the network."""
+    one, two, four = (memory_needed(N, 144, n, SIZE) / GIB for n in (1, 2, 4))
+    assert two > one
+    assert four - two == pytest.approx(2 * (two - one))
+    assert two < 2 * one - 1.5  # GiB of images
+    assert planned(1.01 * two)[0].largest > planned(1.01 * two, n_processes=2)[0].largest == 144
+    with pytest.raises(InputError, match="or fewer images, or --processes 1, not 2"):
+        planned(0.5, n_processes=2)
 
 
 def test_what_does_not_fit_is_refused_by_how_much() -> None:

@@ -60,10 +60,14 @@ _NETWORK_STEP = 0.075 / (128 * 64**3)
 """Seconds a voxel and unit of width."""
 _END = 1.5, 3.0 / 64**3
 """Seconds, and seconds a voxel: curves, local resolution, files."""
-_BASE_BYTES, _BYTES_OF_IMAGE, BYTES_OF_PIXEL, _BYTES_OF_VOXEL = 500 * 2**20, 1_000, 12, 750
-"""Program, 100 MiB of it numba and LLVM, which may be missing (a plan may not depend on that); rows and poses of an
-image; value and CTF of a Fourier pixel; maps, transforms and the network's layers: 500 images of 128 x 128 that ended
-in a box of 96 took 1,043 MiB at most, in the validation."""
+_BASE_BYTES, _MORE_BASE, _BYTES_OF_IMAGE, BYTES_OF_PIXEL = 500 * 2**20, 350 * 2**20, 1_000, 12
+"""Program, 100 MiB of it numba and LLVM, which may be missing (a plan may not depend on that), and of each further
+process, where libraries are shared; rows and poses of an image; value and CTF of a Fourier pixel."""
+_BYTES_OF_VOXEL, _BYTES_IN_ROUNDS = 400, 230
+"""Of maps, transforms and the layers of the network, and of what further processes hold. 300 images in a box of 144:
+385 bytes a voxel while the network was fitted, 350 in the validation, 202 to 225 in the rounds."""
+_SYMMETRY = 500, 128
+"""Bytes a voxel of the search for a symmetry, beside the maps of the rounds, and the largest box that it works in."""
 _BYTES_OF_WRITTEN_VOXEL = 36
 """Of a map that is padded to the images' box: its transform, three times."""
 _HALF_PLANE = math.pi / 8
@@ -186,14 +190,19 @@ def _reading(n_images: int, image_size: int, readings: int, pace: Pace) -> float
 
 
 def memory_needed(n_images: int, box_size: int, n_processes: int = 1, image_size: int = 0) -> float:
-    """Return the bytes that each process takes at most when maps have a box and images are held to its frequencies.
+    """Return the bytes that all processes take at most when maps have a box and images are held to its frequencies.
 
     The images' own size matters where maps are written in it.
     """
-    of_image = BYTES_OF_PIXEL * _HALF_PLANE * box_size**2
-    held = math.ceil(n_images / n_processes) * of_image
-    of_maps = max(_BYTES_OF_VOXEL * box_size**3, _BYTES_OF_WRITTEN_VOXEL * image_size**3)
-    return _BASE_BYTES + n_images * _BYTES_OF_IMAGE + held + of_maps
+    further = n_processes - 1
+    images = n_images * BYTES_OF_PIXEL * _HALF_PLANE * box_size**2
+    rounds = _BYTES_IN_ROUNDS * box_size**3
+    search = rounds + _SYMMETRY[0] * min(box_size, _SYMMETRY[1]) ** 3
+    of_maps = max(_BYTES_OF_VOXEL * box_size**3, search, _BYTES_OF_WRITTEN_VOXEL * image_size**3)
+    return (
+        _BASE_BYTES + further * _MORE_BASE + n_processes * n_images * _BYTES_OF_IMAGE + images + of_maps
+        + further * rounds
+    )  # fmt: skip
 
 
 def cost_by_box(n_images: int, boxes: BoxPlan, pace: Pace | None = None) -> dict[int, Cost]:
