@@ -7,15 +7,16 @@ import pytest
 from resmfn.reconstruction.run.box_plan import BoxPlan
 from resmfn.reconstruction.run.cost_model import Pace, cost_by_box, estimate_cost, machine_pace
 
-# images, box, shift range, CPU seconds, MiB: one thread of an AMD EPYC, nothing else running (docs/performance.md).
-MEASURED = [(2_000, 64, 0.0, 93, 586), (1_000, 32, 0.0, 23, 471), (16_000, 32, 0.0, 73, 698), (500, 48, 0.0, 39, 441)]
+# images, first box, last box, CPU seconds, MiB: one thread of an AMD EPYC beside one other program, loops compiled, by
+# `bench_check.py --sizes 500x48 2000x64 500x96` on 27 November 2026.
+MEASURED = [(500, 48, 48, 17.8, 541), (2_000, 64, 64, 41.7, 727), (500, 64, 96, 37.0, 1_264)]
 
 
-@pytest.mark.parametrize(("n", "box", "shift_range", "seconds", "mebibytes"), MEASURED)
-def test_it_is_near_what_runs_took(n: int, box: int, shift_range: float, seconds: float, mebibytes: float) -> None:
-    cost = estimate_cost(n, box, shift_range=shift_range)
-    assert seconds / 1.5 < cost.cpu_seconds < 1.5 * seconds
-    assert mebibytes / 1.5 < cost.memory_bytes / 2**20 < 1.5 * mebibytes
+@pytest.mark.parametrize(("n", "first", "last", "seconds", "mebibytes"), MEASURED)
+def test_it_is_near_what_runs_took(n: int, first: int, last: int, seconds: float, mebibytes: float) -> None:
+    cost = estimate_cost(n, (first, last), pace=Pace(slices=0.5))
+    assert seconds / 1.25 < cost.cpu_seconds < 1.25 * seconds
+    assert mebibytes / 1.25 < cost.memory_bytes / 2**20 < 1.25 * mebibytes
 
 
 def test_starts_and_networks_do_not_grow_with_the_images() -> None:
@@ -73,5 +74,5 @@ def test_a_run_costs_more_the_larger_the_box_that_it_ends_in_and_reads_its_image
         assert larger.memory_bytes > smaller.memory_bytes
     assert costs[256].rounds == estimate_cost(2_000, (64, 256)).rounds
     # Most rounds of a box that grows are in smaller ones.
-    assert costs[256].rounds < 0.6 * estimate_cost(2_000, 256).rounds
+    assert costs[256].rounds < 0.65 * estimate_cost(2_000, 256).rounds
     assert cost_by_box(2_000, BoxPlan.by_default(64)) == {64: estimate_cost(2_000, 64)}

@@ -1,7 +1,7 @@
 """What a run will cost: CPU seconds by phase, and memory, from the numbers of images and pixels.
 
 The terms are those of docs/performance.md; each constant is the time of one operation on a core of an AMD EPYC that
-multiplies matrices at 98 Gflop/s and gathers 280 million points a second from a small map, and is scaled by what this
+multiplies matrices at 107 Gflop/s and gathers 540 million points a second from a small map, and is scaled by what this
 machine does (:func:`machine_pace`).
 Images are taken to tell their pose, and the map to reach the Nyquist frequency of its last box: images that are summed
 over all poses cost more.
@@ -20,25 +20,26 @@ from resmfn.physics.compiled import version_of_numba
 from resmfn.reconstruction.maps.network_map import default_width
 from resmfn.reconstruction.run.box_plan import BoxPlan
 
-GEMM_FLOPS, GATHERED_POINTS = 98e9, 2.8e8
+GEMM_FLOPS, GATHERED_POINTS = 107e9, 5.4e8
 """A second, of the machine that the constants are of. The map gathered from is one that a core's own cache holds:
 beside other programs a larger one was gathered from at a sixth of the rate, while whole runs took a tenth longer."""
 _TURNS = 4
-_START_UP = 5.0
-_READ = 1.2e-7
+_START_UP = 4.0
+"""With the noise control."""
+_READ = 6e-8
 """Seconds a pixel: reading, transforms, CTF."""
 _N_SEARCH = 1_000
-_SCORE, _START = 2.8e-10, 0.6
+_SCORE, _START = 1.7e-10, 0.37
 """Seconds a Fourier pixel of an image at a rotation: scores, their softmax, the sums; and a start's maps."""
 _STEPS = ((24, 2304, 14), (56, 4608, 16))
 """Fourier pixels, rotations and steps of the two stages of a start, for a mask of 0.42 of the box."""
-_FOCUS = (126, 9216, 3.0)
-_BOTH, _BOTH_IN_FOCUS = 13 * 2304 * 1.2e-8, 37 * 4608 * 1.2e-8
+_FOCUS = (126, 9216, 2.3)
+_BOTH, _BOTH_IN_FOCUS = 13 * 2304 * 7.3e-9, 28 * 4608 * 7.3e-9
 """Seconds an image, where shifts are looked for over the default range together with rotations."""
 _SCORE_WITH_SHIFT, _JOINT_STEPS, _NEIGHBORS_OF_SHIFT = 1.4, 2, 5
 """Of a centered image's scores, where shifts are found; last steps of a start and of focus, and one later, score each
 rotation with so many shifts."""
-_LOOK, _INSERT = 7.1e-8, 8.4e-8
+_LOOK, _INSERT = 1.4e-7, 1.7e-7
 """Seconds a Fourier pixel of an image."""
 _COMPILED = 0.5
 """Of both, where numba compiles the loops (docs/decisions/12-compiled-loops.md)."""
@@ -49,16 +50,16 @@ _NEIGHBORS = 0.1
 """Of 8,000 images slices are nearer to each other in memory than of 1,000: pose steps take 0.75, insertion 0.55."""
 _ROUNDS, _LAST_ROUNDS = 9, 3
 """Rounds of the halves, and those of them in the last box where the box grows; the others are on the way to it."""
-_SOLVE = 0.7, 2.4 / 64**3
+_SOLVE = 0.18, 0.6 / 64**3
 """Seconds, and seconds a voxel: the four maps of a round, their comparison, mask, preview and checkpoint."""
-_JOINT_ROUNDS = 2.5
+_JOINT_ROUNDS = 1.2
 _DEFOCUS = 1.4
 """Time that refining the defocus adds to rounds, over that of rounds whose loops are not compiled: tables of 65
 offsets, and more rounds. 2,000 images of 128 x 128 at known poses took 372 CPU s in place of 202, when a round had four
 looks."""
-_NETWORK_STEP = 0.075 / (128 * 64**3)
+_NETWORK_STEP = 0.014 / (128 * 64**3)
 """Seconds a voxel and unit of width."""
-_END = 1.5, 3.0 / 64**3
+_END = 0.5, 1.3 / 64**3
 """Seconds, and seconds a voxel: curves, local resolution, files."""
 _BASE_BYTES, _MORE_BASE, _BYTES_OF_IMAGE, BYTES_OF_PIXEL = 500 * 2**20, 350 * 2**20, 1_000, 12
 """Program, 100 MiB of it numba and LLVM, which may be missing (a plan may not depend on that), and of each further
@@ -81,7 +82,6 @@ class Cost:
     reading: float
     search: float
     focus: float
-    """With the noise control."""
     rounds: float
     joint: float
     network: float
