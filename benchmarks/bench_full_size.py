@@ -59,6 +59,7 @@ def stored(tools: argparse.Namespace) -> dict[str, object]:
         "wall_s": round(usage.wall_s, 1),
         "cpu_s": round(usage.cpu_s, 1),
         "peak_memory_mib": round(usage.peak_memory_mib),
+        "peaks_of_all_processes_mib": round(summary["peak_memory"] / 2**20),
     }
 
 
