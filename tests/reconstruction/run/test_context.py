@@ -15,6 +15,8 @@ from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
 from resmfn.reconstruction.run import box_plan
 from resmfn.reconstruction.run.box_plan import BoxPlan
 from resmfn.reconstruction.run.context import HALVES, already_set
+from resmfn.reconstruction.run.cost_model import memory_needed
+from resmfn.reconstruction.run.preflight import require_memory_to_grow
 from resmfn.reconstruction.run.records import ImageQualities, Maps, PoseEstimates
 from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import random_rotations
@@ -200,6 +202,17 @@ def test_a_box_that_memory_cannot_hold_is_refused_with_what_to_do_and_nothing_ch
     with pytest.raises(InputError, match=r"160 images in a box of 20, .*, or stay in this box with .*--memory"):
         run.hold(9.0)
     assert (run.map_size, run.state.map_size, run.observations.radius_max) == (16, 16, 6.0)
+
+
+def test_the_memory_that_is_advised_is_that_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says is what a run that goes on in this box is not refused for."""
+    monkeypatch.setattr(machine, "available_memory", lambda: 1000)
+    for n_processes in (1, 3):
+        with pytest.raises(InputError) as refused:
+            require_memory_to_grow(50_000, (96, 144), (46.0, 70.0), n_processes)
+        advised = float(str(refused.value).rpartition("--memory ")[2])
+        needed = memory_needed(50_000, 96, n_processes) / 2**30
+        assert needed <= advised < needed + 0.11
 
 
 def test_resolutions_are_in_angstroms(context) -> None:

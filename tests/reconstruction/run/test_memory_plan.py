@@ -53,6 +53,7 @@ def test_the_limit_is_that_of_all_processes_together() -> None:
     assert two > one
     assert four - two == pytest.approx(2 * (two - one))
     assert two < 2 * one - 1.5  # GiB of images
+    assert planned(None, n_processes=2, gpu_memory=two)[0].largest > planned(None, gpu_memory=two)[0].largest
     assert planned(1.01 * two)[0].largest > planned(1.01 * two, n_processes=2)[0].largest == 144
     with pytest.raises(InputError, match="or fewer images, or --processes 1, not 2"):
         planned(0.5, n_processes=2)

@@ -115,7 +115,7 @@ class RunContext:
         with team.refusing_together():
             if self.device.type == "cpu" and team.leads and team.shares_memory:
                 sizes, radii = (self.map_size, size), (self.observations.radius_max, held)
-                require_memory_to_grow(len(self.particles), sizes, radii)
+                require_memory_to_grow(len(self.particles), sizes, radii, team.size)
         self._work_in(size)
         words = f"images again, to {self.resolution(held):.1f} Å"
         self.tell("read", f"{words}; maps now have {size} voxels of {self.map_pixel_size:.3g} Å")

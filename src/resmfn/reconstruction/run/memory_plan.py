@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from resmfn.core.errors import InputError
 from resmfn.fourier import quick_size
 from resmfn.reconstruction.config import ReconstructionConfig
@@ -20,7 +22,8 @@ def within_memory(
 ) -> tuple[BoxPlan, str | None]:
     """Return the plan that ends at the largest box that the memory allows, and a line that says so if it is another.
 
-    The limit is that of all processes together. The memory of a GPU counts as well where it is limited.
+    The limit is that of all processes together. The memory of a GPU, of which each process has one, counts as well
+    where it is limited.
 
     Raises
     ------
@@ -32,11 +35,12 @@ def within_memory(
     if not given:
         return boxes, None
     flag, memory = min(given.items(), key=lambda pair: pair[1])
-    more = _MORE_ON_GPU if flag == "--gpu-memory" else 0
     # The last box may have any side that is quick to transform.
     sizes = sorted({quick_size(size) for size in range(boxes.first, boxes.largest)} | {boxes.first, boxes.largest})
+    shared = (math.ceil(n_images / n_processes), 1) if flag == "--gpu-memory" else (n_images, n_processes)
+    more = _MORE_ON_GPU if flag == "--gpu-memory" else 0
     needed = {
-        size: (memory_needed(n_images, size, n_processes, boxes.image_size) + more * size**3) / _GIB for size in sizes
+        size: (memory_needed(shared[0], size, shared[1], boxes.image_size) + more * size**3) / _GIB for size in sizes
     }
     fitting = [size for size in sizes if needed[size] <= memory and size <= boxes.largest]
     if fitting and fitting[-1] == boxes.largest:

@@ -107,7 +107,9 @@ def require_memory_for_images(n_images: int, box_size: int, radius: float) -> No
     require_memory(_bytes_of_images(n_images, radius), f"the Fourier pixels of {n_images} images of box {box_size}")
 
 
-def require_memory_to_grow(n_images: int, sizes: tuple[int, int], radii: tuple[float, float]) -> None:
+def require_memory_to_grow(
+    n_images: int, sizes: tuple[int, int], radii: tuple[float, float], n_processes: int = 1
+) -> None:
     """Refuse to go on where memory cannot hold images to the radius of a larger box, in place of what they have.
 
     Raises
@@ -116,7 +118,7 @@ def require_memory_to_grow(n_images: int, sizes: tuple[int, int], radii: tuple[f
         Says how to go on.
     """
     now, then = (_bytes_of_images(n_images, radius) for radius in radii)
-    enough = math.ceil(10 * memory_needed(n_images, sizes[0]) / 2**30) / 10
+    enough = math.ceil(10 * memory_needed(n_images, sizes[0], n_processes) / 2**30) / 10
     what = f"{n_images} images in a box of {sizes[1]}, beyond what they have in one of {sizes[0]},"
     go_on = f"free memory and continue with --resume, or stay in this box with --resume --memory {enough:g}"
     require_memory(then - now, what, f"everything is saved: {go_on}")
