@@ -39,19 +39,20 @@ OUR_HALF, RELION_HALF = "ours_half1_unfil.mrc", "refined_half1_class001_unfil.mr
 
 def stored(tools: argparse.Namespace) -> dict[str, object]:
     """Reconstruct many images at a quarter of the size in which they are stored, by two processes."""
-    small, large, folder = (tools.out / f"stored-{name}" for name in ("small", "large", "run"))
-    for old in (small, large, folder):
-        shutil.rmtree(old, ignore_errors=True)
+    small, large, folder = (tools.out / f"stored-{tools.n}-{name}" for name in ("small", "large", "run"))
     resmfn = [sys.executable, "-m", "resmfn"]
-    flags = ["--n-projections", str(tools.n), "--box-size", str(BOX), "--pixel-size", f"{EXTENT / BOX:g}"]
-    run([*resmfn, "simulate", "4ake", "--out", str(small), "--snr", str(SNR), *flags])
-    enlarge(small, large)
+    if not (large / "particles.star").exists():
+        for old in (small, large):
+            shutil.rmtree(old, ignore_errors=True)
+        flags = ["--n-projections", str(tools.n), "--box-size", str(BOX), "--pixel-size", f"{EXTENT / BOX:g}"]
+        run([*resmfn, "simulate", "4ake", "--out", str(small), "--snr", str(SNR), *flags])
+        enlarge(small, large)
+    shutil.rmtree(folder, ignore_errors=True)
     star = str(large / "particles.star")
     usage = run([*resmfn, "reconstruct", star, "--out", str(folder), "--box-size", str(BOX), "--device", "cpu"])
     summary = json.loads((folder / "summary.json").read_text())
     found = read_particles(folder / "particles.star", with_images=False).rotations
     true = read_particles(small / "particles_true.star", with_images=False).rotations
-    shutil.rmtree(large)
     return {
         "n": tools.n,
         "half_maps_A": summary["resolution_half_0143"],
@@ -71,7 +72,6 @@ def enlarge(small: Path, large: Path) -> None:
     now, after = (f"{EXTENT / box:f} {box} 2" for box in (BOX, STORED))
     if star.count(now) != 1:
         raise SystemExit(f"{small / 'particles.star'}: no optics group of {now}")
-    (large / "particles.star").write_text(star.replace(now, after))
     rng = np.random.default_rng(0)
     noise = float(images[:CHUNK].var()) / (1 + SNR) * (STORED / BOX) ** 2
     frames = scipy.fft.rfft2(rng.normal(scale=noise**0.5, size=(FRAMES, STORED, STORED)).astype("f4"))
@@ -90,6 +90,7 @@ def enlarge(small: Path, large: Path) -> None:
             for image, k in zip(values, rng.integers(FRAMES, size=len(values)), strict=True):
                 image += np.roll(frames[k], rng.integers(STORED), 0) * rng.choice((-1, 1))
             file.data[start : start + CHUNK] = values
+    (large / "particles.star").write_text(star.replace(now, after))
 
 
 def relion(tools: argparse.Namespace) -> dict[str, object]:
