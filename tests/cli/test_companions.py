@@ -108,6 +108,14 @@ def test_how_many(wanted, device, cores, size, monkeypatch) -> None:
     assert companions._size(wanted, device, cores) == 1
 
 
+def test_a_limit_of_memory_starts_no_further_process_unless_they_are_asked_for(monkeypatch) -> None:
+    """Each has maps of its own: with one, the box grows further."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    sizes = [companions.Companions(n, "cpu", 3, memory=8.0)._size for n in ("auto", 2)]
+    assert sizes == [1, 2]
+    assert companions.Companions("auto", "cpu", 3)._size == 3
+
+
 def test_a_limit_on_threads_limits_the_cores(monkeypatch) -> None:
     monkeypatch.setattr(machine, "usable_cores", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")

@@ -54,7 +54,8 @@ def _refuse(_: object, value: object) -> None:
 Processes = Annotated[
     int | Literal["auto"],
     Parameter(
-        help=f"Processes on this computer; auto: one a CPU core, at most {MOST_BY_DEFAULT}, or one alone with a GPU.",
+        help=f"Processes on this computer; auto: one a CPU core, at most {MOST_BY_DEFAULT}; one alone with a GPU or "
+        "--memory.",
         group=("Parameters", CHECK),
         validator=_refuse,
     ),
@@ -69,15 +70,21 @@ class Companions:
     ----------
     wanted
         Processes, this one among them. auto: one a core on CPUs, of those that OMP_NUM_THREADS allows, at most
-        ``MOST_BY_DEFAULT``; one alone with a GPU, or where a launcher such as torchrun has started the processes.
+        ``MOST_BY_DEFAULT``; one alone with a GPU, where a launcher such as torchrun has started the processes, or where
+        memory is limited: each process has maps of its own.
     device
         auto, cpu or cuda.
     cores
         That may be used [default: all, or OMP_NUM_THREADS].
+    memory
+        Limit of it, GiB; None: none.
     """
 
-    def __init__(self, wanted: int | Literal["auto"], device: str, cores: int | None = None) -> None:
+    def __init__(
+        self, wanted: int | Literal["auto"], device: str, cores: int | None = None, *, memory: float | None = None
+    ) -> None:
         cores = cores or allowed_cores()
+        wanted = 1 if wanted == "auto" and memory is not None else wanted
         self._size = _size(wanted, device, cores)
         self._threads = max(1, cores // self._size)
         self._stack = ExitStack()

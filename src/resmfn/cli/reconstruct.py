@@ -78,7 +78,7 @@ def reconstruct(
     }
     if preset == "published":
         return _as_published(show, folder=particles, **vars(published), **shared)
-    with Companions(processes, device) as companions:
+    with Companions(processes, device, memory=real.memory) as companions:
         from resmfn.reconstruction import ReconstructionConfig
         from resmfn.reconstruction import reconstruct as run
 

@@ -68,7 +68,7 @@ def relion_job(
         raise InputError(f"relion-job needs {missing}")
     o.mkdir(parents=True, exist_ok=True)
     settings = settings_of_relion_job(settings, o)
-    with Companions("auto", device, cores=j) as companions:
+    with Companions("auto", device, cores=j, memory=settings.memory) as companions:
         companions.begin(settings)
         return run_to_exit_code(
             lambda show, stop: reconstruct_as_relion_job(settings, o, show, stop=stop),

@@ -64,11 +64,11 @@ _END = 0.5, 1.3 / 64**3
 _BASE_BYTES, _MORE_BASE, _BYTES_OF_IMAGE, BYTES_OF_PIXEL = 500 * 2**20, 350 * 2**20, 1_000, 12
 """Program, 100 MiB of it numba and LLVM, which may be missing (a plan may not depend on that), and of each further
 process, where libraries are shared; rows and poses of an image; value and CTF of a Fourier pixel."""
-_BYTES_OF_VOXEL, _BYTES_IN_ROUNDS = 400, 230
-"""Of maps, transforms and the layers of the network, and of what further processes hold. 300 images in a box of 144:
-385 bytes a voxel while the network was fitted, 350 in the validation, 202 to 225 in the rounds."""
+_BYTES_OF_VOXEL = 650
+"""Of maps and transforms of each process, where the sums of all images become the equations of a map: 636 in a box of
+216 that was resolved to its end. The network takes 385, the validation 350."""
 _SYMMETRY = 500, 128
-"""Bytes a voxel of the search for a symmetry, beside the maps of the rounds, and the largest box that it works in."""
+"""Bytes a voxel of the search for a symmetry, beside half of those, and the largest box that it works in."""
 _BYTES_OF_WRITTEN_VOXEL = 36
 """Of a map that is padded to the images' box: its transform, three times."""
 _HALF_PLANE = math.pi / 8
@@ -196,13 +196,11 @@ def memory_needed(n_images: int, box_size: int, n_processes: int = 1, image_size
     """
     further = n_processes - 1
     images = n_images * BYTES_OF_PIXEL * _HALF_PLANE * box_size**2
-    rounds = _BYTES_IN_ROUNDS * box_size**3
-    search = rounds + _SYMMETRY[0] * min(box_size, _SYMMETRY[1]) ** 3
-    of_maps = max(_BYTES_OF_VOXEL * box_size**3, search, _BYTES_OF_WRITTEN_VOXEL * image_size**3)
-    return (
-        _BASE_BYTES + further * _MORE_BASE + n_processes * n_images * _BYTES_OF_IMAGE + images + of_maps
-        + further * rounds
-    )  # fmt: skip
+    maps = _BYTES_OF_VOXEL * box_size**3
+    search = maps / 2 + _SYMMETRY[0] * min(box_size, _SYMMETRY[1]) ** 3
+    of_first = max(maps, search, _BYTES_OF_WRITTEN_VOXEL * image_size**3)
+    program = _BASE_BYTES + further * _MORE_BASE + n_processes * n_images * _BYTES_OF_IMAGE
+    return program + images + of_first + further * maps
 
 
 def cost_by_box(n_images: int, boxes: BoxPlan, pace: Pace | None = None) -> dict[int, Cost]:
