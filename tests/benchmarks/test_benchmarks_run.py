@@ -10,7 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import mrcfile
+import numpy as np
 import pytest
+import torch
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -77,6 +80,30 @@ def run_script(name: str, *flags: str) -> None:
     """Run a script on one thread: threads that wait for each other on a busy machine burn CPU seconds of their own."""
     command = [sys.executable, str(REPOSITORY / "benchmarks" / name), *flags]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_enlarged_images_keep_their_coefficients_and_have_white_noise_beyond(tmp_path, generator):
+    bench = module_of("bench_full_size.py")
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.mkdir()
+    images = torch.randn(2, bench.BOX, bench.BOX, generator=generator).numpy()
+    with mrcfile.new(small / "particles.mrcs", images) as file:
+        file.set_image_stack()
+    optics = f"{bench.EXTENT / bench.BOX:f} {bench.BOX} 2"
+    (small / "particles.star").write_text(f"1 opticsGroup1 {optics}\n")
+    bench.enlarge(small, large)
+    assert (large / "particles.star").read_text() == "1 opticsGroup1 0.375000 256 2\n"
+    with mrcfile.open(large / "particles.mrcs") as file:
+        assert file.data.dtype == np.float16
+        found = np.fft.fft2(file.data.astype(float))
+    given, low = np.fft.fft2(images), bench.BOX // 2
+    kept = np.r_[:low, -low + 1 : 0]
+    np.testing.assert_allclose(
+        found[:, kept][:, :, kept] / (bench.STORED / bench.BOX) ** 2, given[:, kept][:, :, kept], atol=0.5
+    )
+    power = np.abs(found) ** 2
+    beyond = power[:, low + 1 : -low - 1, low + 1 : -low - 1].mean()
+    assert beyond == pytest.approx(power[:, kept][:, :, kept].mean(), rel=0.15)
 
 
 def test_network_benchmark_finds_the_network_near_the_explicit_map(tmp_path):
