@@ -197,9 +197,9 @@ MUTATIONS = (
         ("noise = randomized[beyond:].clamp(max=_MOST_ADDED)", "noise = masked.correlation[beyond:].clamp(max=_MOST_ADDED)"),
         ("corrected[beyond:] = ((corrected[beyond:] - noise) / (1 - noise)).clamp(min=-1.0)", "corrected[beyond:] = (corrected[beyond:] - noise).clamp(min=-1.0)"),
         ("low = (loose.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()", "low = (masked.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()"),
-        ("cross = shell_average((a * b.conj()).real, box_size)", "cross = shell_average((a * b).real, box_size)"),
+        ("cross = shells.sums((torch.view_as_real(a) * torch.view_as_real(b)).sum(dim=-1))[used]", "cross = shells.sums((a * b).real)[used]"),
         ("torch.trapezoid(self.correlation, self.frequency) / self.frequency[-1])", "torch.trapezoid(self.correlation, self.frequency))"),
-        ("beyond = shell_index(volume.shape[-1], 3, volume.device) >= start", "beyond = shell_index(volume.shape[-1], 3, volume.device) > start + 3"),
+        ("beyond = HalfSpaceShells.of(len(volume), volume.device).index >= start", "beyond = HalfSpaceShells.of(len(volume), volume.device).index > start + 3"),
     )),
     Group("evaluation/sharpening.py", "tests/evaluation/test_validation_laws.py tests/reports/test_report.py::test_the_guinier_plot_has_the_line_of_the_b_factor", (
         ("return (2 * correlation / (1 + correlation)).sqrt()", "return 2 * correlation / (1 + correlation)"),
@@ -207,9 +207,19 @@ MUTATIONS = (
         ("return GuinierFit(4 * slope,", "return GuinierFit(2 * slope,"),
     )),
     Group("evaluation/local_resolution.py", "tests/evaluation/test_validation_laws.py", (
-        ("middle = (slice(box // 2, box // 2 + size),) * 3", "middle = (slice(box // 2 + 2, box // 2 + 2 + size),) * 3"),
+        ("first, last = centers.amin(dim=0) - half,", "first, last = centers.amin(dim=0) - half + 2,"),
+        ("for pair in reversed(pairs) for margin in pair]", "for pair in pairs for margin in pair]"),
         ("start = max(1, round(size * pixel_size / RANDOMIZED_FROM))", "start = max(1, round(size * RANDOMIZED_FROM / pixel_size))"),
         ("total[here] += window / resolution", "total[here] += window * resolution"),
+    )),
+    Group("fourier/half_space.py", "tests/fourier/test_half_space.py", (
+        ("own = [0] if index.shape[0] % 2 else [0, index.shape[-1] - 1]", "own = [0]"),
+        ("values.flatten()).mul_(2)", "values.flatten())"),
+        ("return torch.fft.irfftn(coefficients, s=(box_size,) * 3, dim=_MAP)", "return torch.fft.irfftn(coefficients, dim=_MAP)"),
+    )),
+    Group("reconstruction/run/memory_plan.py", "tests/reconstruction/run/test_memory_plan.py", (
+        ("shared = (math.ceil(n_images / n_processes), 1) if flag", "shared = (n_images, n_processes) if flag"),
+        ("more = _MORE_ON_GPU if flag", "more = 0 if flag"),
     )),
     Group("evaluation/validation.py", "tests/evaluation/test_validation_laws.py", (
         ("shares = torch.tensor([0.05, 0.5, 0.95]", "shares = torch.tensor([0.25, 0.5, 0.75]"),
