@@ -11,11 +11,10 @@ import argparse
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from bench_accuracy import run
-from bench_scaling import EXTENT
+from bench_scaling import RESMFN, simulate
 from records import append, stamp
 
 SIZES = (
@@ -30,12 +29,9 @@ def compare(n: int, box_size: int, out: Path) -> dict[str, float | int]:
     """Simulate one size, ask check, and reconstruct; times of the estimate over those measured."""
     folder = out / f"check-{n}-{box_size}"
     shutil.rmtree(folder, ignore_errors=True)
-    resmfn = [sys.executable, "-m", "resmfn"]
-    flags = ["--n-projections", str(n), "--box-size", str(box_size), "--pixel-size", f"{EXTENT / box_size:g}"]
-    run([*resmfn, "simulate", "4ake", "--out", str(folder / "data"), "--snr", "0.1", *flags])
-    star = str(folder / "data" / "particles.star")
-    said = json.loads(subprocess.run([*resmfn, "check", star, "--json"], check=True, stdout=subprocess.PIPE).stdout)
-    usage = run([*resmfn, "reconstruct", star, "--out", str(folder / "run"), "--device", "cpu"])
+    star = str(simulate(n, box_size, folder / "data"))
+    said = json.loads(subprocess.run([*RESMFN, "check", star, "--json"], check=True, stdout=subprocess.PIPE).stdout)
+    usage = run([*RESMFN, "reconstruct", star, "--out", str(folder / "run"), "--device", "cpu"])
     reached = json.loads((folder / "run" / "summary.json").read_text())["working_box_size"]
     shutil.rmtree(folder)
     said = next(of for of in said["boxes"] if of["box_size"] == reached)

@@ -12,7 +12,6 @@ import argparse
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,14 +19,13 @@ import mrcfile
 import numpy as np
 import scipy.fft
 from bench_accuracy import Usage, run
-from bench_real_sets import errors_modulo
-from bench_scaling import EXTENT
+from bench_real_sets import errors_modulo, linked
+from bench_scaling import EXTENT, RESMFN, SNR, simulate
 from records import append, stamp
 
 from resmfn.data import read_particles
 
 BOX, STORED = 64, 256
-SNR = 0.1
 FRAMES, CHUNK = 64, 500
 """Frames of noise beyond the band of the small images, which are used turned over and moved; images made at a time."""
 RELION = """mpirun --allow-run-as-root --oversubscribe -n 3 relion_refine_mpi --o ./refined --auto_refine
@@ -40,16 +38,14 @@ OUR_HALF, RELION_HALF = "ours_half1_unfil.mrc", "refined_half1_class001_unfil.mr
 def stored(tools: argparse.Namespace) -> dict[str, object]:
     """Reconstruct many images at a quarter of the size in which they are stored, by two processes."""
     small, large, folder = (tools.out / f"stored-{tools.n}-{name}" for name in ("small", "large", "run"))
-    resmfn = [sys.executable, "-m", "resmfn"]
     if not (large / "particles.star").exists():
         for old in (small, large):
             shutil.rmtree(old, ignore_errors=True)
-        flags = ["--n-projections", str(tools.n), "--box-size", str(BOX), "--pixel-size", f"{EXTENT / BOX:g}"]
-        run([*resmfn, "simulate", "4ake", "--out", str(small), "--snr", str(SNR), *flags])
+        simulate(tools.n, BOX, small)
         enlarge(small, large)
     shutil.rmtree(folder, ignore_errors=True)
     star = str(large / "particles.star")
-    usage = run([*resmfn, "reconstruct", star, "--out", str(folder), "--box-size", str(BOX), "--device", "cpu"])
+    usage = run([*RESMFN, "reconstruct", star, "--out", str(folder), "--box-size", str(BOX), "--device", "cpu"])
     summary = json.loads((folder / "summary.json").read_text())
     found = read_particles(folder / "particles.star", with_images=False).rotations
     true = read_particles(small / "particles_true.star", with_images=False).rotations
@@ -118,9 +114,7 @@ def refined(folder: Path, tools: argparse.Namespace) -> Usage:
     if diameter is None:
         raise SystemExit(f"{tools.run / 'config.yaml'}: RELION needs a mask diameter, and this run was not given one")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    shutil.copy(tools.run / "particles.star", folder)
-    (folder / "particles.mrcs").symlink_to(tools.data.resolve() / "particles.mrcs")
+    linked(tools.run, tools.data, folder)
     shutil.copy(tools.run / "map.mrc", folder / "start.mrc")
     return run(RELION.format(diameter=float(diameter[1])).split(), folder=folder)
 

@@ -22,6 +22,7 @@ import sys
 import time
 from pathlib import Path
 
+from bench_scaling import simulate
 from records import append, stamp
 
 NOT_RESOLVED = 4
@@ -68,10 +69,7 @@ def main() -> None:
     given, _ = parser.parse_known_args()
     folder = given.out / "processes"
     shutil.rmtree(folder, ignore_errors=True)
-    flags = ["--n-projections", str(given.n), "--box-size", str(given.box_size), "--snr", "0.1"]
-    flags += ["--pixel-size", f"{96 / given.box_size:g}", "--out", str(folder / "data")]
-    subprocess.run([sys.executable, "-m", "resmfn", "simulate", "4ake", *flags], check=True, stdout=subprocess.DEVNULL)
-    star = folder / "data" / "particles.star"
+    star = simulate(given.n, given.box_size, folder / "data")
     one, several = (reconstruct(star, folder / f"run{count}", count) for count in (1, given.processes))
     apart, _ = timed(star, [(folder / f"apart{number}", {"WORLD_SIZE": 1}) for number in range(given.processes)])
     record = {

@@ -341,10 +341,9 @@ def _in_folder(folder: Path, *command: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
-def _linked(folder: Path, data: Path) -> Path:
-    """Return a folder with our STAR file and the images, from where RELION is started."""
-    work = folder / "relion"
-    work.mkdir(exist_ok=True)
+def linked(folder: Path, data: Path, work: Path) -> Path:
+    """Return a folder with the STAR file of a run and the images, from where RELION is started."""
+    work.mkdir(parents=True, exist_ok=True)
     (work / "particles.star").write_bytes((folder / "particles.star").read_bytes())
     (work / "particles.mrcs").unlink(missing_ok=True)
     (work / "particles.mrcs").symlink_to((data / "particles.mrcs").resolve())
@@ -353,7 +352,7 @@ def _linked(folder: Path, data: Path) -> Path:
 
 def _projections(folder: Path, data: Path) -> float:
     """Correlate what relion_project makes of our map at our poses with the images' clean truth at true poses."""
-    work = _linked(folder, data)
+    work = linked(folder, data, folder / "relion")
     made = _in_folder(work, "relion_project", "--i", "../map.mrc", "--o", "proj", "--ang", "particles.star", "--ctf")
     if made.returncode:
         raise SystemExit(made.stdout + made.stderr)
@@ -376,7 +375,7 @@ def _stack(path: Path) -> np.ndarray:
 
 def _refined(folder: Path, data: Path) -> dict[str, object]:
     """Start relion_refine from our STAR file and map, for one iteration of local search."""
-    work = _linked(folder, data)
+    work = linked(folder, data, folder / "relion")
     flags = "--i particles.star --ref ../map.mrc --o refined/start --iter 1 --K 1 --tau2_fudge 4 --ini_high 10 --ctf"
     flags += " --flatten_solvent --zero_mask --particle_diameter 84 --healpix_order 3 --sigma_ang 2 --offset_range 2"
     flags += " --offset_step 1 --oversampling 0 --firstiter_cc --pad 1 --norm --scale --j 1"

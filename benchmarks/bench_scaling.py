@@ -18,20 +18,25 @@ from bench_accuracy import run
 from records import append, stamp
 
 BASE_N, BASE_BOX = 1000, 64
+RESMFN, SNR = [sys.executable, "-m", "resmfn"], 0.1
 EXTENT = 96.0
 """Å: side of every box, so that the molecule and the number of resolution elements grow with the box."""
+
+
+def simulate(n: int, box_size: int, folder: Path) -> Path:
+    """Make images of a box in a new folder by our own simulator, and return their table."""
+    flags = ["--n-projections", str(n), "--box-size", str(box_size), "--pixel-size", f"{EXTENT / box_size:g}"]
+    run([*RESMFN, "simulate", "4ake", "--out", str(folder), "--snr", str(SNR), *flags])
+    return folder / "particles.star"
 
 
 def measure(n: int, box_size: int, given: argparse.Namespace) -> dict[str, float]:
     """Simulate and reconstruct one size."""
     folder = given.out / f"scaling-{n}-{box_size}"
     shutil.rmtree(folder, ignore_errors=True)
-    resmfn = [sys.executable, "-m", "resmfn"]
-    flags = ["--n-projections", str(n), "--box-size", str(box_size), "--pixel-size", f"{EXTENT / box_size:g}"]
-    run([*resmfn, "simulate", "4ake", "--out", str(folder / "data"), "--snr", "0.1", *flags])
+    star = simulate(n, box_size, folder / "data")
     flags = ["--mask-diameter", "84", "--shift-range", "0", "--device", given.device]
-    star = folder / "data" / "particles.star"
-    usage = run([*resmfn, "reconstruct", str(star), "--out", str(folder / "run"), *flags])
+    usage = run([*RESMFN, "reconstruct", str(star), "--out", str(folder / "run"), *flags])
     shutil.rmtree(folder)
     return {"n": n, "box": box_size, "wall_s": round(usage.wall_s, 1), "cpu_s": round(usage.cpu_s, 1),
             "peak_memory_mib": round(usage.peak_memory_mib)}  # fmt: skip

@@ -199,7 +199,7 @@ MUTATIONS = (
         ("low = (loose.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()", "low = (masked.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()"),
         ("cross = shells.sums((torch.view_as_real(a) * torch.view_as_real(b)).sum(dim=-1))[used]", "cross = shells.sums((a * b).real)[used]"),
         ("torch.trapezoid(self.correlation, self.frequency) / self.frequency[-1])", "torch.trapezoid(self.correlation, self.frequency))"),
-        ("beyond = HalfSpaceShells.of(len(volume), volume.device).index >= start", "beyond = HalfSpaceShells.of(len(volume), volume.device).index > start + 3"),
+        ("torch.where(shells.index >= start,", "torch.where(shells.index > start + 3,"),
     )),
     Group("evaluation/sharpening.py", "tests/evaluation/test_validation_laws.py tests/reports/test_report.py::test_the_guinier_plot_has_the_line_of_the_b_factor", (
         ("return (2 * correlation / (1 + correlation)).sqrt()", "return 2 * correlation / (1 + correlation)"),
@@ -218,8 +218,9 @@ MUTATIONS = (
         ("return torch.fft.irfftn(coefficients, s=(box_size,) * 3, dim=_MAP)", "return torch.fft.irfftn(coefficients, dim=_MAP)"),
     )),
     Group("reconstruction/run/memory_plan.py", "tests/reconstruction/run/test_memory_plan.py", (
-        ("shared = (math.ceil(n_images / n_processes), 1) if flag", "shared = (n_images, n_processes) if flag"),
-        ("more = _MORE_ON_GPU if flag", "more = 0 if flag"),
+        ("alone = memory_needed(math.ceil(n_images / n_processes), box_size, 1,", "alone = memory_needed(n_images, box_size, n_processes,"),
+        ("alone + _MORE_ON_GPU * box_size**3", "alone"),
+        ("flag = min(given, key=lambda name: len(fits[name]))", "flag = min(given, key=given.get)"),
     )),
     Group("evaluation/validation.py", "tests/evaluation/test_validation_laws.py", (
         ("shares = torch.tensor([0.05, 0.5, 0.95]", "shares = torch.tensor([0.25, 0.5, 0.75]"),

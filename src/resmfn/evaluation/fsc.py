@@ -153,24 +153,23 @@ def phase_randomized_fsc(
     -----
     Chen et al., Ultramicroscopy 135 (2013) 24, eq. 4.
     """
-    unmasked = fourier_shell_correlation(half1, half2, pixel_size)
-    nothing = slice(last_shell_of_both(half1, half2) + 1, None)
-    half1, half2 = whitened(half1), whitened(half2)
-    masked = fourier_shell_correlation(half1, half2, pixel_size, mask)
+    shells = HalfSpaceShells.of(len(half1), half1.device)
+    unmasked = fourier_shell_correlation(half1, half2, pixel_size, shells=shells)
+    nothing = slice(last_shell_of_both(half1, half2, shells) + 1, None)
+    half1, half2 = whitened(half1, shells), whitened(half2, shells)
+    masked = fourier_shell_correlation(half1, half2, pixel_size, mask, shells=shells)
     masked.correlation[nothing] = 0
     size = half1.shape[0]
     inner = soft_sphere(size, INNER * size, (0.5 - INNER) * size, device=half1.device)
-    loose = fourier_shell_correlation(half1, half2, pixel_size, inner)
+    loose = fourier_shell_correlation(half1, half2, pixel_size, inner, shells=shells)
     low = (loose.correlation[1:] < RANDOMIZE_BELOW).nonzero().flatten()
     if len(low) == 0:
         return PhaseRandomizedFsc(unmasked, masked, masked, masked, 0.0)
     start = int(low[0]) + 1
-    draws = [
-        fourier_shell_correlation(
-            randomize_phases(half1, start, generator), randomize_phases(half2, start, generator), pixel_size, mask
-        ).correlation
-        for _ in range(RANDOM_DRAWS)
-    ]
+    draws = []
+    for _ in range(RANDOM_DRAWS):
+        first, second = (randomize_phases(half, start, generator, shells) for half in (half1, half2))
+        draws.append(fourier_shell_correlation(first, second, pixel_size, mask, shells=shells).correlation)
     randomized = torch.stack(draws).mean(0)
     randomized[nothing] = 0
     corrected = masked.correlation.clone()
@@ -187,21 +186,21 @@ def phase_randomized_fsc(
     )
 
 
-def last_shell_of_both(half1: Tensor, half2: Tensor) -> int:
+def last_shell_of_both(half1: Tensor, half2: Tensor, shells: HalfSpaceShells | None = None) -> int:
     """Return the last shell in which two maps (N, N, N) both have more power than rounding leaves."""
-    return min(_last_shell(half1), _last_shell(half2))
+    shells = shells or HalfSpaceShells.of(len(half1), half1.device)
+    return min(_last_shell(half1, shells), _last_shell(half2, shells))
 
 
-def _last_shell(volume: Tensor) -> int:
-    size = len(volume)
-    power = HalfSpaceShells.of(size, volume.device).means(_power(half_space_of(volume.double())))[: size // 2 + 1]
+def _last_shell(volume: Tensor, shells: HalfSpaceShells) -> int:
+    power = shells.means(_power(half_space_of(volume.double())))
     return int((power > ROUNDED * power.max()).nonzero().max()) if bool(power.max() > 0) else 0
 
 
-def whitened(volume: Tensor) -> Tensor:
+def whitened(volume: Tensor, shells: HalfSpaceShells | None = None) -> Tensor:
     """Return a map (N, N, N) in float64 whose shells all have the same power; shells without any stay empty."""
-    transform, shells = half_space_of(volume.double()), HalfSpaceShells.of(len(volume), volume.device)
-    power = shells.means(_power(transform))
+    transform, shells = half_space_of(volume.double()), shells or HalfSpaceShells.of(len(volume), volume.device)
+    power = shells.sums(_power(transform)) / shells.count
     gain = torch.where(power > ROUNDED * power.max(), power.clamp_min(1e-300).rsqrt(), 0.0)
     return map_of_half_space(transform.mul_(gain[shells.index]), len(volume))
 
@@ -239,13 +238,15 @@ def _power(coefficients: Tensor) -> Tensor:
     return torch.view_as_real(coefficients).square().sum(dim=-1)
 
 
-def randomize_phases(volume: Tensor, start: int, generator: torch.Generator) -> Tensor:
+def randomize_phases(
+    volume: Tensor, start: int, generator: torch.Generator, shells: HalfSpaceShells | None = None
+) -> Tensor:
     """Give every coefficient of a map (N, N, N) from shell ``start`` on the phase of white noise; amplitudes stay."""
+    shells = shells or HalfSpaceShells.of(len(volume), volume.device)
     noise = torch.randn(volume.shape, generator=generator, dtype=torch.float64, device=generator.device)
     phase = half_space_of(noise.to(volume.device)).sgn_()
     transform = half_space_of(volume.double())
-    beyond = HalfSpaceShells.of(len(volume), volume.device).index >= start
-    return map_of_half_space(torch.where(beyond, phase.mul_(transform.abs()), transform), len(volume))
+    return map_of_half_space(torch.where(shells.index >= start, phase.mul_(transform.abs()), transform), len(volume))
 
 
 def _require_same_cubes(a: Tensor, b: Tensor, mask: Tensor | None) -> None:

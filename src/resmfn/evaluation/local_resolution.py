@@ -56,11 +56,12 @@ def local_resolution(
     if not centers:
         return torch.zeros_like(half1)
     around = _Surroundings.of(torch.tensor(centers), box, size)
-    randomized = (randomize_phases(half, start, generator).to(half1.dtype) for half in (half1, half2))
+    of_box = HalfSpaceShells.of(size, half1.device)
+    randomized = (randomize_phases(half, start, generator, of_box).to(half1.dtype) for half in (half1, half2))
     parts = [around.cut(part) for part in (half1, half2, *randomized)]
     shells = HalfSpaceShells.of(box, half1.device)
     total, weights = (torch.zeros_like(parts[0]) for _ in range(2))
-    last = last_shell_of_both(half1, half2)
+    last = last_shell_of_both(half1, half2, of_box)
     finest = size * pixel_size / last if 0 < last < size // 2 - 1 else 0.0  # that close to Nyquist, maps end there
     for center in centers:
         here = around.window(center)

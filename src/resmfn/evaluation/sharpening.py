@@ -75,8 +75,7 @@ def fit_guinier(volume: Tensor, fsc: FscCurve, resolution: float) -> GuinierFit 
 
 def guinier_points(volume: Tensor, fsc: FscCurve) -> tuple[Tensor, Tensor]:
     """Return the squared frequency (1/Å^2) of each shell of a map (N, N, N), and its FSC-weighted mean amplitude."""
-    size = len(volume)
-    mean = HalfSpaceShells.of(size, volume.device).means(half_space_of(volume.double()).abs())[: size // 2 + 1]
+    mean = HalfSpaceShells.of(len(volume), volume.device).means(half_space_of(volume.double()).abs())
     return fsc.frequency.double().square(), mean * fsc_weight(fsc).double()
 
 

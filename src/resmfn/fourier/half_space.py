@@ -52,8 +52,8 @@ class HalfSpaceShells:
         return _summed(self.index, values, len(self.count))
 
     def means(self, values: Tensor) -> Tensor:
-        """Return the mean over each shell."""
-        return self.sums(values) / self.count
+        """Return the mean over each shell up to Nyquist, (N // 2 + 1,)."""
+        return (self.sums(values) / self.count)[: len(self.index) // 2 + 1]
 
 
 def _summed(index: Tensor, values: Tensor, n_shells: int) -> Tensor:

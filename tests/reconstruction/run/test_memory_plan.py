@@ -34,6 +34,9 @@ def test_the_memory_of_a_gpu_limits_the_box_as_well_and_the_smaller_limit_counts
     assert line.startswith(f"--gpu-memory {enough:g} holds")
     assert planned(100.0, gpu_memory=enough)[0] == of_gpu
     assert planned(enough, gpu_memory=100.0)[0] == planned(enough)[0]
+    assert planned(enough, gpu_memory=1.05 * enough)[0] == planned(None, gpu_memory=1.05 * enough)[0]
+    with pytest.raises(InputError, match="--gpu-memory 0.5: .* or fewer images, or more processes"):
+        planned(None, gpu_memory=0.5)
 
 
 @pytest.mark.parametrize("size", [64, 96, 144])

@@ -34,31 +34,40 @@ def within_memory(
     given = {name: value for name, value in limits.items() if value is not None}
     if not given:
         return boxes, None
-    flag, memory = min(given.items(), key=lambda pair: pair[1])
     # The last box may have any side that is quick to transform.
     sizes = sorted({quick_size(size) for size in range(boxes.first, boxes.largest)} | {boxes.first, boxes.largest})
-    shared = (math.ceil(n_images / n_processes), 1) if flag == "--gpu-memory" else (n_images, n_processes)
-    more = _MORE_ON_GPU if flag == "--gpu-memory" else 0
-    needed = {
-        size: (memory_needed(shared[0], size, shared[1], boxes.image_size) + more * size**3) / _GIB for size in sizes
+    sizes = [size for size in sizes if size <= boxes.largest]
+    needs = {
+        flag: {size: _needed(flag, n_images, size, n_processes, boxes.image_size) for size in sizes} for flag in given
     }
-    fitting = [size for size in sizes if needed[size] <= memory and size <= boxes.largest]
+    fits = {flag: [size for size in sizes if needs[flag][size] <= given[flag]] for flag in given}
+    flag = min(given, key=lambda name: len(fits[name]))  # the limit that allows the smaller box
+    memory, needed, fitting = given[flag], needs[flag], fits[flag]
     if fitting and fitting[-1] == boxes.largest:
         return boxes, None
     asked = config.box_size is not None or config.final_resolution is not None
     size = boxes.largest if asked else boxes.first
     if asked or not fitting:
         finest = f", a --final-resolution of {_resolution(boxes, box, fitting[-1]):.1f} Å" if fitting else ""
-        fewer = f", or --processes 1, not {n_processes}" if n_processes > 1 else ""
+        alone = f", or --processes 1, not {n_processes}" if n_processes > 1 else ""
+        otherwise = alone if flag == "--memory" else ", or more processes"
         raise InputError(
             f"{flag} {memory:g}: {n_images} images in a box of {size} need about {needed[size]:.1f} GiB, "
-            f"{needed[size] - memory:.1f} GiB more; give more{finest}, or fewer images{fewer}"
+            f"{needed[size] - memory:.1f} GiB more; give more{finest}, or fewer images{otherwise}"
         )
     return boxes.up_to(fitting[-1]), (
         f"{flag} {memory:g} holds the images to {_resolution(boxes, box, fitting[-1]):.1f} Å in a box of "
         f"{fitting[-1]} (about {needed[fitting[-1]]:.1f} GiB); all of them, in one of {boxes.largest}, would take "
         f"{needed[boxes.largest]:.1f} GiB"
     )
+
+
+def _needed(flag: str, n_images: int, box_size: int, n_processes: int, image_size: int) -> float:
+    """Return the GiB that count against a limit: of all processes together, or of one of them on its GPU."""
+    if flag == "--memory":
+        return memory_needed(n_images, box_size, n_processes, image_size) / _GIB
+    alone = memory_needed(math.ceil(n_images / n_processes), box_size, 1, image_size)
+    return (alone + _MORE_ON_GPU * box_size**3) / _GIB
 
 
 def _resolution(boxes: BoxPlan, box: WorkingBox, size: int) -> float:
