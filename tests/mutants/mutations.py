@@ -299,6 +299,9 @@ MUTATIONS = (
     Group("reconstruction/phases/focus.py", "tests/reconstruction/phases/test_independent_halves.py::test_what_poses_of_the_input_know_of_noise_is_forgotten_where_they_are_refined_and_stays_where_they_are_kept", (
         ("rotation=_turned(run, given.rotation, radius)", "rotation=given.rotation"),
     )),
+    Group("reconstruction/phases/halves.py", "tests/reconstruction/phases/test_independent_halves.py::test_the_last_maps_are_told_to_agree_as_the_verdict_will_say", (
+        ("run.state.agreement.corrected(agreement_of_half_maps(run).resolution)", "run.state.agreement"),
+    )),
     Group("reconstruction/maps/agreement.py", "tests/reconstruction/maps/test_agreement.py", (
         ("return radius * 1.25 + 1", "return radius * 2.5 + 1"),
         ("below = (fsc[1:] < AGREED).nonzero()", "below = (fsc[1:] < 0.8).nonzero()"),

@@ -278,6 +278,9 @@ def test_metrics_are_json_of_every_step(finished) -> None:
         assert [line["round"] for line in rounds] == list(range(1, len(rounds) + 1))
         assert {"radius", "pose_change", "log_likelihood", "resolution"} <= set(rounds[-1])
     assert "network_fit" in lines[-1]
+    after_halves = [line["resolution"] for line in lines if line["stage"] in ("validate", "joint")]
+    verdict = finished.result.summary["resolution_half_0143"]
+    assert after_halves == pytest.approx([verdict] * len(after_halves), abs=1e-3)
     assert [line["log_likelihood"] for line in lines[:2]] == pytest.approx(
         finished.result.summary["log_likelihood"], abs=1e-3
     )

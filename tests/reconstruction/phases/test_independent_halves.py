@@ -15,7 +15,7 @@ from resmfn.fourier import soft_sphere
 from resmfn.reconstruction.maps.slice_sums import MapEquations
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases import halves, rounds
-from resmfn.reconstruction.phases.halves import halves_step, validate_step
+from resmfn.reconstruction.phases.halves import agreement_of_half_maps, halves_step, validate_step
 from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
 from resmfn.reconstruction.poses.candidates import Candidates
 from resmfn.reconstruction.poses.posed_images import Poses, insert_images
@@ -156,6 +156,19 @@ def test_the_last_maps_of_the_halves_leave_poses_and_the_map_of_all_alone(split,
     assert torch.equal(split.poses.best.rotation, before.poses.best.rotation)
     assert torch.equal(split.maps.references["joint"], before.maps.references["joint"])
     assert not any(torch.equal(split.maps.references[name], before.maps.references[name]) for name in HALVES)
+
+
+def test_the_last_maps_are_told_to_agree_as_the_verdict_will_say(split, context) -> None:
+    """Rounds compare within the mask of the maps before; the verdict within that of the last maps."""
+    split.agreement = falling(split)
+    split.phase = "validate"
+    run = context(state=split)
+    needle = soft_sphere(SMALL_BOX, 2.0, 1.0)  # as if the maps before had been of another shape
+    split.maps = split.maps.with_references(dict.fromkeys(HALVES, needle))
+    validate_step(run)
+    within_needle = run.fsc_resolution(split.agreement.fsc)
+    assert split.agreement.resolutions == (10.0, agreement_of_half_maps(run).resolution)
+    assert abs(within_needle - split.agreement.last_resolution) > 0.1
 
 
 def test_joint_rounds_leave_the_halves_maps_alone(split, context, tmp_path) -> None:

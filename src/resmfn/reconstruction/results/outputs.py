@@ -7,14 +7,14 @@ from dataclasses import asdict, replace
 import torch
 from torch import Tensor
 
-from resmfn.core.random import spawn
 from resmfn.data import write_fsc_xml, write_particles
 from resmfn.data.runs.chimerax import write_chimerax_view
 from resmfn.data.runs.file_names import FSC_XML, MAP, PARTICLES, SUMMARY
 from resmfn.data.runs.run_folder import RunFolder
-from resmfn.evaluation import HalfMapResult, half_map_resolution
+from resmfn.evaluation import HalfMapResult
 from resmfn.evaluation.starts import SAME_MAP, starts_with_another_map
 from resmfn.fourier import low_pass
+from resmfn.reconstruction.phases.halves import agreement_of_half_maps
 from resmfn.reconstruction.phases.soft import ends_by_cost
 from resmfn.reconstruction.results.defocus import defocus_figures, defocus_verdict, with_refined_defocus
 from resmfn.reconstruction.results.examples import write_examples
@@ -36,14 +36,9 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     mask = run.mask_on(run.full)
     gray_scale = run.observations.gray_scale
     maps = {name: state.maps.references[name].cpu() * gray_scale for name in (*HALVES, "joint")}
-    # As in the rounds: the same maps, mask and phases, so that the verdict says what the last round said.
-    first, second = (state.maps.unmasked[name].to(run.device) for name in HALVES)
-    generator = spawn(run.config.seed, "phases")
-    halves = half_map_resolution(first, second, mask, run.map_pixel_size, generator=generator)
+    halves = agreement_of_half_maps(run)
     # Halves that agree in no shell at all agree on one thing: that something is in the box.
     halves = replace(halves, resolution=min(halves.resolution, run.box_size * run.pixel_size))
-    if run.boxes.is_limited:  # beyond the last frequency used there is only what the mask smears
-        halves = replace(halves, resolution=max(halves.resolution, run.resolution(run.boxes.radius)))
     for name in HALVES:
         write_density(folder, run, f"{name}.mrc", maps[name])
     write_density(folder, run, MAP, maps["joint"])

@@ -35,8 +35,8 @@ def within_memory(
     if not given:
         return boxes, None
     # The last box may have any side that is quick to transform.
-    sizes = sorted({quick_size(size) for size in range(boxes.first, boxes.largest)} | {boxes.first, boxes.largest})
-    sizes = [size for size in sizes if size <= boxes.largest]
+    quick = {quick_size(size) for size in range(boxes.first, boxes.largest)}
+    sizes = sorted(size for size in quick | {boxes.first, boxes.largest} if size <= boxes.largest)
     needs = {
         flag: {size: _needed(flag, n_images, size, n_processes, boxes.image_size) for size in sizes} for flag in given
     }

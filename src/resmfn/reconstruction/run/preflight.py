@@ -17,7 +17,8 @@ from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
 from resmfn.reconstruction.run.cost_model import BYTES_OF_PIXEL, memory_needed
 
 LEAST_PARTICLES = 50
-"""Fewer are too few for two half maps. No comparison recorded."""
+"""Fewer are too few for two half maps: of 25 images of 87 kDa at a signal-to-noise ratio of 0.1, one of three seeds
+gave a map right to 16.7 Å whose half maps agreed to 12.9 Å."""
 # 16 maps, and 8 more with the networks in each of the two checkpoints and in the third that is written before the first
 # is dropped; of each image its poses and its row of text. Runs of 500 images of box 48 and of 2,442 of box 64 took 15
 # and 48 MB at most; this says 22 and 56.

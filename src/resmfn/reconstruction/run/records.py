@@ -196,6 +196,10 @@ class Agreement:
         """Return it after one more comparison."""
         return replace(self, fsc=fsc, resolutions=(*self.resolutions, resolution))
 
+    def corrected(self, resolution: float) -> Agreement:
+        """Return it with another resolution, Å, of the last comparison."""
+        return replace(self, resolutions=(*self.resolutions[:-1], resolution))
+
     def resting(self, rests: bool) -> Agreement:
         """Return it after a round in which nothing moved, or something did."""
         return replace(self, rounds_at_rest=self.rounds_at_rest + 1 if rests else 0)
