@@ -268,14 +268,21 @@ MUTATIONS = (
         ("self.probability[:, order]", "self.probability"),
         ("return 2 * fits.overlap.sum(dim=1) - fits.power.sum(dim=1)", "return 2 * fits.overlap.sum(dim=1)"),
     )),
-    Group("reconstruction/classes/state_step.py", "tests/reconstruction/classes/test_states.py", (
+    Group("reconstruction/classes/division.py", "tests/reconstruction/classes/test_states.py", (
         ("second = second.in_order(columns.tolist())", "pass"),
         ("zip((first, second), reversed(posed), strict=True)", "zip((first, second), posed, strict=True)"),
         ("return self.is_likelier and self.are_needed and self.agreement > LEAST_AGREEMENT", "return self.is_likelier and self.are_needed"),
         ("self.is_likelier and self.are_needed and", "self.is_likelier and"),
         ("share = torch.softmax(found + share.log(), dim=1).mean(dim=0).clamp_min(1e-6)", "pass"),
+    )),
+    Group("reconstruction/classes/state_step.py", "tests/reconstruction/classes/test_states.py", (
         (".argsort(descending=True)", ".argsort()"),
         ("good[index] * states.probability[:, number]", "good[index]"),
+        ("if found.is_believed and found.agreement > LEAST_AGREEMENT_OF_CLASS:", "if found.is_believed:"),
+        ("parts.sort(key=lambda part: -float(", "parts.sort(key=lambda part: float("),
+        ("min(shown) < LEAST_PARTICLES or state.soft.are_on or not already_set", "state.soft.are_on or not already_set"),
+        ("if found is None or not n_left:", "if found is None:"),
+        ("mixed += [] if found is None else [number]", "pass"),
     )),
     Group("reconstruction/classes/rounds.py", "tests/reconstruction/classes/test_states.py", (
         ("if run.config.local_states and is_last:", "if False:"),

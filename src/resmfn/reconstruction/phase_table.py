@@ -11,7 +11,7 @@ import torch
 from resmfn.reconstruction.classes.branch_step import branch_step
 from resmfn.reconstruction.classes.focus import class_focus_step
 from resmfn.reconstruction.classes.rounds import class_halves_step, class_joint_step, class_validate_step
-from resmfn.reconstruction.classes.state_step import state_step
+from resmfn.reconstruction.classes.state_step import class_state_step, state_step
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.maps.agreement import farthest_next
@@ -48,7 +48,8 @@ PHASES = {
     "class focus": Phase(class_focus_step, then="class halves"),
     # of several states of one structure, which is refined as one first: "states" follows its "halves"
     "states": Phase(state_step, then="class halves"),
-    "class halves": Phase(class_halves_step, then="class validate"),
+    "class halves": Phase(class_halves_step, then="class states"),
+    "class states": Phase(class_state_step, then="class validate"),  # or back to "class halves"
     "class validate": Phase(class_validate_step, then="class joint"),
     "class joint": Phase(class_joint_step, then="done"),
 }

@@ -13,11 +13,16 @@ from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import InputError, StoppedError, make_generator
 from resmfn.data import read_map, read_particles
 from resmfn.reconstruction import ReconstructionConfig, ReconstructionResult
+from resmfn.reconstruction.classes import division
 from resmfn.reconstruction.classes import state_step as phase
+from resmfn.reconstruction.classes.membership import class_probabilities
 from resmfn.reconstruction.classes.states import HalfStates, divided
-from resmfn.reconstruction.phase_table import enter_first_phase
+from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.poses.posed_images import Poses
+from resmfn.reconstruction.results.class_warnings import _mixed
 from resmfn.reconstruction.run.context import HALVES, RunContext
+from resmfn.reconstruction.run.held_out import HeldOutTests, NoiseControl
+from resmfn.reconstruction.run.records import ImageQualities, SoftRounds
 from resmfn.rotations import random_rotations
 
 N = 400
@@ -78,10 +83,10 @@ def test_images_come_apart_by_what_one_state_lacks(tmp_path: Path) -> None:
 
 def test_each_half_is_asked_of_the_other(two_states: Path, tmp_path: Path) -> None:
     run = at_poses(two_states, tmp_path)
-    division = phase._division(run, 2, 5.0)
-    asked = zip(division.halves, reversed(HALVES), strict=True)
-    gains = [phase.mixed(states.log_likelihoods(run, run.half(name))) for states, name in asked]
-    assert division.comparison.gain == pytest.approx(float(torch.cat(gains).mean()), rel=1e-5)
+    found = division.divide(run, 2, 5.0)
+    asked = zip(found.halves, reversed(HALVES), strict=True)
+    gains = [division.mixed(states.log_likelihoods(run, run.half(name))) for states, name in asked]
+    assert found.comparison.gain == pytest.approx(float(torch.cat(gains).mean()), rel=1e-5)
 
 
 def test_differences_cancel_and_probabilities_are_shared_out(two_states: Path, tmp_path: Path) -> None:
@@ -114,7 +119,7 @@ def test_both_halves_find_the_same_difference_under_the_same_number(two_states: 
     assert len(run.state.classes) == 2
     for state in (first, second):
         one, other = (state.maps.references[name] - run.state.maps.references[name] for name in HALVES)
-        assert float(torch.cosine_similarity(one.flatten(), other.flatten(), dim=0)) > phase.LEAST_AGREEMENT
+        assert float(torch.cosine_similarity(one.flatten(), other.flatten(), dim=0)) > division.LEAST_AGREEMENT
     shown = torch.stack([state.qualities.good for state in (first, second)]).argmax(dim=0) == 1
     assert float((shown == SECOND).float().mean()) > 0.8  # the larger state is the first
     tried, last = run.state.branching["table"][-2:]
@@ -134,23 +139,99 @@ def test_one_state_stays_one(one_state: Path, tmp_path: Path) -> None:
 
 def test_differences_that_the_halves_do_not_share_are_not_believed(two_states: Path, tmp_path: Path) -> None:
     run = at_poses(two_states, tmp_path)
-    division = phase._division(run, 2, 5.0)
-    assert division.is_believed
-    assert not replace(division, agreement=0.1).is_believed
-    assert not replace(division, comparison=replace(division.comparison, gain=0.09, error=0.0)).is_believed
-    assert not replace(division, comparison=replace(division.comparison, error=division.comparison.gain)).is_believed
+    found = division.divide(run, 2, 5.0)
+    assert found.is_believed
+    assert not replace(found, agreement=0.1).is_believed
+    assert not replace(found, comparison=replace(found.comparison, gain=0.09, error=0.0)).is_believed
+    assert not replace(found, comparison=replace(found.comparison, error=found.comparison.gain)).is_believed
 
 
 def test_a_state_that_is_there_twice_is_not_needed(two_states: Path, tmp_path: Path) -> None:
-    division = phase._division(at_poses(two_states, tmp_path), 2, 5.0)
-    assert division.are_needed
-    without = replace(division.needs[1], gain=0.01, error=0.0)
-    assert not replace(division, needs=(division.needs[0], without)).is_believed
+    found = division.divide(at_poses(two_states, tmp_path), 2, 5.0)
+    assert found.are_needed
+    without = replace(found.needs[1], gain=0.01, error=0.0)
+    assert not replace(found, needs=(found.needs[0], without)).is_believed
     generator = make_generator(1)
-    found = torch.randn(50, 2, generator=generator) * 4
-    twice = torch.cat((found, found[:, :1]), dim=1)
-    torch.testing.assert_close(phase.mixed(twice), phase.mixed(found), atol=1e-3, rtol=0)
-    assert float((phase.mixed(twice) - phase.mixed(found[:, 1:])).mean()) > 0.5
+    likelihoods = torch.randn(50, 2, generator=generator) * 4
+    twice = torch.cat((likelihoods, likelihoods[:, :1]), dim=1)
+    torch.testing.assert_close(division.mixed(twice), division.mixed(likelihoods), atol=1e-3, rtol=0)
+    assert float((division.mixed(twice) - division.mixed(likelihoods[:, 1:])).mean()) > 0.5
+
+
+# --- classes that hold two structures --------------------------------------------------------------
+
+
+def one_class(particles: Path, folder: Path, n_classes: int) -> RunContext:
+    """Return a run whose only class has had its rounds."""
+    run = at_poses(particles, folder)
+    run.config = replace(run.config, n_classes=n_classes, local_states=False, poses="unknown")
+    control = NoiseControl(100, 5.0, 0.1, 5.0, 0.1)
+    good = ImageQualities(good=torch.ones(N))
+    run.state.classes = [replace(run.state, phase="halves", tests=HeldOutTests(structure=control), qualities=good)]
+    run.state.branching, run.state.phase = {"table": []}, "class states"
+    return run
+
+
+def test_a_class_that_holds_two_structures_is_divided_and_goes_back_to_the_rounds(
+    two_states: Path, tmp_path: Path
+) -> None:
+    run = one_class(two_states, tmp_path, 3)
+    take_step(run)
+    assert (run.state.phase, len(run.state.classes)) == ("class halves", 2)
+    shown = class_probabilities(run).argmax(dim=0) == 1
+    assert float((shown == SECOND).float().mean()) > 0.8  # the larger class is the first
+    torch.testing.assert_close(class_probabilities(run).sum(dim=0), torch.ones(N))
+    run.state.phase = "class states"
+    for of_class in run.state.classes:  # both have been asked by now
+        of_class.band = replace(of_class.band, radius=7.0)
+    take_step(run)
+    assert (run.state.phase, len(run.state.classes)) == ("class validate", 2)
+    assert run.state.branching["mixed"] == []
+
+
+def test_a_class_of_one_structure_goes_on_as_it_is(one_state: Path, tmp_path: Path) -> None:
+    run = one_class(one_state, tmp_path, 3)
+    (before,) = run.state.classes
+    take_step(run)
+    assert run.state.phase == "class validate"
+    assert run.state.classes == [before]
+    assert run.state.branching["mixed"] == []
+    assert [row["maps"] for row in run.state.branching["table"]] == [2, 2]
+
+
+def test_a_class_that_may_not_be_divided_is_named(two_states: Path, tmp_path: Path) -> None:
+    run = one_class(two_states, tmp_path, 1)
+    take_step(run)
+    assert (run.state.phase, len(run.state.classes)) == ("class validate", 1)
+    assert run.state.branching["mixed"] == [0]
+    (said,) = _mixed(run)
+    assert "class 1 holds more than one structure" in said
+
+
+@pytest.mark.parametrize("why", ["noise", "soft", "few"])
+def test_classes_that_cannot_tell_are_not_divided(two_states: Path, tmp_path: Path, why: str) -> None:
+    run = one_class(two_states, tmp_path, 3)
+    (of_class,) = run.state.classes
+    if why == "noise":
+        of_class.tests = HeldOutTests(structure=NoiseControl(100, 0.0, 0.1, 5.0, 0.1))
+    if why == "soft":
+        of_class.soft = SoftRounds(True)
+    if why == "few":
+        of_class.qualities = ImageQualities(good=(torch.arange(N) < 90).float())
+    take_step(run)
+    assert (run.state.phase, len(run.state.classes)) == ("class validate", 1)
+    assert run.state.branching["table"] == []
+
+
+def test_a_class_is_not_divided_by_what_its_halves_hardly_share(
+    two_states: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would do for states that somebody asked for."""
+    monkeypatch.setattr(phase, "divide", lambda *asked: replace(division.divide(*asked), agreement=0.6))
+    run = one_class(two_states, tmp_path, 3)
+    take_step(run)
+    assert (run.state.phase, len(run.state.classes)) == ("class validate", 1)
+    assert [row["gain"] > division.LEAST_GAIN for row in run.state.branching["table"]] == [True, True]
 
 
 # --- whole runs ------------------------------------------------------------------------------------

@@ -32,7 +32,13 @@ def class_warnings(run: RunContext, members: list[Tensor]) -> list[str]:
     members
         Of each class its images, int64 (m,).
     """
-    return [*_noise(run), *_same_maps(run), *_one_view(run, members), *_halves_differ(run, members)]
+    return [
+        *_noise(run),
+        *_mixed(run),
+        *_same_maps(run),
+        *_one_view(run, members),
+        *_halves_differ(run, members),
+    ]
 
 
 def _noise(run: RunContext) -> list[str]:
@@ -44,12 +50,22 @@ def _noise(run: RunContext) -> list[str]:
     ]
 
 
+def _mixed(run: RunContext) -> list[str]:
+    return [
+        f"class {number + 1} holds more than one structure: images of each half are likelier as two by the maps of the "
+        "other, and no more classes were allowed; do not believe its map, and give a larger --n-classes"
+        for number in run.state.branching.get("mixed", [])
+    ]
+
+
 def _same_maps(run: RunContext) -> list[str]:
     found: list[str] = []
     if run.config.local_states:  # alike they are; images left out have told them apart
         return found
     for first, second in combinations(range(min(MOST_COMPARED, len(run.state.classes))), 2):
         one, other = (already_set(run.state.classes[number].starts.best).cpu() for number in (first, second))
+        if torch.equal(one, other):  # one class of the search, which images left out have told apart since
+            continue
         alike = correlation_after_alignment(one, other, run.box_size * run.pixel_size / one.shape[0])
         if alike > SAME_MAP:
             found.append(
