@@ -278,10 +278,11 @@ MUTATIONS = (
     Group("reconstruction/classes/state_step.py", "tests/reconstruction/classes/test_states.py", (
         (".argsort(descending=True)", ".argsort()"),
         ("good[index] * states.probability[:, number]", "good[index]"),
-        ("if found.is_believed and found.agreement > LEAST_AGREEMENT_OF_CLASS:", "if found.is_believed:"),
+        ("if found.is_believed and found.agreement > NAMED_AGREEMENT:", "if found.is_believed:"),
         ("parts.sort(key=lambda part: -float(", "parts.sort(key=lambda part: float("),
         ("min(shown) < LEAST_PARTICLES or state.soft.are_on or not already_set", "state.soft.are_on or not already_set"),
-        ("if found is None or not n_left:", "if found is None:"),
+        ("if found is None or not n_left or", "if found is None or"),
+        ("or not n_left or found.agreement < DIVIDED_AGREEMENT:", "or not n_left:"),
         ("mixed += [] if found is None else [number]", "pass"),
     )),
     Group("reconstruction/classes/rounds.py", "tests/reconstruction/classes/test_states.py", (

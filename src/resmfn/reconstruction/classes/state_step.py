@@ -27,11 +27,13 @@ SHARES_OF_BAND = 0.35, 0.5, 0.75
 fine shells a half may find another way in which images differ, as errors of their poses. 13 residues of 214 that one
 state lacks, two sets: with 0.35 differences correlate 0.86 and 0.83, with 0.75 0.48 and 0.07."""
 SHARES_OF_CLASS = 0.35, 0.5
-"""The same of a class. Of three kinases in one class the second state is needed from 0.5 on only."""
-LEAST_AGREEMENT_OF_CLASS = 0.75
-"""Correlation of the differences that both halves have found in a class: 0.81 to 0.99 in classes of two or three
-structures (of 8 and 16 species, and of five with junk), up to 0.65 in 22 classes of one, where images gained up to 1.1
-nat. Nobody asked for states here, so this is stricter than what is asked of local states."""
+"""The same of a class; the second where images are likelier in the first, but the states not needed or not alike: those
+of three kinases in one class are needed from 0.5 on only."""
+DIVIDED_AGREEMENT, NAMED_AGREEMENT = 0.85, 0.75
+"""Correlation of the differences that both halves have found in a class, from which on it is divided, and named: 0.92 to
+0.99 in five classes of two or three species of 16, 0.81 where three small kinases share one; up to 0.65 in 22 classes
+of one structure, and 0.74 in another, where images gained 0.67 nat. Nobody asked for states here, so this is stricter
+than what is asked of local states."""
 
 
 def state_step(run: RunContext) -> bool:
@@ -59,8 +61,8 @@ def state_step(run: RunContext) -> bool:
 def class_state_step(run: RunContext) -> bool:
     """Divide classes that hold two structures, and go back to the rounds; say whether there was none.
 
-    A class is divided in two; what comes of it is asked again after more rounds. With as many classes as there may be,
-    those that hold two structures are noted.
+    A class is divided in two; what comes of it is asked again after more rounds. Classes that may hold two structures
+    and cannot be divided, as there are no more to be or as the halves agree too little on how, are noted.
     """
     state = run.state
     if run.config.local_states:  # divided before
@@ -68,8 +70,8 @@ def class_state_step(run: RunContext) -> bool:
     asked, n_left = state.branching.get("asked", []), most_classes(run) - len(state.classes)
     parts, mixed = list[tuple[RunState, bool]](), list[int]()  # each with whether it has been asked
     for number, of_class in enumerate(state.classes):
-        found = None if number in asked else _two_in(run, number, SHARES_OF_CLASS[: 2 if n_left else 1])
-        if found is None or not n_left:
+        found = None if number in asked else _two_in(run, number)
+        if found is None or not n_left or found.agreement < DIVIDED_AGREEMENT:
             parts.append((of_class, found is None))
             mixed += [] if found is None else [number]
         else:
@@ -92,19 +94,21 @@ def _alone(run: RunContext, number: int) -> RunContext:
     return run.of_class(number, candidates_of_class(run, number))
 
 
-def _two_in(run: RunContext, number: int, shares: tuple[float, ...]) -> Division | None:
+def _two_in(run: RunContext, number: int) -> Division | None:
     """Return a class as two, in the coarsest of some bands in which it is; None where it is one."""
     alone, state = _alone(run, number), run.state.classes[number]
     shown = [int((already_set(state.qualities.good)[half] >= 0.5).sum()) for half in alone.half_index]
     # At one pose an image, and of noise, nothing can be told.
     if min(shown) < LEAST_PARTICLES or state.soft.are_on or not already_set(state.tests.structure).is_structure:
         return None
-    for share in shares:
+    for share in SHARES_OF_CLASS:
         found = divide(alone, 2, share * state.band.radius)
         run.state.branching["table"].append(_row(found, len(run.state.classes)))
         run.tell("classes", f"class {number + 1} of {len(run.state.classes)} as {_words(alone, found)}")
-        if found.is_believed and found.agreement > LEAST_AGREEMENT_OF_CLASS:
+        if found.is_believed and found.agreement > NAMED_AGREEMENT:
             return found
+        if not found.is_likelier:
+            break
     return None
 
 

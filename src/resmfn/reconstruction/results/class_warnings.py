@@ -52,8 +52,8 @@ def _noise(run: RunContext) -> list[str]:
 
 def _mixed(run: RunContext) -> list[str]:
     return [
-        f"class {number + 1} holds more than one structure: images of each half are likelier as two by the maps of the "
-        "other, and no more classes were allowed; do not believe its map, and give a larger --n-classes"
+        f"class {number + 1} may hold more than one structure: images of each half are likelier as two by the maps of "
+        "the other; divide it with --classes-from and --n-classes, or give a larger --n-classes"
         for number in run.state.branching.get("mixed", [])
     ]
 
