@@ -30,10 +30,10 @@ SHARES_OF_CLASS = 0.35, 0.5
 """The same of a class; the second where images are likelier in the first, but the states not needed or not alike: those
 of three kinases in one class are needed from 0.5 on only."""
 DIVIDED_AGREEMENT, NAMED_AGREEMENT = 0.85, 0.75
-"""Correlation of the differences that both halves have found in a class, from which on it is divided, and named: 0.92 to
-0.99 in five classes of two or three species of 16, 0.81 where three small kinases share one; up to 0.65 in 22 classes
-of one structure, and 0.74 in another, where images gained 0.67 nat. Nobody asked for states here, so this is stricter
-than what is asked of local states."""
+"""Correlation of the differences that both halves have found in a class, from which on it is divided, and named: 0.92
+to 0.99 in five classes of two or three species of 16, 0.81 where three small kinases share one; up to 0.65 in 22
+classes of one structure, and 0.74 in another, where images gained 0.67 nat. Nobody asked for states here, so this is
+stricter than what is asked of local states."""
 
 
 def state_step(run: RunContext) -> bool:
