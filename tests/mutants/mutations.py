@@ -278,7 +278,8 @@ MUTATIONS = (
     Group("reconstruction/classes/state_step.py", "tests/reconstruction/classes/test_states.py", (
         (".argsort(descending=True)", ".argsort()"),
         ("good[index] * states.probability[:, number]", "good[index]"),
-        ("if found.is_believed and found.agreement > NAMED_AGREEMENT:", "if found.is_believed:"),
+        ("if found.is_believed and found.agreement > NAMED_AGREEMENT and", "if found.is_believed and"),
+        (" and 2 * smaller >= LEAST_PARTICLES:", ":"),
         ("parts.sort(key=lambda part: -float(", "parts.sort(key=lambda part: float("),
         ("min(shown) < LEAST_PARTICLES or state.soft.are_on or not already_set", "state.soft.are_on or not already_set"),
         ("if found is None or not n_left or", "if found is None or"),

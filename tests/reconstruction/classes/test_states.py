@@ -223,6 +223,15 @@ def test_classes_that_cannot_tell_are_not_divided(two_states: Path, tmp_path: Pa
     assert run.state.branching["table"] == []
 
 
+def test_a_class_is_not_divided_where_one_of_two_would_have_too_few_images(
+    two_states: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = one_class(two_states, tmp_path, 3)
+    monkeypatch.setattr(phase, "LEAST_PARTICLES", 190)  # there are 160 of the second
+    take_step(run)
+    assert (run.state.phase, run.state.branching["mixed"]) == ("class validate", [])
+
+
 @pytest.mark.parametrize(("agreement", "named"), [(0.6, []), (0.8, [0])])
 def test_a_class_is_not_divided_by_what_its_halves_hardly_share(
     two_states: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agreement: float, named: list[int]

@@ -95,21 +95,23 @@ def _alone(run: RunContext, number: int) -> RunContext:
 
 
 def _two_in(run: RunContext, number: int) -> Division | None:
-    """Return a class as two, in the coarsest of some bands in which it is; None where it is one."""
+    """Return a class as two, in the coarsest band in which it may be divided, else named; None where it is one."""
     alone, state = _alone(run, number), run.state.classes[number]
     shown = [int((already_set(state.qualities.good)[half] >= 0.5).sum()) for half in alone.half_index]
-    # At one pose an image, and of noise, nothing can be told.
+    # At one pose an image, and of noise, nothing can be told; and each of the two has to have its half maps.
     if min(shown) < LEAST_PARTICLES or state.soft.are_on or not already_set(state.tests.structure).is_structure:
         return None
+    named = None
     for share in SHARES_OF_CLASS:
         found = divide(alone, 2, share * state.band.radius)
         run.state.branching["table"].append(_row(found, len(run.state.classes)))
         run.tell("classes", f"class {number + 1} of {len(run.state.classes)} as {_words(alone, found)}")
-        if found.is_believed and found.agreement > NAMED_AGREEMENT:
-            return found
-        if not found.is_likelier:
+        smaller = min(float(states.share.min()) * n for states, n in zip(found.halves, shown, strict=True))
+        if found.is_believed and found.agreement > NAMED_AGREEMENT and 2 * smaller >= LEAST_PARTICLES:
+            named = found
+        if (named is found and found.agreement > DIVIDED_AGREEMENT) or not found.is_likelier:
             break
-    return None
+    return named
 
 
 def _by_size(found: Division | None) -> list[int]:
