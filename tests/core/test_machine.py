@@ -1,6 +1,8 @@
 """What is looked at before a run, and what is said about it."""
 
 import json
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -71,3 +73,17 @@ def test_shells_learn_the_commands(shell, capsys) -> None:
     script = capsys.readouterr().out
     assert "reconstruct" in script
     assert "mask-diameter" in script
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells how Linux counts")
+def test_the_memory_of_a_program_is_its_own_and_not_that_of_who_started_it() -> None:
+    own = "from resmfn.core.machine import peak_memory; print(peak_memory())"
+    of_a_large_one = (
+        f"import subprocess, sys; x = b'x' * 2**30; subprocess.run([sys.executable, '-c', {own!r}], check=True)"
+    )
+    alone, below = (
+        int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+        for code in (own, of_a_large_one)
+    )
+    assert alone < 2**30
+    assert below == pytest.approx(alone, rel=0.2)

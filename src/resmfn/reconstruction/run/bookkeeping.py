@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from resmfn.core.device import peak_gpu_memory
+from resmfn.core.machine import peak_memory
 from resmfn.core.processes import Team
 from resmfn.core.progress import Listener, ProgressEvent
 from resmfn.data.runs.run_folder import RunFolder
@@ -101,9 +100,3 @@ def save(folder: RunFolder, state: CostedState) -> None:
     """Store a state whole."""
     state.n_metrics = folder.count_metrics()
     folder.save(state.to_dict(), state.format)
-
-
-def peak_memory() -> int:
-    """Return the largest resident size of this process so far, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
