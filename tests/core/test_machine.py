@@ -75,7 +75,6 @@ def test_shells_learn_the_commands(shell, capsys) -> None:
     assert "mask-diameter" in script
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells how Linux counts")
 def test_the_memory_of_a_program_is_its_own_and_not_that_of_who_started_it() -> None:
     own = "from resmfn.core.machine import peak_memory; print(peak_memory())"
     of_a_large_one = (

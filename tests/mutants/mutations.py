@@ -309,7 +309,7 @@ MUTATIONS = (
         ("rotation=_turned(run, given.rotation, radius)", "rotation=given.rotation"),
     )),
     Group("reconstruction/phases/halves.py", "tests/reconstruction/phases/test_independent_halves.py::test_the_last_maps_are_told_to_agree_as_the_verdict_will_say", (
-        ("run.state.agreement.corrected(agreement_of_half_maps(run).resolution)", "run.state.agreement"),
+        ("run.state.agreement.corrected(agreement_of_half_maps(run, run.mask_on(run.full)).resolution)", "run.state.agreement"),
     )),
     Group("reconstruction/maps/agreement.py", "tests/reconstruction/maps/test_agreement.py", (
         ("return radius * 1.25 + 1", "return radius * 2.5 + 1"),

@@ -182,8 +182,6 @@ def test_a_class_that_holds_two_structures_is_divided_and_goes_back_to_the_round
     assert float((shown == SECOND).float().mean()) > 0.8  # the larger class is the first
     torch.testing.assert_close(class_probabilities(run).sum(dim=0), torch.ones(N))
     run.state.phase = "class states"
-    for of_class in run.state.classes:  # both have been asked by now
-        of_class.band = replace(of_class.band, radius=7.0)
     take_step(run)
     assert (run.state.phase, len(run.state.classes)) == ("class validate", 2)
     assert run.state.branching["mixed"] == []

@@ -167,7 +167,7 @@ def test_the_last_maps_are_told_to_agree_as_the_verdict_will_say(split, context)
     split.maps = split.maps.with_references(dict.fromkeys(HALVES, needle))
     validate_step(run)
     within_needle = run.fsc_resolution(split.agreement.fsc)
-    assert split.agreement.resolutions == (10.0, agreement_of_half_maps(run).resolution)
+    assert split.agreement.resolutions == (10.0, agreement_of_half_maps(run, run.mask_on(run.full)).resolution)
     assert abs(within_needle - split.agreement.last_resolution) > 0.1
 
 

@@ -75,7 +75,8 @@ def class_state_step(run: RunContext) -> bool:
             parts.append((of_class, found is None))
             mixed += [] if found is None else [number]
         else:
-            parts += [(_state_of_class(_alone(run, number), found, part), False) for part in range(found.n_states)]
+            alone = _alone(run, number)
+            parts += [(_state_of_class(alone, found, part), False) for part in range(found.n_states)]
             n_left -= 1
     if len(parts) == len(state.classes):
         state.branching["mixed"] = mixed

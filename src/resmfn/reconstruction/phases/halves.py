@@ -168,21 +168,21 @@ def validate_step(run: RunContext) -> bool:
         plan = plan_round(run, radius, moves=False)
         found = HalvesRound(plan, {name: run.half(name) for name in HALVES}, [])
     _solve(run, found)
-    run.state.agreement = run.state.agreement.corrected(agreement_of_half_maps(run).resolution)
+    run.state.agreement = run.state.agreement.corrected(agreement_of_half_maps(run, run.mask_on(run.full)).resolution)
     tell_round(run, "validate", 0.8, [UNMOVED])
     judge_group(run)
     return True
 
 
-def agreement_of_half_maps(run: RunContext) -> HalfMapResult:
-    """Compare the half maps as they stand, within the mask of their own shape.
+def agreement_of_half_maps(run: RunContext, mask: Tensor) -> HalfMapResult:
+    """Compare the half maps as they stand, within the mask (B, B, B) of their own shape.
 
     Rounds compare within the mask of the maps before. Where a curve is flat, as of a few hundred weak images, two
     masks that differ a little read resolutions a third apart: 7.4 and 9.7 Å.
     """
     first, second = (run.state.maps.unmasked[name].to(run.device) for name in HALVES)
     generator = spawn(run.config.seed, "phases")
-    found = half_map_resolution(first, second, run.mask_on(run.full), run.map_pixel_size, generator=generator)
+    found = half_map_resolution(first, second, mask, run.map_pixel_size, generator=generator)
     if run.boxes.is_limited:  # beyond the last frequency used there is only what the mask smears
         found = replace(found, resolution=max(found.resolution, run.resolution(run.boxes.radius)))
     return found

@@ -36,7 +36,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     mask = run.mask_on(run.full)
     gray_scale = run.observations.gray_scale
     maps = {name: state.maps.references[name].cpu() * gray_scale for name in (*HALVES, "joint")}
-    halves = agreement_of_half_maps(run)
+    halves = agreement_of_half_maps(run, mask)
     # Halves that agree in no shell at all agree on one thing: that something is in the box.
     halves = replace(halves, resolution=min(halves.resolution, run.box_size * run.pixel_size))
     for name in HALVES:
