@@ -103,3 +103,13 @@ def test_images_that_cannot_be_told_are_refused(run: Path, tmp_path: Path) -> No
         images_of_classes(twice, run, {1})
     with pytest.raises(InputError, match="--classes 4: .* has classes 1, 2, 3"):
         images_of_classes(everyone, run, {4})
+
+
+def test_other_particles_under_the_same_names_are_refused(run: Path, tmp_path: Path) -> None:
+    everyone = picked(read_particles(tmp_path / "small" / "particles.star"))
+    here = everyone.with_columns({"rlnMicrographName": [f"m{row % 3}" for row in range(N)]})
+    rounded = here.with_columns({"rlnCoordinateX": torch.arange(N).double() * 40 + 0.4})
+    assert len(images_of_classes(rounded, run, {1})) == len(OF_FIRST)
+    elsewhere = here.with_columns({"rlnCoordinateX": torch.arange(N).double() * 40 + 5})
+    with pytest.raises(InputError, match=r"both have the image 000001@\S+, with other coordinates: another particle"):
+        images_of_classes(elsewhere, run, {1})

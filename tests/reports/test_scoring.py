@@ -135,6 +135,17 @@ def test_what_has_no_counterpart_is_refused_and_nothing_is_written(finished_run,
     assert not (tmp_path / "out").exists()
 
 
+def test_poses_of_classes_are_compared_class_by_class_but_those_of_states_together(finished_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run / "run", run)
+    (run / "class2").mkdir()
+    with pytest.raises(InputError, match=r"each class are in a frame of its own.*run/class1"):
+        evaluate(run, true_poses=finished_run / "particles_true.star", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (run / "config.yaml").write_text("local_states: true\n")
+    assert evaluate(run, true_poses=finished_run / "particles_true.star", out=tmp_path / "out").poses is not None
+
+
 def test_an_out_that_is_a_file_is_refused(finished_run, truth, tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(InputError, match="taken: cannot create the folder"):

@@ -18,6 +18,8 @@ from resmfn.data.star.metadata import SUBSET_COLUMN
 from resmfn.data.star.tables import PARTICLE_COLUMN
 
 PLACE_COLUMNS = "rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY"
+SAME_PLACE = 1.0
+"""Pixels of the micrograph within which coordinates of one image may differ: programs round them."""
 CLASS, CLASS_PROBABILITY, FIGURE_OF_MERIT = "rlnClassNumber", "rlnClassProbability", "rlnParticleFigureOfMerit"
 
 
@@ -149,11 +151,20 @@ def _of_classes(particles: ParticleSet, classes: Collection[int] | None, least_p
 def _rows_of(found: ParticleSet, particles: ParticleSet) -> Tensor:
     """Return the row, int64 (m,), of each image found in a run, among all particles."""
     asked: list[tuple[str, ...]] = []
+    moved: int | None = None
     for key in (_names, _places):
         asked, there = key(found), key(particles)
         row_of = dict(zip(there, range(len(there)), strict=True))
         if there and asked and len(row_of) == len(there) and all(name in row_of for name in asked):
-            return torch.tensor([row_of[name] for name in asked])
+            rows = torch.tensor([row_of[name] for name in asked])
+            moved = _moved(found, particles, rows)
+            if moved is None:
+                return rows
+    if moved is not None:
+        raise InputError(
+            f"{particles.path} and {found.path} both have the image {' '.join(_names(found)[moved])}, with other "
+            "coordinates: another particle; give the particles of that run, or the same ones extracted anew"
+        )
     names = set(_names(particles))
     lost = next((name for name in _names(found) if name not in names), None)
     if lost is None:
@@ -165,6 +176,18 @@ def _rows_of(found: ParticleSet, particles: ParticleSet) -> Tensor:
         f"{particles.path} lacks the image {' '.join(lost)}, which {found.path} has, and micrographs with coordinates "
         "do not identify it; give the particles of that run, or the same ones extracted anew"
     )
+
+
+def _moved(found: ParticleSet, particles: ParticleSet, rows: Tensor) -> int | None:
+    """Return the first image whose row among all particles says that it was picked elsewhere; None if none does."""
+    if not all(name in table for table in (found.table, particles.table) for name in PLACE_COLUMNS[1:]):
+        return None
+    for name in PLACE_COLUMNS[1:]:
+        here, there = (torch.from_numpy(of.metadata.numbers(name)) for of in (found, particles))
+        far = ((here - there[rows]).abs() > SAME_PLACE).nonzero()[:, 0]
+        if len(far):
+            return int(far[0])
+    return None
 
 
 def _names(particles: ParticleSet) -> list[tuple[str, ...]]:

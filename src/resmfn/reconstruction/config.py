@@ -52,6 +52,8 @@ RANGES = {
     "amplitude_contrast": AMPLITUDE_CONTRAST,
 }
 """Range of every number in the settings."""
+CLASSES_OF_AUTO, STATES_OF_AUTO = 16, 4
+"""The most that ``n_classes`` = "auto" allows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +231,13 @@ class ReconstructionConfig:
             raise InputError(f"{given} chooses among copies of poses and excludes --poses fixed; give from-input")
         if self.n_classes != 1:
             raise InputError(f"{given} makes one map and excludes --n-classes {self.n_classes}; give only one")
+
+    @property
+    def most_classes(self) -> int:
+        """How many classes, or local states, there may be."""
+        if self.n_classes == "auto":
+            return STATES_OF_AUTO if self.local_states else CLASSES_OF_AUTO
+        return self.n_classes
 
     @property
     def search_symmetry(self) -> str:

@@ -171,7 +171,7 @@ def _require_room(
     """Refuse a run that its disk has no room for or, where this machine holds all images, its memory."""
     if here:
         require_memory_for_images(n_images, box.box_size, radius)
-    require_space(folder.path, space_needed(n_images, box.box_size, config.hidden_dim))
+    require_space(folder.path, space_needed(n_images, box.box_size, config.hidden_dim, config.most_classes))
 
 
 def _read(config: ReconstructionConfig) -> ParticleSet:
@@ -201,13 +201,20 @@ def _chosen(particles: ParticleSet, config: ReconstructionConfig) -> ParticleSet
     run = config.classes_from
     if run is None or config.classes is None:
         return particles
-    takes_poses, group = config.poses != "unknown", settings_of(run).get("symmetry")
+    takes_poses, numbers = config.poses != "unknown", class_numbers(config.classes)
+    settings = settings_of(run if run.is_dir() else run.parent)
+    group = settings.get("symmetry")
+    if takes_poses and len(numbers) > 1 and not settings.get("local_states"):
+        raise InputError(
+            f"--classes {config.classes}: each class of {run} has poses in a frame, and of a hand, of its own; "
+            f"name one class, or leave out --poses {config.poses}, so that poses are searched anew"
+        )
     if takes_poses and group is not None and group != config.symmetry:
         raise InputError(
             f"--symmetry {config.symmetry}: the poses of {run} are of {group}, whose axes are not those of "
             f"{config.symmetry}; leave out --poses {config.poses}, so that poses are searched anew"
         )
-    return images_of_classes(particles, run, class_numbers(config.classes), with_poses=takes_poses)
+    return images_of_classes(particles, run, numbers, with_poses=takes_poses)
 
 
 def _write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:

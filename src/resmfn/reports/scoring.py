@@ -14,6 +14,7 @@ from resmfn.data import DensityMap, ParticleSet, read_map
 from resmfn.data.models import density_from_model, is_model
 from resmfn.data.runs.file_names import CONFIG
 from resmfn.data.runs.plain_settings import read_settings
+from resmfn.data.runs.run_folder import settings_of
 from resmfn.evaluation import (
     Evaluation,
     MapComparison,
@@ -152,6 +153,16 @@ def _require_partners(run: StrPath, files: RunFiles, reference: StrPath | None, 
         raise InputError(f"{run}: no map to compare with {reference}; give a run folder or a map, or no --reference")
     if true_poses is not None and files.particles is None:
         raise InputError(f"{run}: no particles.star to compare with {true_poses}; give a run folder or a STAR file")
+    if true_poses is not None and files.folder is not None and _has_frames_of_its_own(files.folder):
+        raise InputError(
+            f"{run}: the poses of each class are in a frame of its own, so that they cannot be compared together; give "
+            f"the folder of one class, such as {files.folder / 'class1'}"
+        )
+
+
+def _has_frames_of_its_own(folder: Path) -> bool:
+    """Say whether a folder is of a run with several classes, other than states of one structure."""
+    return (folder / "class2").is_dir() and not settings_of(folder).get("local_states")
 
 
 def _map_in(reference: StrPath) -> Path:

@@ -1,6 +1,7 @@
 """What is written goes to the run folder alone: no link is followed, no foreign file is touched, nothing half."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -169,10 +170,11 @@ def test_input_that_overwriting_would_take_away_is_refused(tmp_path) -> None:
 def fill(out: Path) -> list[str]:
     """Put one file of every kind that a run makes into a folder, and files of the user's; return the latter."""
     for pattern in OWN:
-        path = out / pattern.replace("*", "7")
+        path = out / re.sub(r"\[0-9\]|\*", "7", pattern)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("old")
     foreign = ["notes.txt", "maps/mine.mrc", "fields/7/drawing.svg", "figures/map.mrc", "postprocess/old/fsc.csv"]
+    foreign += ["class1_C2/map.mrc", "classification/map.mrc"]  # runs of the user's
     for name in foreign:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text(TREASURE)

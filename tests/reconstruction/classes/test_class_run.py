@@ -123,6 +123,9 @@ def test_one_class_is_refined_alone_in_its_half_sets(
     )
     with pytest.raises(InputError, match="--symmetry C2: the poses of .* are of C1"):
         resmfn.reconstruct(replace(alone, symmetry="C2"))
+    for source in (finished.run, finished.run / "particles.star"):
+        with pytest.raises(InputError, match="--classes 1,2: each class of .* has poses in a frame, and of a hand"):
+            resmfn.reconstruct(replace(alone, classes="1,2", classes_from=source))
     found = resmfn.reconstruct(alone)
     chosen, _ = select_particles(finished.run, tmp_path / "good.star", classes={2})
     of_file = replace(alone, particles=tmp_path / "good.star", out=tmp_path / "file", classes_from=None, classes=None)
@@ -130,6 +133,9 @@ def test_one_class_is_refined_alone_in_its_half_sets(
     assert found.summary["n_particles"] == len(chosen)
     for name in ("map.mrc", "half1_unfil.mrc"):
         assert (found.run / name).read_bytes() == (from_file.run / name).read_bytes(), name
+    listed = read_particles(from_file.run / "particles.star", with_images=False)
+    for column in ("rlnClassNumber", "rlnClassProbability"):  # of this run, no longer of the one before
+        assert set(listed.metadata.numbers(column)) == {1.0}
     words = str(found.summary["resolution_half_0143"])
     assert words == str(from_file.summary["resolution_half_0143"])
 

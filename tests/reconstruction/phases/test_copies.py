@@ -96,6 +96,15 @@ def test_a_run_in_c1_is_not_asked(odd: Path, tmp_path: Path) -> None:
     assert symmetry_test(run) is None
 
 
+@pytest.mark.parametrize("n_second", [0, 1])
+def test_a_class_that_lost_its_images_is_not_asked(odd: Path, tmp_path: Path, n_second: int) -> None:
+    run = build_context(odd, tmp_path, symmetry="C4")
+    run.state.maps = Maps(references={"half1": torch.zeros(BOX, BOX, BOX)})
+    run.half_index = (run.half_index[0], run.half_index[1][:n_second])
+    judge_group(run)
+    assert symmetry_test(run) is None
+
+
 def test_the_odd_subunit_comes_back_when_the_symmetry_is_relaxed(odd: Path, tmp_path: Path) -> None:
     """Nearly all images agree on the odd subunit's place: their poses are right up to one turn of the group for all."""
     run = run_of(odd, tmp_path, relax_symmetry="C4")

@@ -112,6 +112,7 @@ def test_images_that_memory_cannot_hold_are_refused_before_the_first(project: Pa
 def test_the_space_that_is_asked_for_grows_with_images_and_box() -> None:
     assert space_needed(2000, 64, None) < space_needed(50_000, 64, None) < space_needed(50_000, 128, None) < 2**30
     assert space_needed(60, 16, None) > 2**20
+    assert space_needed(60, 64, None, 4) > 3.5 * space_needed(60, 64, None)  # four classes
 
 
 def test_a_run_goes_on_from_another_folder(project: Path, monkeypatch) -> None:

@@ -105,10 +105,15 @@ def test_particles_of_cryosparc_keep_uid_and_paths_in_their_project(run, tmp_pat
 def test_classes_are_groups_of_their_own(run, tmp_path) -> None:
     classes = {"rlnClassNumber": [str(1 + i % 3) for i in range(N)], "rlnClassProbability": ["0.900000"] * N}
     write_particles_star(run / "particles.star", **classes)
-    shutil.copytree(run, run / "class2")
+    for name in ("class2", "class10", "class3"):
+        shutil.copytree(run, tmp_path / name)
+    (tmp_path / "class3/summary.json").write_text('{"structure_found": false}')
+    for name in ("class2", "class10", "class3"):
+        shutil.move(tmp_path / name, run / name)
+    (run / "map.mrc").unlink()  # each class has a map of its own, and the run above them none
     written = write_result_groups(run, tmp_path / "groups")
     assert [path.relative_to(tmp_path / "groups").as_posix() for path in written.groups] == [
-        "particles.csg", "volume.csg", "class2/particles.csg", "class2/volume.csg",
+        "particles.csg", "class2/particles.csg", "class2/volume.csg", "class10/particles.csg", "class10/volume.csg",
     ]  # fmt: skip
     group = read_group(tmp_path / "groups/class2/particles.csg")
     assert group["results"]["alignments3D_multi"]["type"] == "particle.alignments3D_multi"

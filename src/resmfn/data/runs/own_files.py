@@ -26,7 +26,11 @@ OF_A_RUN = (
     "postprocess/fsc_directional.csv", "postprocess/fsc.xml", "postprocess/postprocessed.mrc",
     "postprocess/local_resolution.mrc",
 )  # fmt: skip
-OWN = (*OF_A_RUN, *(f"class*/{pattern}" for pattern in (*OF_A_RUN, "config.yaml", ".lock")))
+_CLASSES = "class[0-9]", "class[0-9][0-9]"
+OWN = (
+    *OF_A_RUN,
+    *(f"{of_class}/{pattern}" for of_class in _CLASSES for pattern in (*OF_A_RUN, "config.yaml", ".lock")),
+)
 """Patterns of paths in a run folder, and in those of its classes; config.yaml and the lock aside, which a run that
 follows takes over."""
 _FOLDERS = tuple(sorted({pattern.partition("/")[0] for pattern in OWN if "/" in pattern}))

@@ -22,11 +22,10 @@ from resmfn.reconstruction.classes.branching import (
 )
 from resmfn.reconstruction.classes.competition import Branches, LeftOut, with_rivals
 from resmfn.reconstruction.classes.mixture import Mixture
+from resmfn.reconstruction.config import CLASSES_OF_AUTO
 from resmfn.reconstruction.phases.annealing import SearchTask
 from resmfn.reconstruction.run.context import RunContext
 
-MOST_CLASSES = 16
-"""Of ``--n-classes auto``."""
 STILL_BEGUN = 0.01
 """Share of the phases that is stated while classes branch: too little for a time left, as nobody knows how many tries
 there will be."""
@@ -66,8 +65,9 @@ def branch_step(run: RunContext) -> bool:
             table.append(_row(branches, comparison) | {"maps": float(n_maps)})
             message = f"class {number + 1} of {branches.n_classes} as {n_maps}: {_words(comparison)}"
             if comparison.is_better:
+                most = max(CLASSES_OF_AUTO, run.config.most_classes)  # those of junk counted
                 more = with_branch(tasks, branches, number, several, generator=generator, progress=told)
-                more, given_up = without_needless(tasks, more, MOST_CLASSES, generator=generator, progress=told)
+                more, given_up = without_needless(tasks, more, most, generator=generator, progress=told)
                 before, asked = asked, with_rivals(tasks, more)
                 chances = CHANCES if _n_counted(asked) > _n_counted(before) else chances - 1
                 untried = _renumbered(untried, number, branches.n_classes, n_maps, chances, given_up)
@@ -87,7 +87,7 @@ def branch_step(run: RunContext) -> bool:
     message += f", {n_others} of them of junk or there twice" if n_others else ""
     is_last = _is_enough(run, asked, untried)
     if is_last and branches.n_classes > 1:
-        branches, _ = without_needless(tasks, asked, most_classes(run), generator=generator, progress=told)
+        branches, _ = without_needless(tasks, asked, run.config.most_classes, generator=generator, progress=told)
         branches = begun_again(tasks, branches, generator=generator, progress=told)
         table.append(_row(branches, None))
         message += f"; {branches.n_classes} kept"
@@ -96,12 +96,6 @@ def branch_step(run: RunContext) -> bool:
     values = {"classes": float(branches.n_classes), "log_likelihood": float(branches.log_evidence.mean())}
     run.tell("classes", message, STILL_BEGUN, values)
     return is_last
-
-
-def most_classes(run: RunContext) -> int:
-    """Return how many classes there may be."""
-    asked = run.config.n_classes
-    return MOST_CLASSES if asked == "auto" else int(asked)
 
 
 def left_out_and_rest(run: RunContext) -> LeftOut:
@@ -126,7 +120,7 @@ def _n_counted(asked: Branches) -> int:
 
 def _is_enough(run: RunContext, asked: Branches, untried: dict[int, int]) -> bool:
     """Say whether no class is left to try, or as many count as may."""
-    return not untried or _n_counted(asked) >= most_classes(run)
+    return not untried or _n_counted(asked) >= run.config.most_classes
 
 
 def _of_particles(branches: Branches, asked: Branches) -> list[int]:

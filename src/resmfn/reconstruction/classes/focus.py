@@ -37,7 +37,7 @@ from resmfn.reconstruction.run.records import Band, ImageQualities, Maps, PoseEs
 from resmfn.reconstruction.run.state import RunState
 
 LEAST_ASKED = 10
-"""Images left out of a class that say whether it is structure; fewer cannot: such a class is of 50 images or less."""
+"""Held-out images of a class that say whether it is structure; fewer cannot: of 50 images or less."""
 
 
 def class_focus_step(run: RunContext) -> bool:
@@ -59,7 +59,7 @@ def class_focus_step(run: RunContext) -> bool:
         _state_of_class(run, maps, number, good[:, number], generator) for number in range(len(maps.share))
     ]
     for number, state in enumerate(run.state.classes):
-        state.tests = HeldOutTests(structure=_control(run, branches, number))
+        state.tests = HeldOutTests(structure=_control(run, branches, maps, number))
     controls = [already_set(state.tests.structure) for state in run.state.classes]
     run.state.tests = HeldOutTests(structure=max(controls, key=lambda control: control.gain))
     run.state.band = Band(maps.radius, split=maps.radius)
@@ -79,9 +79,18 @@ def _by_size(branches: Branches) -> Branches:
     return branches.only(order)
 
 
-def _control(run: RunContext, branches: Branches, number: int) -> NoiseControl:
-    """Ask the images left out that are likeliest of a class whether its map is more than noise."""
-    index = left_out_and_rest(run).left_out.index[members(branches.asked, number)][:N_HELD_OUT]
+def _control(run: RunContext, branches: Branches, maps: Mixture, number: int) -> NoiseControl:
+    """Ask held-out images that are likeliest of a class whether its map is more than noise.
+
+    Of a large set most images are in no map of the branches, so that they are held out as well: a rare class, of which
+    few are among those that decided how many classes there are, is asked by these.
+    """
+    tasks = left_out_and_rest(run)
+    index = tasks.left_out.index[members(branches.asked, number)][:N_HELD_OUT]
+    if len(index) < LEAST_ASKED:
+        of_class, rows = members(maps, number), run.first_row
+        others = of_class[torch.isin(of_class, rows[~torch.isin(rows, tasks.made_from.index)])]
+        index = torch.cat((index, others[~torch.isin(others, index)]))[:N_HELD_OUT]
     if len(index) < LEAST_ASKED:
         return NoiseControl(len(index), 0.0, 0.0, 0.0, 0.0)
     return held_out_control(run, branches.maps.volumes[number], index)

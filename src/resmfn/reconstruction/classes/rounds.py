@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from resmfn.reconstruction.classes.membership import candidates_of_class, class_probabilities, judge_classes
+from resmfn.reconstruction.maps.network_map import NetworkMap
 from resmfn.reconstruction.phases.halves import (
     MOST_ROUNDS,
     HalvesRound,
     begin_round,
     end_round,
+    mean_residual,
     round_radius,
     share_done,
     update_noise,
@@ -63,21 +65,32 @@ def class_joint_step(run: RunContext) -> bool:
     moved = float((class_probabilities(run).argmax(dim=0) != before).float().mean())
     at_rest = moved < SETTLED_CLASSES and all(ends_joint_rounds(*pair) for pair in zip(runs, rounds, strict=True))
     is_last = at_rest or has_all_rounds(runs[0])
+    n_shared = 0
     if run.config.local_states and is_last:
-        _share_coarse_scales(runs, rounds)
+        n_shared = _share_coarse_scales(runs, rounds)
     for pair in zip(runs, rounds, strict=True):
-        end_joint(*pair, is_last=is_last)
+        end_joint(*pair, is_last=is_last, n_shared=n_shared)
     run.state.step += 1
     return is_last
 
 
-def _share_coarse_scales(runs: list[RunContext], rounds: list[JointRound]) -> None:
-    """Fit the coarse scales of one network to the images of all states: the networks of the states begin with these."""
-    run = runs[0]
-    network = run.network("joint")
-    coarse = range(1, min(network.scale_for(its.plan.radius) for its in rounds))
-    if not coarse:
-        return
+def _share_coarse_scales(runs: list[RunContext], rounds: list[JointRound]) -> int:
+    """Fit the coarse scales of one network to the images of all states, and return how many they are.
+
+    The networks of the states begin with these, so it holds the finest of their bands.
+    """
+    run, radii = runs[0], [its.plan.radius for its in rounds]
+    network = run.network("joint", max(radii))
+    coarse = range(1, min(network.scale_for(radius) for radius in radii))
+    if coarse:
+        _fit_coarse_scales(run, network, coarse, rounds)
+    for of_class in runs:
+        maps = of_class.state.maps
+        of_class.state.maps = replace(maps, networks={**maps.networks, "joint": network.state()})
+    return len(coarse)
+
+
+def _fit_coarse_scales(run: RunContext, network: NetworkMap, coarse: range, rounds: list[JointRound]) -> None:
     radius = network.network.half_width(coarse[-1])
     grid = run.grid(radius)
     sums = insert_images(run.observations, rounds[0].everyone, grid, radius)
@@ -85,9 +98,6 @@ def _share_coarse_scales(runs: list[RunContext], rounds: list[JointRound]) -> No
         sums += insert_images(run.observations, its.everyone, grid, radius)
     team = run.observations.team
     fit_scales(run, network, coarse, sums, run.mask_on(grid), rounds[0].plan.radius, team, halves_in=2)
-    for of_class in runs:
-        maps = of_class.state.maps
-        of_class.state.maps = replace(maps, networks={**maps.networks, "joint": network.state()})
 
 
 def _tell(run: RunContext, before: Tensor) -> None:
@@ -117,11 +127,23 @@ def _update_noise(run: RunContext, runs: list[RunContext], rounds: list[HalvesRo
     """Correct the noise spectrum by what the maps of all classes leave unexplained."""
     if any(its.soft_sums is not None for its in rounds):
         return
-    weights = [float(already_set(of_class.state.qualities.good).sum()) for of_class in runs]
-    of_classes = [torch.stack([report.residual_power for report in its.reports]).mean(dim=0) for its in rounds]
+    of_classes = [mean_residual(its.reports) for its in rounds]
     n_known = min(min(residual.shape[1] for residual in of_classes), *(int(its.state.band.radius) + 1 for its in runs))
-    residual = sum(w * r[:, :n_known] for w, r in zip(weights, of_classes, strict=True)) / max(sum(weights), 1e-6)
+    residuals = torch.stack([residual[:, :n_known] for residual in of_classes])
+    groups = [run.observations.noise_group == number for number in range(run.observations.n_groups)]
+    good = [already_set(of_class.state.qualities.good) for of_class in runs]
+    weights = torch.stack([torch.stack([of_class[group].sum() for group in groups]) for of_class in good])
+    residual = mean_of_classes(residuals, weights)
     run.state.band = replace(run.state.band, radius=min(of_class.state.band.radius for of_class in runs))
-    update_noise(run, torch.as_tensor(residual))
+    update_noise(run, residual)
     for of_class in runs:
         of_class.state.qualities = replace(of_class.state.qualities, noise_power=run.state.qualities.noise_power)
+
+
+def mean_of_classes(residuals: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean residual power (groups, shells) of classes (K, groups, shells) by their images (K, groups).
+
+    Each group counts by itself: where a class has none of its images it has no residual (0), which says nothing.
+    """
+    known = weights[:, :, None] * (residuals > 0)
+    return (known * residuals).sum(dim=0) / known.double().sum(dim=0).float().clamp_min(1e-6)

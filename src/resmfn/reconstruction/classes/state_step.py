@@ -11,7 +11,7 @@ from itertools import product
 
 import torch
 
-from resmfn.reconstruction.classes.branch_step import STILL_BEGUN, most_classes
+from resmfn.reconstruction.classes.branch_step import STILL_BEGUN
 from resmfn.reconstruction.classes.division import Division, divide
 from resmfn.reconstruction.classes.membership import candidates_of_class
 from resmfn.reconstruction.maps.map_grid import resized
@@ -20,8 +20,6 @@ from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 from resmfn.reconstruction.run.preflight import LEAST_PARTICLES
 from resmfn.reconstruction.run.state import RunState
 
-MOST_STATES = 4
-"""Of ``--n-classes auto``."""
 SHARES_OF_BAND = 0.35, 0.5, 0.75
 """Of the radius of the last round, in which images are divided, one after the other until both halves find the same: in
 fine shells a half may find another way in which images differ, as errors of their poses. 13 residues of 214 that one
@@ -38,9 +36,8 @@ stricter than what is asked of local states."""
 
 def state_step(run: RunContext) -> bool:
     """Divide the images of a refined structure into states; one class is left where they tell no more."""
-    asked, table, found = run.config.n_classes, list[dict[str, float]](), None
-    most = MOST_STATES if asked == "auto" else int(asked)
-    for n_states, share in product(range(most, 1, -1), SHARES_OF_BAND):
+    table, found = list[dict[str, float]](), None
+    for n_states, share in product(range(run.config.most_classes, 1, -1), SHARES_OF_BAND):
         division = divide(run, n_states, share * run.state.band.radius)
         table.append(_row(division) | {"log_likelihood": division.log_likelihood})
         run.tell("classes", _words(run, division), STILL_BEGUN)
@@ -67,24 +64,25 @@ def class_state_step(run: RunContext) -> bool:
     state = run.state
     if run.config.local_states:  # divided before
         return True
-    asked, n_left = state.branching.get("asked", []), most_classes(run) - len(state.classes)
-    parts, mixed = list[tuple[RunState, bool]](), list[int]()  # each with whether it has been asked
+    asked, n_left = state.branching.get("asked once more", []), run.config.most_classes - len(state.classes)
+    parts, mixed = list[tuple[RunState, int, bool]](), list[int]()  # each with its class and whether it was asked
     for number, of_class in enumerate(state.classes):
         found = None if number in asked else _two_in(run, number)
         if found is None or not n_left or found.agreement < DIVIDED_AGREEMENT:
-            parts.append((of_class, found is None))
+            parts.append((of_class, number, found is None))
             mixed += [] if found is None else [number]
         else:
             alone = _alone(run, number)
-            parts += [(_state_of_class(alone, found, part), False) for part in range(found.n_states)]
+            parts += [(_state_of_class(alone, found, part), number, False) for part in range(found.n_states)]
             n_left -= 1
     if len(parts) == len(state.classes):
         state.branching["mixed"] = mixed
         return True
     parts.sort(key=lambda part: -float(already_set(part[0].qualities.good).sum()))
     run.tell("classes", f"{len(parts)} classes now", values={"classes": float(len(parts))})
-    state.branching["asked"] = [number for number, (_, was_asked) in enumerate(parts) if was_asked]
-    state.classes = [replace(of_class, step=RECHECK_ROUND + 1) for of_class, _ in parts]
+    state.branching["asked once more"] = [number for number, (*_, was_asked) in enumerate(parts) if was_asked]
+    state.branching.setdefault("parents", []).append([number for _, number, _ in parts])
+    state.classes = [replace(of_class, step=RECHECK_ROUND + 1) for of_class, *_ in parts]
     for of_class in state.classes:
         of_class.agreement = of_class.agreement.resting(False)
     state.phase, state.step = "class halves", 0

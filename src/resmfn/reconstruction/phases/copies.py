@@ -41,6 +41,8 @@ MOST_COPIES = 40_000
 """Images times copies that a difference is first sought with: a minute for the largest groups."""
 MOST_ASKED = 1000
 """Images left out that are asked about it."""
+LEAST_ASKED = 10
+"""Images of a half below which a class's group is not asked about. No comparison recorded."""
 POSE_STEPS = 4
 """Gauss-Newton steps of poses from a grid before copies are compared."""
 N_DECOYS = 2
@@ -85,7 +87,8 @@ def judge_group(run: RunContext) -> None:
     The map without the symmetry is made of half 1 alone: the halves' own maps have it.
     """
     name = run.config.symmetry
-    if len(point_group(name)) == 1 or run.state.tests.tell_copies_apart:
+    too_few = min(map(len, run.half_index)) < LEAST_ASKED
+    if len(point_group(name)) == 1 or run.state.tests.tell_copies_apart or too_few:
         return
     symmetric = run.state.maps.references["half1"]
     difference = find_difference(run, run.half("half1"), symmetric, point_group(name), name="test")

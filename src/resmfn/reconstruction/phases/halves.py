@@ -81,7 +81,7 @@ def halves_step(run: RunContext) -> bool:
     found = begin_round(run)
     if run.moves_poses and run.state.step >= RECHECK_ROUND:
         if found.soft_sums is None:
-            update_noise(run, torch.stack([report.residual_power for report in found.reports]).mean(dim=0))
+            update_noise(run, mean_residual(found.reports))
         for posed, report in zip(found.halves.values(), found.reports, strict=True):
             run.judge(posed, already_set(report.images))
     return end_round(run, found)
@@ -237,6 +237,12 @@ def _halves_are_done(run: RunContext, angle: float) -> bool:
     state.agreement = state.agreement.resting(rests)
     looked_again = run.config.poses != "unknown" or state.step > RECHECK_ROUND
     return state.step == MOST_ROUNDS or (looked_again and state.agreement.rounds_at_rest >= ROUNDS_AT_REST)
+
+
+def mean_residual(reports: list[RoundReport]) -> Tensor:
+    """Return the residual power (groups, shells) in the mean of the halves that have images of a group; 0 of none."""
+    powers = torch.stack([report.residual_power for report in reports])
+    return powers.sum(dim=0) / (powers > 0).sum(dim=0).clamp_min(1)
 
 
 def update_noise(run: RunContext, residual: Tensor) -> None:

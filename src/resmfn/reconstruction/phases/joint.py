@@ -76,15 +76,16 @@ def ends_joint_rounds(run: RunContext, found: JointRound) -> bool:
     return settled or has_all_rounds(run)
 
 
-def end_joint(run: RunContext, found: JointRound, *, is_last: bool) -> None:
-    """Solve the map of all images, in the last round as a network."""
+def end_joint(run: RunContext, found: JointRound, *, is_last: bool, n_shared: int = 0) -> None:
+    """Solve the map of all images; in the last round as a network, whose ``n_shared`` coarse scales are fitted."""
     state, plan, sums = run.state, found.plan, found.soft_sums
     if sums is None:
         sums = insert_images(run.observations, found.everyone, run.grid(plan.radius), plan.radius)
     mask = run.mask_on(sums.grid)
     fits = None
     if is_last:
-        fits = run.fit_networks({"joint": partial(fit_network, run, "joint", sums, mask, plan, halves_in=2)})
+        fit = partial(fit_network, run, "joint", sums, mask, plan, halves_in=2, n_shared=n_shared)
+        fits = run.fit_networks({"joint": fit})
     elif state.soft.are_on:
         solve_softly(run, {"joint": sums}, mask)
     else:

@@ -120,7 +120,7 @@ def refine_against(run: RunContext, posed: PosedImages, name: str, plan: RoundPl
         posed.copies = CopyShares(search.group, _shares(run, posed, search, volume))
         turned = nearest_copy(turned, before.rotation, search.group)  # another copy is no change of the pose
     angle = geodesic_degrees(turned, before.rotation)
-    return replace(report, pose_change=float(angle.median()))
+    return replace(report, pose_change=_median(angle))
 
 
 def _shares(run: RunContext, posed: PosedImages, search: CopySearch, volume: Tensor) -> Tensor:
@@ -182,12 +182,17 @@ def move_poses(
     moved = (fit.poses.shift - posed.poses.shift).norm(dim=1)
     posed.poses = fit.poses
     return RoundReport(
-        float(angle.median()),
-        float(moved.median()),
+        _median(angle),
+        _median(moved),
         float(fit.log_likelihood.mean()),
         fit.residual_power,
         fit.images,
     )
+
+
+def _median(changes: Tensor) -> float:
+    """Return the median (n,) of changes; where there are no images, as in half of a class that lost them, none."""
+    return float(changes.median()) if len(changes) else 0.0
 
 
 def solve_map(run: RunContext, equations: MapEquations, mask: Tensor, plan: RoundPlan, *, halves_in: int) -> Tensor:
@@ -198,12 +203,20 @@ def solve_map(run: RunContext, equations: MapEquations, mask: Tensor, plan: Roun
 
 
 def fit_network(
-    run: RunContext, name: str, sums: SliceSums, mask: Tensor, plan: RoundPlan, team: Team, *, halves_in: int
+    run: RunContext,
+    name: str,
+    sums: SliceSums,
+    mask: Tensor,
+    plan: RoundPlan,
+    team: Team,
+    *,
+    halves_in: int,
+    n_shared: int = 0,
 ) -> FittedNetwork:
-    """Fit a network to the sums of some images, scale by scale; of one that is there already, the finest alone."""
+    """Fit a network to the sums of some images, scale by scale, after the ``n_shared`` coarsest, which are fitted."""
     network = run.network(name)
     finest = network.scale_for(plan.radius)
-    scales = range(finest if name in run.state.maps.networks else 1, finest + 1)
+    scales = range(n_shared + 1, finest + 1)
     reached = fit_scales(run, network, scales, sums, mask, plan.radius, team, halves_in=halves_in)
     return FittedNetwork.of(network, sums.grid, run.map_size, finest, mask, reached)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,12 +37,9 @@ EMPTY: dict[str, object] = {
 
 def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
     """Write a folder of each class, all images with their classes, and the summary, which is returned."""
+    run, numbers = by_size(run)
     probability, of_image = class_probabilities(run).max(dim=0)
-    members = [
-        ((of_image == number) & (probability >= LEAST_PROBABILITY)).nonzero()[:, 0]
-        for number in range(len(run.state.classes))
-    ]
-    summaries, rounds = [], [row for row in folder.metrics() if "class" in row]
+    members, summaries, rows = _members(run), [], folder.metrics()
     for number, mine in enumerate(members):
         name = f"class{number + 1}"
         run.tell("results", f"{name}: {len(mine)} images", 0.99)
@@ -52,9 +51,8 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
         )
         with RunFolder(settings) as of_class:
             of_class.begin()
-            for row in rounds:
-                if row["class"] == number + 1:
-                    of_class.record(**{name: value for name, value in row.items() if name != "class"})
+            for row in rounds_of_class(rows, run.state.branching.get("parents", []), numbers[number]):
+                of_class.record(**{name: value for name, value in row.items() if name != "class"})
             with recorded_results(of_class):
                 summary = write_results(of_class, _class_alone(run, number, mine))
         summaries.append({"folder": name, "share": round(len(mine) / len(of_image), 4), **summary})
@@ -66,6 +64,57 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
     write_chimerax_view(folder.path)
     (folder.path / PREVIEW).unlink(missing_ok=True)
     return summary
+
+
+def _members(run: RunContext) -> list[Tensor]:
+    """Return the images, int64 (m,), that belong to each class."""
+    probability, of_image = class_probabilities(run).max(dim=0)
+    belongs = probability >= LEAST_PROBABILITY
+    return [(belongs & (of_image == number)).nonzero()[:, 0] for number in range(len(run.state.classes))]
+
+
+def by_size(run: RunContext) -> tuple[RunContext, list[int]]:
+    """Return the run with its largest class first, and the number that each class had in the rounds, from 0."""
+    sizes = [len(mine) for mine in _members(run)]
+    order = sorted(range(len(sizes)), key=lambda number: -sizes[number])
+    if order == sorted(order):
+        return run, order
+    run.tell("results", "classes by size now: " + ", ".join(f"{i + 1} was {n + 1}" for i, n in enumerate(order)), 0.99)
+    branching, columns = dict(run.state.branching), torch.tensor(order)
+    branching["mixed"] = sorted(order.index(number) for number in branching.get("mixed", []))
+    branching["flow"] = [
+        torch.tensor(flow)[columns][:, columns].tolist() if len(flow) == len(order) else flow
+        for flow in branching.get("flow", [])
+    ]
+    again = copy(run)
+    again.state = replace(run.state, classes=[run.state.classes[number] for number in order], branching=branching)
+    return again, order
+
+
+def rounds_of_class(rows: list[dict[str, Any]], parents: Sequence[Sequence[int]], number: int) -> list[dict[str, Any]]:
+    """Return the rows of metrics of a class, and before it was divided from another, of that one.
+
+    Parameters
+    ----------
+    rows
+        Of the whole run: those of a class have its number, from 1, in "class"; where classes were divided, a row
+        with "classes" stands between.
+    parents
+        For each division the class, from 0, that each class after it was or was divided from.
+    number
+        Of the class in the last rounds, from 0.
+    """
+    parts: list[list[dict[str, Any]]] = [[]]
+    for row in rows:
+        if "classes" in row:
+            parts.append([])
+        elif "class" in row:
+            parts[-1].append(row)
+    found: list[dict[str, Any]] = []
+    for part, before in zip(reversed(parts), [*reversed(parents), None], strict=False):
+        found = [row for row in part if row["class"] == number + 1] + found
+        number = number if before is None else before[number]
+    return found
 
 
 def probability_of_structure(run: RunContext) -> Tensor:

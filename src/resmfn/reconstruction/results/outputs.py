@@ -11,6 +11,7 @@ from resmfn.data import write_fsc_xml, write_particles
 from resmfn.data.runs.chimerax import write_chimerax_view
 from resmfn.data.runs.file_names import FSC_XML, MAP, PARTICLES, SUMMARY
 from resmfn.data.runs.run_folder import RunFolder
+from resmfn.data.selection import CLASS, CLASS_PROBABILITY
 from resmfn.evaluation import HalfMapResult
 from resmfn.evaluation.starts import SAME_MAP, starts_with_another_map
 from resmfn.fourier import low_pass
@@ -92,6 +93,8 @@ def _write_poses(folder: RunFolder, run: RunContext) -> None:
         "rlnPoseEntropy": already_set(estimates.entropy).double().cpu(),
         "rlnParticleFigureOfMerit": particle_probabilities(run).double(),
     }
+    if CLASS_PROBABILITY in particles.table:  # of another run, by which select would go
+        columns |= {CLASS: torch.ones(len(particles), dtype=torch.int64), CLASS_PROBABILITY: torch.ones(len(particles))}
     write_particles(folder.path / PARTICLES, particles.with_columns(columns))
 
 
@@ -141,6 +144,10 @@ def run_figures(run: RunContext) -> dict[str, object]:
     }
 
 
+def _spread(values: Tensor) -> float:
+    return float(values.std()) if len(values) > 1 else 0.0
+
+
 def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
     state, split = run.state, split_resolution(run)
     control = already_set(state.tests.structure)
@@ -151,7 +158,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
         "halves_share": shared_by_halves(run),
         "n_particles": len(run.particles),
         "n_bad": int((particle_probabilities(run) < 0.5).sum()),
-        "gain_spread": round(float(run.observations.gain[particle_probabilities(run).to(run.device) >= 0.5].std()), 4),
+        "gain_spread": round(_spread(run.observations.gain[particle_probabilities(run).to(run.device) >= 0.5]), 4),
         "log_likelihood": [round(value, 4) for value in state.starts.log_likelihoods],
         **run_figures(run),
         "hand": "undecided" if run.config.poses == "unknown" and run.config.reference is None else "as given",

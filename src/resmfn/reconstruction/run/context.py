@@ -199,14 +199,14 @@ class RunContext:
         self.state.defocus = self.state.defocus.after(fits, index, len(self.particles))
         self.observations.set_defocus(already_set(self.state.defocus.offset))
 
-    def network(self, name: str) -> NetworkMap:
-        """Return a network as the state holds it, or a fresh one drawn for this name."""
+    def network(self, name: str, radius: float | None = None) -> NetworkMap:
+        """Return a network as the state holds it, or one drawn for this name and a radius, by default the last."""
         if name in self.state.maps.networks:
             return NetworkMap.from_state(self.state.maps.networks[name], device=self.device)
         generator = spawn(self.config.seed, "network", name)
         size = self.map_size
         if self.boxes.first < self.boxes.largest:  # what the box has beyond the last radius, a network need not have
-            size = min(size, self.grid(self.state.band.radius).size)
+            size = min(size, self.grid(radius or self.state.band.radius).size)
         width = self.config.hidden_dim or default_width(size)
         return NetworkMap.draw(size, width, generator=generator, device=self.device)
 

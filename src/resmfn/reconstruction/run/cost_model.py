@@ -67,6 +67,8 @@ process, where libraries are shared; rows and poses of an image; value and CTF o
 _BYTES_OF_VOXEL = 650
 """Of maps and transforms of each process, where the sums of all images become the equations of a map: 636 in a box of
 216 that was resolved to its end. The network takes 385, the validation 350."""
+_BYTES_OF_CLASS = 20, 200
+"""Of each further class a voxel and an image: its five maps; its poses, candidates and weights. By what is held."""
 _SYMMETRY = 500, 128
 """Bytes a voxel of the search for a symmetry, beside half of those, and the largest box that it works in."""
 _BYTES_OF_WRITTEN_VOXEL = 36
@@ -189,7 +191,7 @@ def _reading(n_images: int, image_size: int, readings: int, pace: Pace) -> float
     return _START_UP + readings * n_images * image_size**2 * _READ * pace.passes
 
 
-def memory_needed(n_images: int, box_size: int, n_processes: int = 1, image_size: int = 0) -> float:
+def memory_needed(n_images: int, box_size: int, n_processes: int = 1, image_size: int = 0, n_classes: int = 1) -> float:
     """Return the bytes that all processes take at most when maps have a box and images are held to its frequencies.
 
     The images' own size matters where maps are written in it.
@@ -200,7 +202,8 @@ def memory_needed(n_images: int, box_size: int, n_processes: int = 1, image_size
     search = maps / 2 + _SYMMETRY[0] * min(box_size, _SYMMETRY[1]) ** 3
     of_first = max(maps, search, _BYTES_OF_WRITTEN_VOXEL * image_size**3)
     program = _BASE_BYTES + further * _MORE_BASE + n_processes * n_images * _BYTES_OF_IMAGE
-    return program + images + of_first + further * maps
+    of_classes = (n_classes - 1) * n_processes * (_BYTES_OF_CLASS[0] * box_size**3 + _BYTES_OF_CLASS[1] * n_images)
+    return program + images + of_first + further * maps + of_classes
 
 
 def cost_by_box(n_images: int, boxes: BoxPlan, pace: Pace | None = None) -> dict[int, Cost]:

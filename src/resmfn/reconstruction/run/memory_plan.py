@@ -34,11 +34,13 @@ def within_memory(
     given = {name: value for name, value in limits.items() if value is not None}
     if not given:
         return boxes, None
+    n_classes = config.most_classes
     # The last box may have any side that is quick to transform.
     quick = {quick_size(size) for size in range(boxes.first, boxes.largest)}
     sizes = sorted(size for size in quick | {boxes.first, boxes.largest} if size <= boxes.largest)
     needs = {
-        flag: {size: _needed(flag, n_images, size, n_processes, boxes.image_size) for size in sizes} for flag in given
+        flag: {size: _needed(flag, n_images, size, n_processes, boxes.image_size, n_classes) for size in sizes}
+        for flag in given
     }
     fits = {flag: [size for size in sizes if needs[flag][size] <= given[flag]] for flag in given}
     flag = min(given, key=lambda name: len(fits[name]))  # the limit that allows the smaller box
@@ -62,11 +64,11 @@ def within_memory(
     )
 
 
-def _needed(flag: str, n_images: int, box_size: int, n_processes: int, image_size: int) -> float:
+def _needed(flag: str, n_images: int, box_size: int, n_processes: int, image_size: int, n_classes: int) -> float:
     """Return the GiB that count against a limit: of all processes together, or of one of them on its GPU."""
     if flag == "--memory":
-        return memory_needed(n_images, box_size, n_processes, image_size) / _GIB
-    alone = memory_needed(math.ceil(n_images / n_processes), box_size, 1, image_size)
+        return memory_needed(n_images, box_size, n_processes, image_size, n_classes) / _GIB
+    alone = memory_needed(math.ceil(n_images / n_processes), box_size, 1, image_size, n_classes)
     return (alone + _MORE_ON_GPU * box_size**3) / _GIB
 
 

@@ -88,13 +88,13 @@ def map_frames(particles: ParticleSet, box: WorkingBox) -> Mapping[int, float]:
     return {particles.box_size: particles.pixel_size, box.box_size: box.pixel_size}
 
 
-def space_needed(n_images: int, box_size: int, hidden_dim: int | None) -> int:
-    """Return the bytes that a run folder takes, about."""
+def space_needed(n_images: int, box_size: int, hidden_dim: int | None, n_classes: int = 1) -> int:
+    """Return the bytes that a run folder takes, about; each class has maps, and a folder, of its own."""
     width = hidden_dim or default_width(box_size)
     networks = _NETWORKS * _LAYERS_OF_NETWORK * width**2 * 4
     maps = box_size**3 * 4
     images = n_images * _BYTES_OF_IMAGE
-    return _MAPS * maps + _CHECKPOINTS * (_MAPS_OF_CHECKPOINT * maps + networks + images) + images
+    return n_classes * (_MAPS * maps + _CHECKPOINTS * (_MAPS_OF_CHECKPOINT * maps + networks + images)) + images
 
 
 def require_memory_for_images(n_images: int, box_size: int, radius: float) -> None:

@@ -21,11 +21,11 @@ from resmfn.core.digest import digest_of_file
 from resmfn.data import ParticleSet, read_map, read_particles
 from resmfn.data.cryosparc.records import POSE_GROUP, RELION_GROUP, records_of
 from resmfn.data.particles.cryosparc_writer import CS_GROUP, particle_records, write_records
-from resmfn.data.runs.file_names import CONFIG, MAP, MASK, PARTICLES, UNMASKED_HALF_MAPS
+from resmfn.data.runs.file_names import CONFIG, MAP, MASK, PARTICLES, SUMMARY, UNMASKED_HALF_MAPS
 from resmfn.data.runs.run_folder import settings_of
 from resmfn.data.star.metadata import parse_numbers
 from resmfn.reports.exports.finished_run import SHARPENED, require_finished_run
-from resmfn.reports.inputs import StrPath
+from resmfn.reports.inputs import StrPath, read_json
 from resmfn.reports.values import words
 
 FORMAT_VERSION = "v4.4.1"
@@ -76,8 +76,11 @@ def write_result_groups(run: StrPath, out: StrPath, *, datadir: StrPath | None =
     """
     run = Path(run)
     inside = run.iterdir() if run.is_dir() else ()
-    places = [run, *sorted(path for path in inside if path.is_dir() and _CLASS_FOLDER.fullmatch(path.name))]
-    summaries = [require_finished_run(place) for place in places]
+    classes = sorted((path for path in inside if path.is_dir() and _CLASS_FOLDER.fullmatch(path.name)), key=_number)
+    summary = require_finished_run(run, has_map=not classes)
+    shown = [place for place in classes if _shows_structure(place)]
+    places = [run, *shown]
+    summaries = [summary, *(require_finished_run(place) for place in shown)]
     start = Path(datadir) if datadir is not None else _images_start(run)
     groups: list[Path] = []
     n_particles = 0
@@ -87,9 +90,20 @@ def write_result_groups(run: StrPath, out: StrPath, *, datadir: StrPath | None =
             here.mkdir(exist_ok=True)
             count = _write_particles(place, here, start, is_dark=words(summary, "contrast", default="") == "black")
             n_particles = n_particles or count
-            _write_volume(place, here)
-            groups += [here.relative_to(folder) / name for name in ("particles.csg", "volume.csg")]
+            groups.append(here.relative_to(folder) / "particles.csg")
+            if place != run or not classes:
+                _write_volume(place, here)
+                groups.append(here.relative_to(folder) / "volume.csg")
     return ResultGroups(Path(out), tuple(Path(out) / group for group in groups), n_particles)
+
+
+def _number(of_class: Path) -> int:
+    return int(of_class.name.removeprefix("class"))
+
+
+def _shows_structure(of_class: Path) -> bool:
+    """Say whether the folder of a class has a map that may be used; one that shows noise is left out."""
+    return not (of_class / SUMMARY).is_file() or read_json(of_class / SUMMARY).get("structure_found") is not False
 
 
 def _images_start(run: Path) -> Path | None:

@@ -13,7 +13,7 @@ from resmfn.reports.inputs import StrPath, read_json
 SHARPENED = "map_sharpened.mrc"
 
 
-def require_finished_run(run: StrPath, *names: str) -> dict[str, Any]:
+def require_finished_run(run: StrPath, *names: str, has_map: bool = True) -> dict[str, Any]:
     """Return the summary of a run that has ended, found something, and has the files that are needed.
 
     Parameters
@@ -22,6 +22,8 @@ def require_finished_run(run: StrPath, *names: str) -> dict[str, Any]:
         The run folder, or one of a class.
     *names
         Files that it must have beside map and particles.
+    has_map
+        Whether it has a map; the folder above those of several classes has none.
 
     Raises
     ------
@@ -33,7 +35,7 @@ def require_finished_run(run: StrPath, *names: str) -> dict[str, Any]:
         raise InputError(f"{folder}: no such run folder")
     if not (folder / SUMMARY).is_file():
         raise InputError(f"{folder}: there is no {SUMMARY}, so this run is not finished; let it end, or go on with it")
-    missing = [name for name in (MAP, PARTICLES, *names) if not (folder / name).is_file()]
+    missing = [name for name in (*([MAP] if has_map else []), PARTICLES, *names) if not (folder / name).is_file()]
     if missing:
         raise InputError(
             f"{folder}: {', '.join(missing)} is missing; runs of `resmfn reconstruct` have it, those of the published "
