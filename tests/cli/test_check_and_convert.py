@@ -161,8 +161,13 @@ def test_select_says_what_it_wrote_and_refuses_what_it_cannot_mean(tmp_path, cap
     write_star(run / "particles.star", {"particles": Table(rows)})
     out = tmp_path / "good.star"
     assert main(["select", str(run), "--classes", "1,2", "--min-probability", "0.8", "--out", str(out)]) == 0
-    assert "2 of 6 particles" in capsys.readouterr().out
+    assert "2 of 6 particles" in (said := capsys.readouterr().out)
+    assert "Each class has poses in a frame, and of a hand, of its own" in said
     assert read_star(out)["particles"]["rlnImageName"] == ["1@stack.mrcs", "4@stack.mrcs"]
+    (run / "config.yaml").write_text("local_states: true\n")
+    for words in (["--classes", "1,2", "--overwrite"], ["--classes", "1", "--overwrite"]):
+        assert main(["select", str(run), *words, "--out", str(out)]) == 0
+        assert "frame" not in capsys.readouterr().out
     for words, said in (
         (["--classes", "1,x", "--out", "a.star"], "--classes"),
         (["--classes", "7", "--out", str(tmp_path / "a.star")], "classes 1, 2, 3"),

@@ -42,7 +42,8 @@ def check(
     amplitude_contrast: AmplitudeContrast = None,
     samples: Annotated[int, in_range(COUNT, "Number of images to examine.")] = 300,
     box_size: Annotated[
-        int | None, in_range(SIDE, "Box size for which to estimate memory and time [default: that of the images].")
+        int | None,
+        in_range(SIDE, "Box size for which to estimate memory and time [default: each that the run may end in]."),
     ] = None,
 ) -> int:
     """Describe a particle set or a map, and list what would make a reconstruction fail.

@@ -28,7 +28,8 @@ def select(
     """
     from resmfn.core import InputError
     from resmfn.data import select_particles
-    from resmfn.data.selection import class_numbers
+    from resmfn.data.runs.run_folder import classes_share_frame
+    from resmfn.data.selection import CLASS, class_numbers
     from resmfn.reports.compare import refuse_existing
 
     if out.suffix not in (".star", ".cs"):
@@ -38,3 +39,8 @@ def select(
         source, out, classes=None if classes is None else class_numbers(classes), least_probability=min_probability
     )
     print(f"{len(chosen)} of {n} particles: {out} written")
+    if CLASS in chosen.table and len(set(chosen.table[CLASS])) > 1 and not classes_share_frame(source):
+        print(
+            "Each class has poses in a frame, and of a hand, of its own: together these images have no common poses; "
+            "search them anew (--poses unknown), or select one class."
+        )

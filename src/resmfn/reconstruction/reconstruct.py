@@ -20,7 +20,7 @@ from resmfn.data import ParticleSet, Supplement, read_particles
 from resmfn.data.runs.file_names import CONFIG
 from resmfn.data.runs.progress_file import ProgressFile
 from resmfn.data.runs.result_files import recorded_results
-from resmfn.data.runs.run_folder import RunFolder, settings_of
+from resmfn.data.runs.run_folder import RunFolder, classes_share_frame, settings_of
 from resmfn.data.selection import class_numbers, images_of_classes
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.contrast import choose_contrast
@@ -202,9 +202,8 @@ def _chosen(particles: ParticleSet, config: ReconstructionConfig) -> ParticleSet
     if run is None or config.classes is None:
         return particles
     takes_poses, numbers = config.poses != "unknown", class_numbers(config.classes)
-    settings = settings_of(run if run.is_dir() else run.parent)
-    group = settings.get("symmetry")
-    if takes_poses and len(numbers) > 1 and not settings.get("local_states"):
+    group = settings_of(run if run.is_dir() else run.parent).get("symmetry")
+    if takes_poses and len(numbers) > 1 and not classes_share_frame(run):
         raise InputError(
             f"--classes {config.classes}: each class of {run} has poses in a frame, and of a hand, of its own; "
             f"name one class, or leave out --poses {config.poses}, so that poses are searched anew"

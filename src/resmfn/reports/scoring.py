@@ -14,7 +14,7 @@ from resmfn.data import DensityMap, ParticleSet, read_map
 from resmfn.data.models import density_from_model, is_model
 from resmfn.data.runs.file_names import CONFIG
 from resmfn.data.runs.plain_settings import read_settings
-from resmfn.data.runs.run_folder import settings_of
+from resmfn.data.runs.run_folder import classes_share_frame
 from resmfn.evaluation import (
     Evaluation,
     MapComparison,
@@ -162,7 +162,7 @@ def _require_partners(run: StrPath, files: RunFiles, reference: StrPath | None, 
 
 def _has_frames_of_its_own(folder: Path) -> bool:
     """Say whether a folder is of a run with several classes, other than states of one structure."""
-    return (folder / "class2").is_dir() and not settings_of(folder).get("local_states")
+    return (folder / "class2").is_dir() and not classes_share_frame(folder)
 
 
 def _map_in(reference: StrPath) -> Path:

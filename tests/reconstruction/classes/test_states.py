@@ -12,14 +12,19 @@ from reconstruction.conftest import SMALL_BOX, build_context, small_blobs
 from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import InputError, StoppedError, make_generator
 from resmfn.data import read_map, read_particles
+from resmfn.evaluation import fourier_shell_correlation
 from resmfn.reconstruction import ReconstructionConfig, ReconstructionResult
 from resmfn.reconstruction.classes import division
 from resmfn.reconstruction.classes import state_step as phase
 from resmfn.reconstruction.classes.membership import class_probabilities
+from resmfn.reconstruction.classes.rounds import class_joint_step
 from resmfn.reconstruction.classes.states import HalfStates, divided
+from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
+from resmfn.reconstruction.phases.halves import JOINT_ROUNDS
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.results.class_warnings import _mixed
+from resmfn.reconstruction.run.box_plan import BoxPlan
 from resmfn.reconstruction.run.context import HALVES, RunContext
 from resmfn.reconstruction.run.held_out import HeldOutTests, NoiseControl
 from resmfn.reconstruction.run.records import ImageQualities, SoftRounds
@@ -54,9 +59,9 @@ def one_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return state_files(tmp_path_factory.mktemp("one"), 0)
 
 
-def at_poses(particles: Path, folder: Path, radius: float = 7.0) -> RunContext:
+def at_poses(particles: Path, folder: Path, radius: float = 7.0, **settings: object) -> RunContext:
     """Return a run whose halves have agreed, at the poses of the input."""
-    run = build_context(particles, folder, poses="from-input", n_classes=2, local_states=True)
+    run = build_context(particles, folder, poses="from-input", n_classes=2, local_states=True, **settings)
     enter_first_phase(run)
     blobs = small_blobs().volume(SMALL_BOX)
     run.state.maps = replace(run.state.maps, references=dict.fromkeys((*HALVES, "joint"), blobs))
@@ -241,6 +246,26 @@ def test_a_class_is_not_divided_by_what_its_halves_hardly_share(
     assert (run.state.phase, len(run.state.classes)) == ("class validate", 1)
     assert run.state.branching["mixed"] == named
     assert all(row["gain"] > division.LEAST_GAIN for row in run.state.branching["table"])
+
+
+def test_the_networks_of_all_states_hold_the_finest_band(two_states: Path, tmp_path: Path) -> None:
+    """Where the box grows, a network has the size of a band: not of that of the first state, which is coarser."""
+    run = at_poses(two_states, tmp_path, radius=8.0, hidden_dim=None)
+    run.boxes = BoxPlan(SMALL_BOX, 9, 10, SMALL_BOX)
+    run.state.qualities = ImageQualities(good=torch.ones(N))
+    coarse, fine = (
+        replace(run.state, phase="joint", step=JOINT_ROUNDS - 1, band=replace(run.state.band, radius=radius))
+        for radius in (4.0, 8.0)
+    )
+    run.state.classes = [coarse, fine]
+    assert class_joint_step(run)
+    network = run.of_class(1).network("joint")
+    assert network.network.half_width(network.scale_for(8.0)) >= 8.0
+    with torch.no_grad():
+        found = network.decode(run.full, network.scale_for(8.0))
+    truth = resized(small_blobs().volume(SMALL_BOX), run.map_size)
+    curve = fourier_shell_correlation(found, truth, 1.0).correlation
+    assert float(curve[2:8].min()) > 0.5
 
 
 # --- whole runs ------------------------------------------------------------------------------------

@@ -62,6 +62,14 @@ def test_the_limit_is_that_of_all_processes_together() -> None:
         planned(0.5, n_processes=2)
 
 
+def test_each_class_takes_memory_of_its_own() -> None:
+    one, four = (memory_needed(N, 144, 1, SIZE, n) / GIB for n in (1, 4))
+    assert four - one == pytest.approx(3 * (20 * 144**3 + 200 * N) / GIB)
+    assert planned(1.01 * one, n_classes=4)[0].largest < planned(1.01 * one)[0].largest
+    assert planned(1.01 * four, n_classes=4)[0].largest == 144
+    assert planned(1.01 * four, n_classes="auto")[0] == planned(1.01 * four, n_classes=16)[0]
+
+
 def test_what_does_not_fit_is_refused_by_how_much() -> None:
     least = memory_needed(N, 64, 1, SIZE) / GIB
     with pytest.raises(InputError, match=rf"--memory 0.5: 50000 images in a box of 64 need about {least:.1f} GiB, "):

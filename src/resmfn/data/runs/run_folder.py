@@ -316,6 +316,14 @@ def settings_of(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def classes_share_frame(run: Path) -> bool:
+    """Say whether the poses of all classes of a run, or of its particles.star, are in one frame and of one hand.
+
+    Local states of one structure are; classes of a search, each of which has its own map from random poses, are not.
+    """
+    return bool(settings_of(run if run.is_dir() else run.parent).get("local_states"))
+
+
 def _is_full_disk(error: BaseException | None) -> bool:
     """Say whether an error, or what it was raised from, is that nothing more can be written."""
     while error is not None:

@@ -80,20 +80,35 @@ def _by_size(branches: Branches) -> Branches:
 
 
 def _control(run: RunContext, branches: Branches, maps: Mixture, number: int) -> NoiseControl:
-    """Ask held-out images that are likeliest of a class whether its map is more than noise.
-
-    Of a large set most images are in no map of the branches, so that they are held out as well: a rare class, of which
-    few are among those that decided how many classes there are, is asked by these.
-    """
+    """Ask held-out images that are likeliest of a class whether its map is more than noise."""
     tasks = left_out_and_rest(run)
-    index = tasks.left_out.index[members(branches.asked, number)][:N_HELD_OUT]
-    if len(index) < LEAST_ASKED:
-        of_class, rows = members(maps, number), run.first_row
-        others = of_class[torch.isin(of_class, rows[~torch.isin(rows, tasks.made_from.index)])]
-        index = torch.cat((index, others[~torch.isin(others, index)]))[:N_HELD_OUT]
+    left_out = tasks.left_out.index[members(branches.asked, number)]
+    rows = run.first_row
+    index = held_out_of_class(left_out, members(maps, number), rows[~torch.isin(rows, tasks.made_from.index)])
     if len(index) < LEAST_ASKED:
         return NoiseControl(len(index), 0.0, 0.0, 0.0, 0.0)
     return held_out_control(run, branches.maps.volumes[number], index)
+
+
+def held_out_of_class(left_out: Tensor, of_class: Tensor, in_no_map: Tensor) -> Tensor:
+    """Return the images, int64 (m,), that are asked about a class.
+
+    Of a large set most images are in no map of the branches, so that they are held out as well: a rare class, of which
+    few are among those that decided how many classes there are, is asked by these.
+
+    Parameters
+    ----------
+    left_out
+        Images of the class among those that decided how many classes there are.
+    of_class
+        All images that are likeliest of it.
+    in_no_map
+        All images that no map of the branches was made from.
+    """
+    if len(left_out) < LEAST_ASKED:
+        others = of_class[torch.isin(of_class, in_no_map) & ~torch.isin(of_class, left_out)]
+        left_out = torch.cat((left_out, others))
+    return left_out[:N_HELD_OUT]
 
 
 def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, generator: torch.Generator) -> RunState:
