@@ -12,7 +12,7 @@ from resmfn.reconstruction.phases.rounds import UNMOVED
 def test_noise_of_a_group_is_what_the_classes_that_have_its_images_leave() -> None:
     """Two data sets, each an optics group with a species of its own: neither knows the noise of the other."""
     of_first, of_second = torch.tensor([[1.1, 1.2], [0, 0]]), torch.tensor([[0, 0], [0.9, 0.8]])
-    weights = torch.tensor([[900.0, 0.0], [1e-9, 100.0]])
+    weights = torch.tensor([[900.0, 0.0], [3.0, 100.0]])  # some images hardly show the second: no candidates of it
     found = mean_of_classes(torch.stack((of_first, of_second)), weights)
     torch.testing.assert_close(found, of_first + of_second)
 
