@@ -128,6 +128,26 @@ def test_a_map_that_is_no_cube_is_refused_or_padded_about_its_middle(tmp_path):
     assert float(cube.data.sum()) == pytest.approx(float(slab.sum()), rel=1e-6)
 
 
+@pytest.mark.parametrize("n", [8, 12])
+def test_a_stack_of_images_is_no_map(tmp_path, generator, n):
+    with ImageStackWriter(tmp_path / "x.mrcs", n, 8, 1.0) as writer:
+        writer.write(torch.randn(n, 8, 8, generator=generator))
+    with pytest.raises(InputError, match="its header says that it is a stack of images; give a map"):
+        read_map(tmp_path / "x.mrcs", pad=True)
+
+
+def test_bytes_of_the_other_byte_order_are_read_where_sides_make_sense_in_both(tmp_path):
+    data = np.arange(256**3, dtype=np.int64).astype(np.int8).reshape(256, 256, 256)
+    with mrcfile.new(tmp_path / "x.mrc", overwrite=True) as file:
+        file.set_data(data)
+        file.voxel_size = 2.0
+    raw = bytearray((tmp_path / "x.mrc").read_bytes())
+    header = np.frombuffer(bytes(raw[:1024]), dtype=mrcfile.dtypes.HEADER_DTYPE)
+    raw[:1024] = header.astype(mrcfile.dtypes.HEADER_DTYPE.newbyteorder(">")).tobytes()
+    (tmp_path / "x.mrc").write_bytes(raw)
+    assert np.array_equal(read_map(tmp_path / "x.mrc").data.numpy(), data.astype(np.float32))
+
+
 def test_a_slab_is_not_padded_to_gigabytes(tmp_path):
     write_map(tmp_path / "stack.mrc", torch.rand(100, 12, 12), 1.0)
     with pytest.raises(InputError, match="12 x 12 x 100 voxels are too far from a cube .* is it a stack of images"):

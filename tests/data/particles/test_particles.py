@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from resmfn.core import InputError
 from resmfn.data import ImageStackWriter, check_images, read_particles, read_stack_images, read_star, write_particles
+from resmfn.data.particles.sources import Supplement
 from resmfn.data.star.metadata import pose_columns
 from resmfn.rotations import random_rotations
 from resmfn.rotations.convert import matrix_from_euler
@@ -135,6 +136,35 @@ def test_datadir_is_where_names_start(tmp_path, write_stack):
     star = tmp_path / "x.star"
     star.write_text("data_\nloop_\n_rlnImageName\n_rlnPixelSize\n000002@a.mrcs 1.5\n")
     assert torch.equal(read_particles(star, tmp_path / "elsewhere").read_images(slice(None))[0], images[1])
+
+
+def test_a_stack_under_several_names_is_one(tmp_path, write_stack):
+    write_stack(tmp_path / "a.mrcs")
+    (tmp_path / "link.mrcs").symlink_to(tmp_path / "a.mrcs")
+    write_stack(tmp_path / "b.mrcs")
+    names = ["1@a.mrcs", "2@a.mrcs", "1@./a.mrcs", "1@b.mrcs", "1@link.mrcs", "2@b.mrcs"]
+    (tmp_path / "x.star").write_text("data_\nloop_\n_rlnImageName\n" + "\n".join(names) + "\n")
+    particles = read_particles(tmp_path / "x.star", pixel_size=1.5)
+    assert particles.images.stacks == (tmp_path / "a.mrcs", tmp_path / "b.mrcs")
+    row, image_of = particles.distinct_images()
+    assert (len(row), image_of.tolist()) == (4, [0, 1, 0, 2, 0, 3])
+
+
+def test_a_bare_stack_may_be_an_array_or_have_any_side(tmp_path, generator):
+    np.save(tmp_path / "x.npy", torch.randn(3, 16, 16, generator=generator).numpy())
+    assert (len(found := read_particles(tmp_path / "x.npy", pixel_size=2.0)), found.box_size) == (3, 16)
+    for side in (384, 640):  # begin as Python's pickles do
+        with ImageStackWriter(tmp_path / f"{side}.mrcs", 2, side, 1.1) as writer:
+            writer.write(torch.randn(2, side, side, generator=generator))
+        assert (len(found := read_particles(tmp_path / f"{side}.mrcs")), found.box_size) == (2, side)
+
+
+def test_a_value_of_the_microscope_that_the_file_has_in_single_precision_may_be_given(old_file):
+    text = old_file.read_text().replace(" 0.1 ", " 0.100000001 ")
+    old_file.write_text(text)
+    assert len(read_particles(old_file, supplement=Supplement(amplitude_contrast=0.1))) == 2
+    with pytest.raises(InputError, match=r"rlnAmplitudeContrast says 0.1, --amplitude-contrast 0.101"):
+        read_particles(old_file, supplement=Supplement(amplitude_contrast=0.101))
 
 
 def test_quoted_names_and_single_images_are_read(tmp_path, write_stack):

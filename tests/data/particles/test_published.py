@@ -62,6 +62,25 @@ def test_images_without_ctf_have_no_ctf_file(tmp_path, generator):
     assert read_published(tmp_path / "x").optics is None
 
 
+def test_images_without_ctf_do_not_take_over_the_ctf_that_was_there(written, generator):
+    folder, images, rotations, _ = written
+    write_published(folder, iter([images]), rotations, None)
+    assert read_published(folder).optics is None
+
+
+def test_a_folder_that_was_left_halfway_cannot_be_read(written):
+    folder, images, rotations, optics = written
+
+    def stops():
+        yield images[:2]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_published(folder, stops(), rotations, optics)
+    with pytest.raises(InputError, match="the file is missing"):
+        read_published(folder)
+
+
 def test_frames_are_each_others_inverse_and_rotations(generator):
     rotations = random_rotations(20, generator=generator, dtype=torch.float64)
     published = published_from_relion(rotations)

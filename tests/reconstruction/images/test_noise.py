@@ -30,6 +30,18 @@ def test_each_group_gets_its_own_spectrum() -> None:
         torch.testing.assert_close(mine[4:-3], expected[4:-3], rtol=0.08, atol=0.0)
 
 
+def test_a_group_far_noisier_than_the_others_keeps_its_spectrum() -> None:
+    """Merged data sets: one resampled from coarser pixels has nothing where the other has noise."""
+    spectra, group = torch.full((400, 20), 0.05), torch.arange(400) // 300
+    spectra[group == 1] = 1.0
+    spectra[310, 3] = 50.0  # carbon
+    found = group_spectra(spectra, group, 2)
+    common = (300 * 0.05 + 100) / 400
+    expected = (100 + COMMON_IMAGES * common) / (100 + COMMON_IMAGES)
+    torch.testing.assert_close(found[1], torch.full((20,), expected), rtol=0.02, atol=0.0)
+    assert float(found[0].max()) < 0.07
+
+
 def test_a_group_of_few_images_gets_what_all_have() -> None:
     spectra = torch.ones(101, 20)
     spectra[100] = 3.0

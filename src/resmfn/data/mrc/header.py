@@ -93,7 +93,7 @@ def read_header(path: Path, file: IO[bytes]) -> MrcHeader:
     _require_no_other_kind(path, raw)
     if len(raw) < HEADER_BYTES:
         raise InputError(f"{path}: not an MRC file: it has {len(raw)} bytes, the header alone takes {HEADER_BYTES}")
-    for byte_order in ("<", ">"):
+    for byte_order in _byte_orders(raw):
         fields = np.frombuffer(raw, dtype=HEADER_DTYPE.newbyteorder(byte_order))[0]
         shape = (int(fields["nz"]), int(fields["ny"]), int(fields["nx"]))
         if all(0 < side < _LARGEST_SIDE for side in shape) and 0 <= int(fields["mode"]) < 128:
@@ -107,6 +107,16 @@ def read_header(path: Path, file: IO[bytes]) -> MrcHeader:
                 f"{path}: the header says that there is no image (nz 0): its writer did not finish; write it again"
             )
     raise InputError(f"{path}: not an MRC file: its header is invalid in either byte order")
+
+
+def _byte_orders(raw: bytes) -> tuple[str, str]:
+    """Return both byte orders, the likelier first: sides of 256 or 512 and mode 0 make sense in either.
+
+    The axes, 1 to 3 in any order, do in one alone; old files that leave them empty are taken for little-endian.
+    """
+    fields = np.frombuffer(raw, dtype=HEADER_DTYPE.newbyteorder(">"))[0]
+    is_big = sorted(int(fields[axis]) for axis in ("mapc", "mapr", "maps")) == [1, 2, 3]
+    return (">", "<") if is_big else ("<", ">")
 
 
 def _require_no_other_kind(path: Path, raw: bytes) -> None:

@@ -59,6 +59,7 @@ class StoredMap:
     voxel_size: tuple[float, float, float] | None  #: along x, y, z in Å, None where the header does not say
     origin: tuple[float, float, float]  #: where the first voxel lies along x, y, z in Å
     cell_angles: tuple[float, float, float]  #: between the axes, degrees: 90 but for crystals
+    is_stack: bool = False  #: whether the header says that its sections are images
 
     @property
     def sides(self) -> str:
@@ -79,8 +80,10 @@ class StoredMap:
         Raises
         ------
         InputError
-            The voxel size is not known, or the voxels or the map are not cubic.
+            The voxel size is not known, the voxels or the map are not cubic, or these are images.
         """
+        if self.is_stack:
+            raise InputError(f"{self.path}: its header says that it is a stack of images; give a map")
         pixel_size = pixel_size or self._pixel_size()
         depth, height, width = self.data.shape
         if depth == height == width:
@@ -148,6 +151,7 @@ def read_stored_map(path: str | os.PathLike[str]) -> StoredMap:
         voxel_size=(x, y, z if z > 0 else x) if x > 0 and y > 0 else None,
         origin=header.origin,
         cell_angles=header.cell_angles,
+        is_stack=header.is_stack,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,7 @@ def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations
     source = folders.source
     numbers, stack_of, first_row = split_names(source, names)
     found = [folders.find_from(name, row) for name, row in first_row.items()]
+    found, stack_of = _one_name_each(found, stack_of)
     stacks = tuple(stack for stack, _ in found)
     infos = tuple(read_stack_info(stack) for stack in stacks)
     for stack, info in zip(stacks, infos, strict=True):
@@ -122,6 +124,16 @@ def locate_images(names: Sequence[str], folders: ImageFolders) -> ImageLocations
             "write number@stack, numbers from 1"
         )
     return ImageLocations(stacks, infos, stack_of, numbers - 1, _only_start(found))
+
+
+def _one_name_each(
+    found: Sequence[tuple[Path, Path]], stack_of: np.ndarray
+) -> tuple[list[tuple[Path, Path]], np.ndarray]:
+    """Return stacks and numbers of them (n,) in which a file that has several names is one: its images are shared."""
+    first = dict[str, int]()
+    numbers = np.array([first.setdefault(os.path.realpath(stack), row) for row, (stack, _) in enumerate(found)], int)
+    kept, stack_of = np.unique(numbers[stack_of], return_inverse=True)
+    return [found[row] for row in kept], stack_of.reshape(-1)
 
 
 def _only_start(found: Sequence[tuple[Path, Path]]) -> Path | None:

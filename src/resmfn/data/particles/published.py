@@ -72,14 +72,17 @@ def write_published(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    # Poses go first and come last: no folder that can be read has images of one set and poses or CTF of another.
+    for name in (POSES_FILE, CTF_FILE):
+        (folder / name).unlink(missing_ok=True)
     with atomic_write(folder / STACK_FILE) as temporary:
         _write_npy(temporary, batches, len(rotations))
-    with atomic_write(folder / POSES_FILE) as temporary:
-        np.save(temporary, published_from_relion(rotations.double()).float().cpu().numpy())
     if optics is not None:
         table = torch.stack([getattr(optics, name) for name in _CTF_COLUMNS], dim=1)
         with atomic_write(folder / CTF_FILE) as temporary:
             np.save(temporary, table.float().cpu().numpy())
+    with atomic_write(folder / POSES_FILE) as temporary:
+        np.save(temporary, published_from_relion(rotations.double()).float().cpu().numpy())
 
 
 def _write_npy(path: Path, batches: Iterator[Tensor], n_images: int) -> None:

@@ -18,7 +18,7 @@ from resmfn.data.cryosparc.csdat import CSDAT_MAGIC
 from resmfn.data.cryosparc.records import read_records, tables_from_records
 from resmfn.data.mrc.header import read_header
 from resmfn.data.mrc.stacks import read_stack_info
-from resmfn.data.npy import NPY_MAGIC
+from resmfn.data.npy import NPY_MAGIC, read_npy_header
 from resmfn.data.particles.published import POSES_FILE, STACK_FILE, VOLUME_FILE, read_published
 from resmfn.data.star.metadata import OPTICS_BLOCK, Metadata, pose_columns
 from resmfn.data.star.optics import MICROSCOPE_COLUMNS
@@ -38,6 +38,7 @@ _GROUP_OPTICS = {
 }
 _STACK_SUFFIXES = {".mrc", ".mrcs", ".st", ".map"}
 _LONGEST_STAR = 4 * 2**30  # bytes
+_SAME = 1e-6  # relative difference that single precision makes
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Supplement:
                 continue
             if column not in metadata:
                 tables[where] = tables[where].with_columns({column: [f"{value:.6f}"] * len(tables[where])})
-            elif (stated := metadata.numbers(column))[0] != value or np.ptp(stated) > 0:
+            elif not np.allclose(stated := metadata.numbers(column), value, rtol=_SAME, atol=0):
                 flag = f"--{field.replace('_', '-')}"
                 raise InputError(
                     f"{metadata.path}: {column} says {stated[0]:g}, {flag} {value:g}; the flag is for files that "
@@ -108,6 +109,8 @@ def read_source(path: Path, passthrough: Path | None = None) -> Source:
         raise InputError(f"{path}: {_why_not_there(path)}")
     with path.open("rb") as file:
         start = file.read(512)
+    if start.startswith(NPY_MAGIC) and _is_stack(path):
+        return _read_stack(path)
     if start.startswith((NPY_MAGIC, CSDAT_MAGIC)):
         records = read_records(path, passthrough)
         if not len(records):
@@ -115,7 +118,8 @@ def read_source(path: Path, passthrough: Path | None = None) -> Source:
         return Source(tables_from_records(path, records), path, records)
     if passthrough is not None:
         raise InputError(f"{path}: --passthrough belongs to a cryoSPARC .cs file, which this is not")
-    if start.startswith(b"\x80") and not start.startswith(b"\x80\x00"):
+    # Protocol 2 to 5, and an instruction: images with sides of 384, 640 or 896 begin with the same two bytes.
+    if start[:1] == b"\x80" and 2 <= start[1] <= 5 and start[2:4] != b"\0\0":
         raise InputError(
             f"{path}: a Python pickle, which is never loaded, because it can run code; instead of cryoDRGN's pose.pkl "
             "and ctf.pkl, give the STAR or .cs file they were made from, or make one with `cryodrgn_utils write_star`"
@@ -127,6 +131,12 @@ def read_source(path: Path, passthrough: Path | None = None) -> Source:
     if path.stat().st_size > _LONGEST_STAR:
         raise InputError(f"{path}: too long for a STAR file ({path.stat().st_size} bytes)")
     return Source(read_star(path), path)
+
+
+def _is_stack(path: Path) -> bool:
+    """Say whether an .npy file holds an array of three dimensions, and no table."""
+    header = read_npy_header(path)
+    return header.dtype.names is None and len(header.shape) == 3
 
 
 def _read_stack(path: Path) -> Source:

@@ -110,7 +110,8 @@ class Metadata:
             if column not in self.particles or column == "rlnOpticsGroup":
                 continue
             ours = self.particles.text(column)
-            theirs = [self.optics.text(column)[row] for row in groups]
+            of_groups = self.optics.text(column)
+            theirs = [of_groups[row] for row in groups]
             differs = next((row for row, pair in enumerate(zip(ours, theirs, strict=True)) if _differ(*pair)), None)
             if differs is not None:
                 values = f"{ours[differs]} in data_{self.block}, {theirs[differs]} in data_{OPTICS_BLOCK}"

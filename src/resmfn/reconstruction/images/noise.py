@@ -12,8 +12,9 @@ from resmfn.fourier.transforms import fft2_centered
 MOST_SAMPLED, LEAST_SAMPLED, SAMPLED_IN_ALL = 1000, 100, 4000
 """Images of a group whose noise is looked at: 1,000 give a shell of 8 numbers to 2 %, and many groups share 4,000."""
 OUTLIER = 4.0
-"""An image counts in a shell only up to so many times the shell's median over the images: more is no noise but a
-neighbor or carbon. Of pure noise, where a shell has 8 or more numbers, less than one image in 1,000 exceeds it."""
+"""An image counts in a shell only up to so many times the shell's median over the images of its group: more is no
+noise but a neighbor or carbon. Of pure noise, where a shell has 8 or more numbers, less than one image in 1,000
+exceeds it."""
 COMMON_IMAGES = 20.0
 """A group's spectrum is averaged with so many images' worth of the whole set's: what tens of images say of a shell is
 off by several per cent."""
@@ -54,6 +55,14 @@ def corner_spectra(images: Tensor, mask_radius: float) -> Tensor:
     return shells
 
 
+def _medians(spectra: Tensor, group: Tensor, n_groups: int) -> Tensor:
+    """Return the median of each group (G, shells); of a group of few images, that of all."""
+    medians = spectra.median(dim=0).values.repeat(n_groups, 1)
+    for number in (torch.bincount(group, minlength=n_groups) >= COMMON_IMAGES).nonzero()[:, 0].tolist():
+        medians[number] = spectra[group == number].median(dim=0).values
+    return medians
+
+
 def group_spectra(spectra: Tensor, group: Tensor, n_groups: int) -> Tensor:
     """Return the noise power of each group in each shell (G, shells), from that of some images (m, shells).
 
@@ -66,7 +75,7 @@ def group_spectra(spectra: Tensor, group: Tensor, n_groups: int) -> Tensor:
     n_groups
         G; a group without an image here gets the spectrum of all.
     """
-    usual = spectra <= OUTLIER * spectra.median(dim=0).values
+    usual = spectra <= OUTLIER * _medians(spectra, group, n_groups)[group]
     kept = torch.where(usual, spectra, torch.zeros_like(spectra))
     total = spectra.new_zeros(n_groups, spectra.shape[1]).index_add_(0, group, kept)
     count = spectra.new_zeros(n_groups, spectra.shape[1]).index_add_(0, group, usual.to(spectra))
