@@ -63,6 +63,17 @@ def test_memory_is_what_a_container_leaves() -> None:
     assert free is None or 0 < free < 2**50
 
 
+def test_files_that_the_system_has_read_do_not_count_as_used(tmp_path, monkeypatch) -> None:
+    """A container's memory fills with image stacks that were read, which the system drops at need."""
+    group = tmp_path / "cgroup"
+    group.mkdir()
+    for name, text in {"memory.max": "1000", "memory.current": "990"}.items():
+        (group / name).write_text(text)
+    (group / "memory.stat").write_text("anon 90\ninactive_file 850\nactive_file 50\nslab_reclaimable 20\n")
+    monkeypatch.setattr(machine, "CGROUP", group)
+    assert machine.available_memory() == 10 + 850 + 20
+
+
 def test_a_folder_that_is_not_there_yet_is_judged_by_the_one_that_will_hold_it(tmp_path) -> None:
     assert str(tmp_path) in check("disk", tmp_path / "to" / "come").found
 

@@ -10,7 +10,7 @@ import torch
 
 from core.test_processes import run_team
 from reconstruction.scenes import PIXEL_SIZE, varied_optics, write_particle_files
-from resmfn.core import StoppedError, make_generator
+from resmfn.core import InputError, StoppedError, make_generator
 from resmfn.data import read_map, read_particles
 from resmfn.evaluation import fourier_shell_correlation
 from resmfn.fourier import centered_indices, fft2_centered, ifft2_centered
@@ -130,6 +130,12 @@ def grown_part_of_the_way(files: Path, tmp_path_factory: pytest.TempPathFactory)
         patch.setattr(halves, "MOST_ROUNDS", 2)
         run(files, out, final_resolution=8.5)
     return out
+
+
+def test_a_final_resolution_at_which_no_pose_can_be_told_is_refused(files: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--final-resolution must be finer than a quarter of the images' side"):
+        run(files, tmp_path / "run", final_resolution=BOX * PIXEL_SIZE / 3.9)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_final_resolution_is_where_the_images_end(grown_part_of_the_way) -> None:

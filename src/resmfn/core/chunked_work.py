@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from resmfn.core.errors import InputError
+from resmfn.core.errors import NoMemoryError
 
 LEAST_IMAGES = 1
 """Smallest chunk; if it does not fit either, the run ends."""
@@ -62,7 +62,7 @@ class ChunkedWork:
 
         Raises
         ------
-        InputError
+        NoMemoryError
             Not even one image fits.
         """
         while len(rows):
@@ -83,7 +83,7 @@ class ChunkedWork:
 
     def _halve(self, what: str, n: int, size: int, advice: str) -> None:
         if n <= LEAST_IMAGES:
-            raise InputError(f"out of memory in {what} even with one image at a time: {advice}")
+            raise NoMemoryError(f"out of memory in {what} even with one image at a time: {advice}")
         self._share[what] = Fraction(n // 2, size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -99,7 +99,7 @@ def refusing_when_out_of_memory() -> Iterator[None]:
     except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
-        raise InputError(out_of_memory_text(error)) from None
+        raise NoMemoryError(out_of_memory_text(error)) from None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -29,6 +29,10 @@ class InputError(ResmfnError):
     """A file, a folder or a flag is missing, malformed or contradicts another one."""
 
 
+class NoMemoryError(InputError):
+    """There is too little memory. One process of several may meet this alone."""
+
+
 class ShapeError(ResmfnError):
     """An array has another shape than the function needs."""
 

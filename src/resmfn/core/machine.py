@@ -19,6 +19,8 @@ Status = Literal["good", "note", "missing", "bad"]
 REQUIRED = ("torch", "numpy", "scipy", "mrcfile", "gemmi", "cyclopts", "rich", "yaml", "matplotlib")
 OLDEST_PYTHON = (3, 11)
 OLDEST_TORCH = (2, 11)
+CGROUP = Path("/sys/fs/cgroup")
+"""Where a container says how much memory it may have."""
 OPTIONAL_PROGRAMS = {
     "relion_refine": "RELION can continue from particles.star and map.mrc; some tests check files against it",
     "chimerax": "ChimeraX displays maps; `resmfn report` does not need it",
@@ -82,12 +84,18 @@ def available_memory() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-        limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+        limit, used = (CGROUP / name for name in ("memory.max", "memory.current"))
         if limit.is_file() and (text := limit.read_text().strip()) != "max":
-            found.append(int(text) - int(used.read_text()))
+            found.append(int(text) - int(used.read_text()) + _file_cache())
     except (OSError, ValueError, IndexError):
         pass
     return min(found) if found else None
+
+
+def _file_cache() -> int:
+    """Return the bytes of files that count as used in a container's memory, though the system frees them at need."""
+    lines = (CGROUP / "memory.stat").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "slab_reclaimable ")))
 
 
 def peak_memory() -> int:

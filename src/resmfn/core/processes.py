@@ -199,6 +199,8 @@ def team_of_environment(device_name: str = "auto") -> Iterator[Team]:
 def _told_plainly() -> Iterator[None]:
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:  # gloo and NCCL say no more than that a connection closed
         reason = str(error).strip().splitlines()[0]
         raise LostProcessError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import torch
 from resmfn.core import InputError, StoppedError, choose_device
 from resmfn.core.chunked_work import refusing_when_out_of_memory
 from resmfn.core.device import limit_gpu_memory
+from resmfn.core.errors import NoMemoryError
 from resmfn.core.processes import Team, team_of_environment
 from resmfn.core.progress import ProgressEvent
 from resmfn.data import ParticleSet, Supplement, read_particles
@@ -26,7 +28,6 @@ from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.contrast import choose_contrast
 from resmfn.reconstruction.images.observations import observe
 from resmfn.reconstruction.images.working_box import WorkingBox
-from resmfn.reconstruction.maps.network_map import default_width
 from resmfn.reconstruction.phase_table import enter_first_phase, first_radius, take_step
 from resmfn.reconstruction.results.classes import write_classes
 from resmfn.reconstruction.results.outputs import write_results
@@ -88,9 +89,11 @@ def reconstruct(
         try:
             with refusing_when_out_of_memory():
                 return _reconstruct(config, listener, stop, team)
-        except InputError:
+        except InputError as error:
             if team.leads:
                 raise
+            if isinstance(error, NoMemoryError):  # met here alone: the leading process sees that this one is lost
+                sys.stderr.write(f"resmfn: process {team.rank + 1} of {team.size}: {error}\n")
             raise SystemExit(2) from None  # the leading process says why
 
 
@@ -108,7 +111,7 @@ def _reconstruct(
     box = WorkingBox.of(config, particles)
     boxes = BoxPlan.of(config, box, first_radius(config, box))
     boxes, limit = within_memory(config, boxes, box, len(particles), team.size)
-    config = _resolved(config, box, boxes, particles, device)
+    config = _resolved(config, box, particles, device)
     radius = box.mask_radius(config.mask_diameter)  # as config.yaml says it, to the last digit
     refuse_early(config, particles, box)
     with ExitStack() as stack:
@@ -242,7 +245,7 @@ def _own_folder(config: ReconstructionConfig, team: Team) -> Iterator[RunFolder]
 
 
 def _resolved(
-    config: ReconstructionConfig, box: WorkingBox, boxes: BoxPlan, particles: ParticleSet, device: torch.device
+    config: ReconstructionConfig, box: WorkingBox, particles: ParticleSet, device: torch.device
 ) -> ReconstructionConfig:
     """Return the settings with every default that depends on the data filled in."""
     return replace(
@@ -250,8 +253,6 @@ def _resolved(
         mask_diameter=round(2 * box.mask_radius(config.mask_diameter) * box.pixel_size, 6),
         # Of optics groups that differ in it, each keeps its own when the run goes on.
         pixel_size=particles.pixel_size if particles.frame is None else config.pixel_size,
-        # Where the box grows, the width follows from the last one.
-        hidden_dim=config.hidden_dim or (default_width(box.box_size) if boxes.first == boxes.largest else None),
         datadir=config.datadir or (None if particles.images is None else particles.images.start),
         device="cuda" if device.type == "cuda" else "cpu",
     )

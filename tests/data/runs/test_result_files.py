@@ -71,6 +71,12 @@ def test_what_spoke_of_other_results_goes_with_them(run) -> None:
     require_own_results(run)
 
 
+def test_what_spoke_of_results_that_were_half_replaced_goes_too(run) -> None:
+    (run / RECORD).unlink()  # as a run that was killed while it wrote leaves them
+    finish(run, "the other hand", resume=True)
+    assert not (run / "evaluation.json").exists()
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"../p.star": "x"}', None])
 def test_a_record_that_says_nothing_refuses_nothing(run, text) -> None:
     (run / "map.mrc").write_text("of another run")

@@ -25,5 +25,8 @@ def test_classes_count_by_their_images_of_a_group() -> None:
 
 def test_noise_of_a_group_that_one_half_alone_has_is_not_halved() -> None:
     first, second = torch.tensor([[1.0, 1.2], [0.8, 0.9]]), torch.tensor([[2.0, 1.4], [0.0, 0.0]])
-    found = mean_residual([replace(UNMOVED, residual_power=power) for power in (first, second)])
+    reports = [replace(UNMOVED, residual_power=power) for power in (first, second)]
+    found = mean_residual(reports, torch.tensor([[50.0, 20.0], [50.0, 20.0]]))
     torch.testing.assert_close(found, torch.tensor([[1.5, 1.3], [0.8, 0.9]]))
+    uneven = mean_residual(reports, torch.tensor([[90.0, 20.0], [10.0, 0.0]]))
+    torch.testing.assert_close(uneven, torch.tensor([[1.1, 1.22], [0.8, 0.9]]))

@@ -88,6 +88,23 @@ def test_a_reference_does_not_make_structure_of_noise(context, tmp_path: Path) -
     assert not asked(run).is_structure
 
 
+def test_shifts_that_are_given_may_be_larger_than_those_that_are_searched(
+    context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "FRESH_STARTS", 0)
+    generator = make_generator(5)
+    rotation, sign = random_rotations(160, generator=generator), 2 * torch.randint(2, (160, 2), generator=generator) - 1
+    clean = small_blobs().project(rotation, SMALL_BOX)
+    moved = torch.stack(
+        [torch.roll(image, (5 * int(y), 5 * int(x)), (0, 1)) for image, (x, y) in zip(clean, sign, strict=True)]
+    )
+    images = moved + torch.randn(moved.shape, generator=generator)
+    path = write_particle_files(tmp_path / "moved", images, poses=Poses(rotation, 5 * PIXEL_SIZE * sign.float()))
+    run = context(path, poses="fixed")
+    enter_first_phase(run)
+    assert asked(run).gain > 5
+
+
 def test_a_bad_reference_does_not_make_noise_of_particles(context, small_files, tmp_path: Path, monkeypatch) -> None:
     far_off = torch.roll(small_blobs().volume(SMALL_BOX), (6, 6, 6), (0, 1, 2))
     write_map(tmp_path / "off.mrc", -far_off, PIXEL_SIZE)

@@ -12,6 +12,7 @@ from resmfn.evaluation import fourier_shell_correlation
 from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction import ReconstructionConfig
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
+from resmfn.reconstruction.phases import copies
 from resmfn.reconstruction.phases.copies import STAGES, _climb, judge_group
 from resmfn.reconstruction.poses.posed_images import Poses
 from resmfn.reconstruction.results.symmetry import symmetry_test, symmetry_warnings
@@ -103,6 +104,13 @@ def test_a_class_that_lost_its_images_is_not_asked(odd: Path, tmp_path: Path, n_
     run.half_index = (run.half_index[0], run.half_index[1][:n_second])
     judge_group(run)
     assert symmetry_test(run) is None
+
+
+def test_fixed_poses_are_asked_as_they_are(odd: Path, tmp_path: Path) -> None:
+    run = build_context(odd, tmp_path, symmetry="C4", poses="fixed")
+    enter_first_phase(run)
+    asked = copies._refined(run, ring("C4").volume(BOX))
+    assert torch.equal(asked.poses.rotation, run.poses().rotation)
 
 
 def test_the_odd_subunit_comes_back_when_the_symmetry_is_relaxed(odd: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def model_of(scene: Scene, **options: object) -> PoseModel:
 
 def climb_of(scene: Scene, model: PoseModel) -> module._Climb:
     n_pixels = scene.observations.n_pixels(model.radius)
-    return module._Climb(scene.observations, scene.index, n_pixels, model)
+    return module._Climb(scene.observations, scene.index, n_pixels, model, scene.shift)
 
 
 def look(climb: module._Climb, poses: Poses) -> module._Point:
@@ -51,6 +51,21 @@ def moved(poses: Poses, step: torch.Tensor) -> Poses:
 def off_the_peak(scene: Scene) -> Poses:
     shift = scene.shift + torch.randn(scene.shift.shape, generator=make_generator(3), dtype=scene.shift.dtype)
     return Poses(turned(scene.rotation, 4.0), shift)
+
+
+def test_shifts_that_do_not_move_are_taken_out_of_the_images() -> None:
+    """Rotations come out as they would of centered images, and so do likelihood and what is left."""
+    shifted, centered = (make_scene(12, noise=0.3, shift=shift) for shift in (3.0, 0.0))
+    model = model_of(shifted, moves_shift=False)
+    start = Poses(turned(shifted.rotation, 4.0), shifted.shift)
+    found = refine_poses(shifted.observations, shifted.index, start, model, 8)
+    assert torch.equal(found.poses.shift, shifted.shift)
+    angle = geodesic_degrees(found.poses.rotation, shifted.rotation)
+    assert float(angle.median()) < 1.0
+    expected = refine_poses(
+        centered.observations, centered.index, Poses(start.rotation, torch.zeros_like(start.shift)), model, 8
+    )
+    assert float((found.residual_power - expected.residual_power).abs().mean()) < 0.1
 
 
 # --- derivatives -------------------------------------------------------------------------------------

@@ -51,7 +51,9 @@ def test_a_final_resolution_ends_the_growth() -> None:
     assert plan.radius_of(plan.largest) == 64
     assert 2 * (64 + ROOM) <= plan.largest <= 1.1 * 2 * (64 + ROOM)
     assert planned(256, 9.0, pixel_size=1.5, final_resolution=3.0).radius == 127
-    assert planned(256, 9.0, pixel_size=1.5, final_resolution=200.0).radius == 1
+    assert planned(256, 9.0, pixel_size=1.5, final_resolution=96.0).radius == 4
+    with pytest.raises(InputError, match="must be finer than a quarter of the images' side, 96 Å, got 97"):
+        planned(256, 9.0, pixel_size=1.5, final_resolution=97.0)
     with pytest.raises(InputError, match="--final-resolution must be at least two pixels, 3 Å, got 2.5"):
         planned(256, 9.0, pixel_size=1.5, final_resolution=2.5)
     with pytest.raises(InputError, match="--box-size keeps one box"):

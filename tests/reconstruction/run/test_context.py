@@ -1,5 +1,8 @@
 """What all phases share: halves, masks, poses, networks."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,6 +11,7 @@ from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import InputError, machine, make_generator
 from resmfn.data import write_map
 from resmfn.fourier import resize_map, soft_sphere
+from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.maps.map_grid import MapGrid
 from resmfn.reconstruction.maps.network_map import FittedNetwork
 from resmfn.reconstruction.phases import starts
@@ -16,6 +20,7 @@ from resmfn.reconstruction.run import box_plan
 from resmfn.reconstruction.run.box_plan import BoxPlan
 from resmfn.reconstruction.run.context import HALVES, already_set
 from resmfn.reconstruction.run.cost_model import memory_needed
+from resmfn.reconstruction.run.memory_plan import within_memory
 from resmfn.reconstruction.run.preflight import require_memory_to_grow
 from resmfn.reconstruction.run.records import ImageQualities, Maps, PoseEstimates
 from resmfn.reconstruction.run.state import RunState
@@ -209,10 +214,32 @@ def test_the_memory_that_is_advised_is_that_of_all_processes(monkeypatch: pytest
     monkeypatch.setattr(machine, "available_memory", lambda: 1000)
     for n_processes in (1, 3):
         with pytest.raises(InputError) as refused:
-            require_memory_to_grow(50_000, (96, 144), (46.0, 70.0), n_processes)
+            require_memory_to_grow(50_000, (96, 144), (46.0, 70.0), memory_needed(50_000, 96, n_processes))
         advised = float(str(refused.value).rpartition("--memory ")[2])
         needed = memory_needed(50_000, 96, n_processes) / 2**30
         assert needed <= advised < needed + 0.11
+
+
+@pytest.mark.parametrize("n_classes", [1, 4])
+def test_a_run_that_stays_in_its_box_may_have_the_memory_that_is_advised(
+    small_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_classes: int
+) -> None:
+    monkeypatch.setattr(box_plan, "SIZES", (16,))
+    monkeypatch.setattr(box_plan, "WORTH", 1.0)
+    boxes = BoxPlan(BOX, 9, 16, BOX)
+    run = build_context(small_files, tmp_path, RunState(map_size=16), boxes=boxes, n_classes=n_classes)
+    monkeypatch.setattr(machine, "available_memory", lambda: 1000)
+    with pytest.raises(InputError) as refused:
+        run.hold(9.0)
+    limited = replace(run.config, memory=float(str(refused.value).rpartition("--memory ")[2]))
+    box = WorkingBox.of(limited, run.particles)
+    assert within_memory(limited, boxes, box, len(run.particles), 1)[0].largest >= 16
+
+
+def test_the_cost_is_known_in_a_box_that_the_plan_no_longer_has(small_files: Path, tmp_path: Path) -> None:
+    """A run that was limited by --memory goes on without."""
+    run = build_context(small_files, tmp_path, RunState(map_size=18, phase="joint"), boxes=BoxPlan(BOX, 9, 16, BOX))
+    assert run.cost.cpu_seconds > 0
 
 
 def test_resolutions_are_in_angstroms(context) -> None:

@@ -44,6 +44,15 @@ def no_image_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_image_is_read")
+def test_a_half_set_of_next_to_no_images_is_refused(tmp_path: Path) -> None:
+    images = torch.randn(N, BOX, BOX, generator=make_generator(1))
+    star = write_particle_files(tmp_path / "uneven", images, subset=(torch.arange(N) < 9) + 1)
+    with pytest.raises(InputError, match=rf"at least, got {N - 9} and 9; leave the column out"):
+        reconstruct(ReconstructionConfig(particles=star, out=tmp_path / "run", device="cpu"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("no_image_is_read")
 @pytest.mark.parametrize("poses", ["fixed", "from-input"])
 def test_a_shift_that_puts_the_molecule_out_of_its_image(tmp_path: Path, poses: str) -> None:
     shift = torch.zeros(N, 2)

@@ -29,7 +29,7 @@ def recorded_results(folder: RunFolder) -> Iterator[None]:
     record.unlink(missing_ok=True)  # until all of them are there, none can be compared
     yield
     now = {name: digest_of_file(folder.path / name) for name in RESULTS if (folder.path / name).is_file()}
-    if before and before != now:
+    if before != now:  # or there is no record, as a run that was killed here leaves it
         for path in own_files(folder.path):
             if path.name in _SPEAK_OF_RESULTS or path.parent == folder.path / _POSTPROCESS:
                 path.unlink()

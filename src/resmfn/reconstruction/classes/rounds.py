@@ -15,6 +15,7 @@ from resmfn.reconstruction.phases.halves import (
     HalvesRound,
     begin_round,
     end_round,
+    images_of_groups,
     mean_residual,
     round_radius,
     share_done,
@@ -127,7 +128,8 @@ def _update_noise(run: RunContext, runs: list[RunContext], rounds: list[HalvesRo
     """Correct the noise spectrum by what the maps of all classes leave unexplained."""
     if any(its.soft_sums is not None for its in rounds):
         return
-    of_classes = [mean_residual(its.reports) for its in rounds]
+    n_images = images_of_groups(run)
+    of_classes = [mean_residual(its.reports, n_images) for its in rounds]
     n_known = min(min(residual.shape[1] for residual in of_classes), *(int(its.state.band.radius) + 1 for its in runs))
     residuals = torch.stack([residual[:, :n_known] for residual in of_classes])
     groups = [run.observations.noise_group == number for number in range(run.observations.n_groups)]

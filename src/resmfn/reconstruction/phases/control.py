@@ -91,6 +91,8 @@ def held_out_control(run: RunContext, volume: Tensor, index: Tensor) -> NoiseCon
     rotations = super_fibonacci(stage.n_rotations, device=run.device) @ turn
     poses = PoseGrid(rotations, first_offsets(observations, radius, run.space), precision=run.space.precision)
     center = torch.zeros(len(index), 2, device=run.device)
+    if run.config.poses != "unknown":  # given shifts may be larger than those that are searched
+        center = run.poses().shift[index]
     generator = spawn(run.config.seed, "control", "decoys")
     evidence = []
     for candidate in (volume, *(random_map(volume, mask, generator=generator) for _ in range(N_RANDOM_MAPS))):

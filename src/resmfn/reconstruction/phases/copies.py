@@ -102,8 +102,13 @@ def _keep(run: RunContext, stage: str, test: CopyTest) -> None:
 
 
 def _refined(run: RunContext, volume: Tensor) -> PosedImages:
-    """Return all images at the poses that a coarse map refines theirs to: errors of grids look like differences."""
+    """Return all images at the poses that a coarse map refines theirs to, unless they are fixed.
+
+    Errors of grids look like differences.
+    """
     posed, radius = run.posed(run.index), _radius(run)
+    if not run.moves_poses:
+        return posed
     grid = MapGrid.for_radius(run.box_size, radius, run.space.symmetry)
     transform = grid.transform(resize_map(volume.to(run.device), grid.size))
     model = PoseModel(grid, transform, radius, run.moves_shift, shift_spread(posed.poses.shift, run.space))

@@ -81,7 +81,7 @@ def halves_step(run: RunContext) -> bool:
     found = begin_round(run)
     if run.moves_poses and run.state.step >= RECHECK_ROUND:
         if found.soft_sums is None:
-            update_noise(run, mean_residual(found.reports))
+            update_noise(run, mean_residual(found.reports, images_of_groups(run)))
         for posed, report in zip(found.halves.values(), found.reports, strict=True):
             run.judge(posed, already_set(report.images))
     return end_round(run, found)
@@ -239,10 +239,17 @@ def _halves_are_done(run: RunContext, angle: float) -> bool:
     return state.step == MOST_ROUNDS or (looked_again and state.agreement.rounds_at_rest >= ROUNDS_AT_REST)
 
 
-def mean_residual(reports: list[RoundReport]) -> Tensor:
-    """Return the residual power (groups, shells) in the mean of the halves that have images of a group; 0 of none."""
+def images_of_groups(run: RunContext) -> Tensor:
+    """Return how many images of each optics group the halves have (2, groups)."""
+    group, n_groups = run.observations.noise_group, run.observations.n_groups
+    return torch.stack([torch.bincount(group[index], minlength=n_groups) for index in run.half_index]).float()
+
+
+def mean_residual(reports: list[RoundReport], n_images: Tensor) -> Tensor:
+    """Return the mean residual power (groups, shells) of the halves, by their images (2, groups); 0 of none."""
     powers = torch.stack([report.residual_power for report in reports])
-    return powers.sum(dim=0) / (powers > 0).sum(dim=0).clamp_min(1)
+    known = n_images[:, :, None] * (powers > 0)
+    return (known / known.sum(dim=0).clamp_min(1) * powers).sum(dim=0)
 
 
 def update_noise(run: RunContext, residual: Tensor) -> None:

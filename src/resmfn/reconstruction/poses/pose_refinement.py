@@ -26,6 +26,8 @@ _LARGEST_ROTATION = 0.12
 """Largest rotation in one step, radians. No comparison recorded."""
 
 
+_LEAST_WEIGHT = 1.0
+"""Images of a group whose residual says something of its noise."""
 _LEAST_GAIN = 0.05
 """Nat: an image is at its peak where the next step promises less. Noise alone moves a peak by 0.5 nat for each of its
 three or five unknowns: what is left adds 3 % to that at most."""
@@ -54,7 +56,7 @@ class PoseFit:
     """(n,): over that of pure noise, the shift's prior included."""
     residual_power: Tensor
     """(groups, shells): mean of |Y - C S|^2 over a group's images, at the poses found, by the images' weights; 0 where
-    there are none."""
+    these come to less than one image."""
     images: ImageFits
     """Fit of each image, at its present gain."""
 
@@ -96,8 +98,9 @@ def refine_poses(
     fits = torch.zeros(4 * of_shell.shape[1] + 1, len(index), device=shells.device)
 
     def climbed(rows: Tensor) -> tuple[Poses, Tensor, Tensor, Tensor]:
-        climb = _Climb(observations, index[rows], n_pixels, model)
-        best = climb.run(poses.select(rows), iterations)
+        here = poses.select(rows)
+        climb = _Climb(observations, index[rows], n_pixels, model, here.shift)
+        best = climb.run(here, iterations)
         fitted = climb.model_values(best)
         of_group = torch.zeros(observations.n_groups, len(rows), device=shells.device)
         of_group[group[rows], torch.arange(len(rows), device=shells.device)] = weight[rows]
@@ -113,7 +116,8 @@ def refine_poses(
     observations.team.sum_(rotation, shift, log_likelihood, residual, fits)
     weight_of_group = torch.zeros(len(residual), device=shells.device).index_add_(0, group, weight)
     counts = torch.bincount(shells, minlength=residual.shape[1]) * weight_of_group[:, None]
-    return PoseFit(Poses(rotation, shift), log_likelihood, residual / counts.clamp_min(1e-3), _image_fits(fits, shells))
+    residual = residual / counts.clamp_min(1e-3) * (weight_of_group >= _LEAST_WEIGHT)[:, None]
+    return PoseFit(Poses(rotation, shift), log_likelihood, residual, _image_fits(fits, shells))
 
 
 def _image_fits(fits: Tensor, shells: Tensor) -> ImageFits:
@@ -149,13 +153,17 @@ class _Climb:
     """One chunk of images on the way to their peaks.
 
     An image's shift is a phase of each pixel, which changes no length: it is taken out of the image, so that the slices
-    and their slopes need only the CTF, which is real.
+    and their slopes need only the CTF, which is real. A shift that does not move is taken out once for all.
     """
 
-    def __init__(self, observations: Observations, index: Tensor, n_pixels: int, model: PoseModel) -> None:
+    def __init__(
+        self, observations: Observations, index: Tensor, n_pixels: int, model: PoseModel, shift: Tensor
+    ) -> None:
         self.values, self.ctf = observations.batch(index, n_pixels)
         self.model, self.pixels = model, observations.pixels[:n_pixels]
         self.pixel_size, self.box_size = observations.pixel_size, observations.box_size
+        if not model.moves_shift and bool(shift.any()):
+            self.values = self.values * self._phase(shift).conj()
         self.magnification = observations.magnification.select(index)
         self.k = self.pixels.to(self.ctf).T.repeat_interleave(2, dim=1)
         """(2, 2 P): kx and ky, for real and imaginary parts."""

@@ -69,7 +69,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
 def _write_scales(folder: RunFolder, run: RunContext) -> None:
     """Write the map of every scale of the network, of the hand that was asked for: the network has that of the run."""
     network = run.network("joint")
-    for scale in range(1, network.n_scales + 1):
+    for scale in range(1, network.scale_for(run.state.band.radius) + 1):  # finer ones were not fitted
         with torch.no_grad():
             bare = network.decode(run.full, scale).cpu() * run.observations.gray_scale
         bare = inverted(bare) if run.config.flip_hand else bare

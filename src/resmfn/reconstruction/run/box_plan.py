@@ -19,6 +19,8 @@ SIZES = (64, 96, 144, 216, 324, 486, 720, 1080)
 """Voxels a side. By steps of 1.5, images are read three or four times at most; no prime factor is above 5."""
 WORTH = 1.25
 """A box is passed over where the largest is less than so many times its side: it saves less than another reading."""
+LEAST_RADIUS = 4
+"""Fourier pixels that the finest resolution asked for has at least: a map of fewer tells no pose."""
 ROOM = 2
 """Fourier pixels between the radius of a box and its half side: slices are interpolated."""
 
@@ -78,6 +80,11 @@ class BoxPlan:
         if resolution < 2 * box.pixel_size * (1 - 1e-6):
             raise InputError(
                 f"--final-resolution must be at least two pixels, {2 * box.pixel_size:g} Å, got {resolution:g}"
+            )
+        if resolution > box.side / LEAST_RADIUS:
+            raise InputError(
+                f"--final-resolution must be finer than a quarter of the images' side, {box.side / LEAST_RADIUS:g} Å, "
+                f"got {resolution:g}"
             )
         radius = min(int(box.side / resolution + 1e-6), self.radius)
         largest = min(quick_size(2 * (radius + ROOM)), self.image_size)

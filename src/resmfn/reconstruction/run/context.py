@@ -31,7 +31,7 @@ from resmfn.reconstruction.poses.defocus import DefocusFit
 from resmfn.reconstruction.poses.posed_images import CopyShares, PosedImages, Poses
 from resmfn.reconstruction.poses.search_space import SearchSpace
 from resmfn.reconstruction.run.box_plan import BoxPlan
-from resmfn.reconstruction.run.cost_model import Cost, estimate_cost
+from resmfn.reconstruction.run.cost_model import Cost, estimate_cost, memory_needed
 from resmfn.reconstruction.run.preflight import map_frames, require_memory_to_grow
 from resmfn.reconstruction.run.state import RunState
 from resmfn.rotations import point_group
@@ -115,7 +115,9 @@ class RunContext:
         with team.refusing_together():
             if self.device.type == "cpu" and team.leads and team.shares_memory:
                 sizes, radii = (self.map_size, size), (self.observations.radius_max, held)
-                require_memory_to_grow(len(self.particles), sizes, radii, team.size)
+                n_images, n_classes = len(self.particles), self.config.most_classes
+                needed = memory_needed(n_images, self.map_size, team.size, self.particles.box_size, n_classes)
+                require_memory_to_grow(n_images, sizes, radii, needed)
         self._work_in(size)
         words = f"images again, to {self.resolution(held):.1f} Å"
         self.tell("read", f"{words}; maps now have {size} voxels of {self.map_pixel_size:.3g} Å")
@@ -259,7 +261,9 @@ class RunContext:
             network_steps=config.network_steps,
             hidden_dim=config.hidden_dim,
             searches=config.poses == "unknown" and config.reference is None,
-        ).reading_images(len(self.particles), self.particles.box_size, self.boxes.sizes().index(size) + 1)
+        ).reading_images(
+            len(self.particles), self.particles.box_size, 1 + sum(smaller < size for smaller in self.boxes.sizes())
+        )
         return cost.refining_defocus() if config.refine_defocus else cost
 
     def tell(self, stage: str, message: str, done: float | None = None, values: dict[str, float] | None = None) -> None:

@@ -10,15 +10,18 @@ from pathlib import Path
 from resmfn.core.errors import InputError
 from resmfn.core.machine import require_memory
 from resmfn.data import ParticleSet
+from resmfn.data.particles.half_sets import half_sets
 from resmfn.reconstruction.config import ReconstructionConfig
 from resmfn.reconstruction.images.working_box import WorkingBox
 from resmfn.reconstruction.maps.network_map import default_width
 from resmfn.reconstruction.maps.own_maps import read_own_map, read_own_mask
-from resmfn.reconstruction.run.cost_model import BYTES_OF_PIXEL, memory_needed
+from resmfn.reconstruction.run.cost_model import BYTES_OF_PIXEL
 
 LEAST_PARTICLES = 50
 """Fewer are too few for two half maps: of 25 images of 87 kDa at a signal-to-noise ratio of 0.1, one of three seeds
 gave a map right to 16.7 Å whose half maps agreed to 12.9 Å."""
+LEAST_IN_HALF = 10
+"""Fewer make no map, and no statement about the map of the other half."""
 # 16 maps, and 8 more with the networks in each of the two checkpoints and in the third that is written before the first
 # is dropped; of each image its poses and its row of text. Runs of 500 images of box 48 and of 2,442 of box 64 took 15
 # and 48 MB at most; this says 22 and 56.
@@ -40,6 +43,7 @@ def refuse_early(config: ReconstructionConfig, particles: ParticleSet, box: Work
             f"{config.particles} lists {len(particles)} particles; a reconstruction in two halves needs at least "
             f"{LEAST_PARTICLES}"
         )
+    _require_halves(config, particles)
     if config.refine_defocus:
         _require_own_defocus(particles)
     if config.poses != "unknown":
@@ -70,6 +74,19 @@ def _require_own_defocus(particles: ParticleSet) -> None:
                 f"--refine-defocus: images of {particles.path} are {done} of the defocus that the file says, and "
                 "programs that undo that would go wrong with another; extract them anew without, or leave the flag out"
             )
+
+
+def _require_halves(config: ReconstructionConfig, particles: ParticleSet) -> None:
+    """Refuse half sets of the file of which one has next to no images."""
+    subset = half_sets(particles)
+    if subset is None:
+        return
+    sizes = [int((subset == number).sum()) for number in (1, 2)]
+    if min(sizes) < LEAST_IN_HALF:
+        raise InputError(
+            f"{config.particles}: each half set (rlnRandomSubset) must have {LEAST_IN_HALF} particles at least, got "
+            f"{sizes[0]} and {sizes[1]}; leave the column out, and images are split at random"
+        )
 
 
 def _require_shifts_within(config: ReconstructionConfig, particles: ParticleSet, box: WorkingBox) -> None:
@@ -109,9 +126,16 @@ def require_memory_for_images(n_images: int, box_size: int, radius: float) -> No
 
 
 def require_memory_to_grow(
-    n_images: int, sizes: tuple[int, int], radii: tuple[float, float], n_processes: int = 1
+    n_images: int, sizes: tuple[int, int], radii: tuple[float, float], needed_now: float
 ) -> None:
     """Refuse to go on where memory cannot hold images to the radius of a larger box, in place of what they have.
+
+    Parameters
+    ----------
+    n_images, sizes, radii
+        How many; boxes, and frequencies in use, before and after.
+    needed_now
+        Bytes that the run takes in the box that it has: what it may be limited to.
 
     Raises
     ------
@@ -119,7 +143,7 @@ def require_memory_to_grow(
         Says how to go on.
     """
     now, then = (_bytes_of_images(n_images, radius) for radius in radii)
-    enough = math.ceil(10 * memory_needed(n_images, sizes[0], n_processes) / 2**30) / 10
+    enough = math.ceil(10 * needed_now / 2**30) / 10
     what = f"{n_images} images in a box of {sizes[1]}, beyond what they have in one of {sizes[0]},"
     go_on = f"free memory and continue with --resume, or stay in this box with --resume --memory {enough:g}"
     require_memory(then - now, what, f"everything is saved: {go_on}")
