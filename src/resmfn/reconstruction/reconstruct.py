@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -93,7 +92,7 @@ def reconstruct(
             if team.leads:
                 raise
             if isinstance(error, NoMemoryError):  # met here alone: the leading process sees that this one is lost
-                sys.stderr.write(f"resmfn: process {team.rank + 1} of {team.size}: {error}\n")
+                raise NoMemoryError(f"process {team.rank + 1} of {team.size}: {error}") from None
             raise SystemExit(2) from None  # the leading process says why
 
 
