@@ -9,9 +9,10 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from resmfn.core import InputError
-from resmfn.data import Supplement, read_particles, write_particles
+from resmfn.data import Supplement, read_particles, read_star, write_particles, write_star
 from resmfn.data.cryosparc.csdat import lz4_unpack, read_csdat
 from resmfn.data.cryosparc.records import records_of
+from resmfn.data.particles.conversion import lost_by
 from resmfn.rotations import random_rotations
 
 N = 5
@@ -86,6 +87,57 @@ def test_fields_survive_star_and_back(cs_file, records, tmp_path):
             np.testing.assert_allclose(again[name], factor * records[name], rtol=1e-5, atol=2e-6, err_msg=name)
         else:
             assert (again[name] == records[name]).all(), name
+
+
+def extracted_anew(star, out):
+    """Write the particles as a job does that writes new images, one optics group, and keeps columns it does not know."""
+    tables = read_star(star)
+    groups = tables["optics"].with_columns({"rlnImageSize": ["8"] * 2, "rlnImagePixelSize": ["3.000000"] * 2})
+    named = {"rlnImageName": [f"{i + 1:06d}@Polish/job9/shiny.mrcs" for i in range(N)], "rlnOpticsGroup": ["1"] * N}
+    write_star(out, {"optics": groups.select([0]), "particles": tables["particles"].with_columns(named)})
+
+
+def test_images_that_were_extracted_anew_take_the_place_of_cryosparcs(cs_file, records, tmp_path):
+    write_particles(tmp_path / "x.star", read_particles(cs_file))
+    extracted_anew(tmp_path / "x.star", tmp_path / "shiny.star")
+    particles = read_particles(tmp_path / "shiny.star", with_images=False)
+    write_particles(tmp_path / "y.cs", particles)
+    again = np.load(tmp_path / "y.cs", allow_pickle=False)
+    assert again["blob/path"].tolist() == [b"Polish/job9/shiny.mrcs"] * N
+    assert again["blob/idx"].tolist() == list(range(N))
+    assert again["blob/shape"].tolist() == [[8, 8]] * N
+    assert again["blob/psize_A"].tolist() == [3] * N
+    assert again["ctf/exp_group_id"].tolist() == [1] * N
+    assert again["uid"].tolist() == records["uid"].tolist()
+    assert "names other images than cs/blob/path" in lost_by(particles, tmp_path / "y.cs")[0]
+    assert not lost_by(read_particles(tmp_path / "x.star", with_images=False), tmp_path / "y.cs")
+
+
+def test_a_box_or_pixel_size_that_was_corrected_counts(cs_file, records, tmp_path):
+    write_particles(tmp_path / "x.star", read_particles(cs_file))
+    for column, cell, field, value in (
+        ("rlnImagePixelSize", "1.600000", "blob/psize_A", 1.6),
+        ("rlnImageSize", "12", "blob/shape", 12),
+    ):
+        tables = read_star(tmp_path / "x.star")
+        tables["optics"] = tables["optics"].with_columns({column: [cell] * 2})
+        write_star(tmp_path / "corrected.star", tables)
+        write_particles(tmp_path / "y.cs", read_particles(tmp_path / "corrected.star", with_images=False))
+        again = np.load(tmp_path / "y.cs", allow_pickle=False)
+        assert again[field] == pytest.approx(np.full_like(again[field], value))
+
+
+def test_a_stack_linked_under_relions_suffix_is_the_same(cs_file, records, tmp_path):
+    records["blob/path"] = b">J1/imported/a.mrc"
+    with cs_file.open("wb") as file:
+        np.save(file, records)
+    write_particles(tmp_path / "x.star", read_particles(cs_file))
+    text = (tmp_path / "x.star").read_text()
+    (tmp_path / "x.star").write_text(text.replace("@J1/imported/a.mrc ", "@J1/imported/a.mrcs "))
+    write_particles(tmp_path / "y.cs", read_particles(tmp_path / "x.star"))
+    again = np.load(tmp_path / "y.cs", allow_pickle=False)
+    for field in ("blob/path", "blob/sign", "ctf/exp_group_id"):
+        assert again[field].tolist() == records[field].tolist()
 
 
 def test_new_poses_reach_the_file(cs_file, tmp_path, generator):

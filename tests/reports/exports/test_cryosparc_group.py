@@ -92,7 +92,8 @@ def test_particles_of_cryosparc_keep_uid_and_paths_in_their_project(run, tmp_pat
     uid = [str(2**63 + i) for i in range(N)]
     kept = {"cs/uid": uid, "cs/blob/path": ["J12/extract/a.mrc"] * N, "cs/blob/idx": [str(i) for i in range(N)]}
     kept |= {"cs/blob/sign": ["-1.0"] * N, "cs/location/center_x_frac": ["0.25"] * N, "cs/blob/psize_A": ["3.0"] * N}
-    write_particles_star(run / "particles.star", **kept)
+    named = {"rlnImageName": [f"{i + 1:06d}@J12/extract/a.mrc" for i in range(N)]}
+    write_particles_star(run / "particles.star", **named, **kept)
     shutil.rmtree(tmp_path / "project")  # the images need not be here
     write_result_groups(run, tmp_path / "groups")
     records = read_records(tmp_path / "groups/particles.cs")
@@ -100,6 +101,17 @@ def test_particles_of_cryosparc_keep_uid_and_paths_in_their_project(run, tmp_pat
     assert set(records["blob/path"].tolist()) == {b"J12/extract/a.mrc"}
     assert set(records["blob/sign"].tolist()) == {-1.0}
     assert read_group(tmp_path / "groups/particles.csg")["results"]["location"]["type"] == "particle.location"
+
+
+def test_images_that_cryosparc_has_not_got_are_linked_although_a_path_of_its_is_kept(run, tmp_path) -> None:
+    """RELION has extracted the images anew, and kept the columns of cryoSPARC as it found them."""
+    kept = {"cs/blob/path": ["J12/extract/a.mrc"] * N, "cs/blob/idx": [str(i) for i in range(N)]}
+    write_particles_star(run / "particles.star", **kept, **{"cs/blob/psize_A": ["1.5"] * N})
+    write_result_groups(run, tmp_path / "groups")
+    found = read_particles(tmp_path / "groups/particles.cs")
+    original = read_particles(run / "particles.star", datadir=tmp_path / "project")
+    assert torch.equal(found.read_images(slice(None)), original.read_images(slice(None)))
+    assert set(found.records["blob/psize_A"].tolist()) == {PIXEL}
 
 
 def test_classes_are_groups_of_their_own(run, tmp_path) -> None:

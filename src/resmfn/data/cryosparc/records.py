@@ -30,6 +30,9 @@ from resmfn.rotations.exponential import exp_so3
 
 RELION_GROUP = "rln/"
 POSE_GROUP = "alignments3D"
+EXPOSURE_FIELD = "ctf/exp_group_id"
+WITHIN = ">"
+"""Before a path that starts from the folder of an exported group."""
 #: Column -> its field, and the factor from the field's unit to the column's.
 PARTICLE_FIELDS = {
     "rlnDefocusU": ("ctf/df1_A", 1.0),
@@ -127,7 +130,7 @@ def tables_from_records(path: Path, records: np.ndarray) -> dict[str, Table]:
     names = set(records.dtype.names or ())
     columns: dict[str, list[str]] = {}
     if {"blob/path", "blob/idx"} <= names:
-        paths = [text.removeprefix(">") for text in _texts(records["blob/path"])]
+        paths = [text.removeprefix(WITHIN) for text in texts_of(records["blob/path"])]
         numbers = _numbers(path, records, "blob/idx") + 1
         columns[PARTICLE_COLUMN] = [
             quote(f"{number:06.0f}@{name}") for number, name in zip(numbers.tolist(), paths, strict=True)
@@ -162,13 +165,12 @@ def _optics_table(path: Path, records: np.ndarray) -> tuple[Table, np.ndarray]:
     if "blob/shape" in names:
         columns["rlnImageSize"] = _numbers(path, records, "blob/shape").reshape(len(records), -1)[:, 0]
     columns |= _aberration_columns(path, records)
-    exposure = "ctf/exp_group_id"
     texts = {
         f"rln{name}": column_text(records[RELION_GROUP + name])
         for name in _KEPT_OPTICS
         if RELION_GROUP + name in names and f"rln{name}" not in columns and records[RELION_GROUP + name].ndim == 1
     }
-    keys = [_numbers(path, records, exposure)] if exposure in names else [np.zeros(len(records))]
+    keys = [_numbers(path, records, EXPOSURE_FIELD)] if EXPOSURE_FIELD in names else [np.zeros(len(records))]
     codes = [np.unique(cells, return_inverse=True)[1].reshape(-1) for cells in texts.values()]
     distinct, first, group = np.unique(
         np.stack([*keys, *columns.values(), *codes], axis=1), axis=0, return_index=True, return_inverse=True
@@ -259,7 +261,7 @@ def _numbers(path: Path, records: np.ndarray, field: str) -> np.ndarray:
     return numbers
 
 
-def _texts(values: np.ndarray) -> list[str]:
+def texts_of(values: np.ndarray) -> list[str]:
     """Return a field of texts; bytes that are not UTF-8 survive, as in STAR files."""
     if values.dtype.kind == "S":
         return [text.decode("utf-8", "surrogateescape") for text in values.tolist()]
@@ -274,5 +276,5 @@ def _cells(values: np.ndarray) -> list[str]:
 def column_text(values: np.ndarray) -> list[str]:
     """Return a field (n,) of any kind as cells that a STAR file can hold, numbers with all their digits."""
     if values.dtype.kind in "SU":
-        return [quote(text) for text in _texts(values)]
+        return [quote(text) for text in texts_of(values)]
     return [quote(text) for text in values.astype(str).tolist()]

@@ -14,6 +14,7 @@ from torch import Tensor
 from resmfn.core import InputError
 from resmfn.data.mrc.stacks import ImageStackWriter
 from resmfn.data.npy import NPY_MAGIC
+from resmfn.data.particles.cryosparc_writer import CS_GROUP, known_fields
 from resmfn.data.particles.particle_set import ParticleSet, read_particles
 from resmfn.data.particles.particle_writer import write_particles
 from resmfn.data.particles.published import write_published
@@ -94,14 +95,20 @@ def convert_particles(
 
 
 def lost_by(particles: ParticleSet, out: Path) -> list[str]:
-    """Return lines on what the program that reads ``out`` will ignore of the images' optics."""
+    """Return lines on what is not carried over to ``out``, or will be ignored there."""
     metadata = particles.metadata
     if out.suffix == ".cs":
         found = [column for column in _UNKNOWN_TO_CRYOSPARC if column in metadata and _says_something(metadata, column)]
         kept = ", ".join(f"rln/{column.removeprefix('rln')}" for column in found)
-        return (
+        lines = (
             [f"cryoSPARC has no field for {', '.join(found)}: kept as {kept}, which it does not use"] if found else []
         )
+        if f"{CS_GROUP}blob/path" in particles.table and "blob/path" not in known_fields(particles):
+            lines.append(
+                f"{PARTICLE_COLUMN} names other images than {CS_GROUP}blob/path and idx, or of another box: fields of "
+                "images and exposure groups are made anew, and molecules are said to be white"
+            )
+        return lines
     records = particles.records
     if records is None:
         return []

@@ -19,6 +19,7 @@ import numpy as np
 from resmfn.core import InputError, atomic_write
 from resmfn.data.cryosparc.records import (
     B_FACTOR_FIELD,
+    EXPOSURE_FIELD,
     MAGNIFICATION_FIELD,
     OPTICS_FIELDS,
     PARTICLE_FIELDS,
@@ -27,8 +28,10 @@ from resmfn.data.cryosparc.records import (
     SCALE_FIELD,
     SHIFT_FIELD,
     TILT_FIELD,
+    WITHIN,
     column_text,
     records_of,
+    texts_of,
 )
 from resmfn.data.particles.locations import split_names
 from resmfn.data.star.metadata import ANGLE_COLUMNS, ORIGIN_COLUMNS, parse_numbers
@@ -77,15 +80,15 @@ def write_records(path: Path, records: np.ndarray) -> None:
 
 def particle_records(particles: ParticleSet) -> np.ndarray:
     """Return the records (n,) of particles: those they were read with, brought up to date, or new ones."""
-    fields = _restored(particles.table)
-    if particles.records is not None:
-        fields |= {name: particles.records[name] for name in particles.records.dtype.names or ()}
+    fields = known_fields(particles)
     n = len(particles)
     made: dict[str, np.ndarray] = {}
     if "uid" not in fields:
         made["uid"] = np.array([_uid(row, cell) for row, cell in enumerate(_names(particles))], dtype="<u8")
     if PARTICLE_COLUMN in particles.table and "blob/path" not in fields:
         made |= _image_fields(particles)
+    elif "blob/path" in fields and particles.pixel_sizes is not None:
+        made["blob/psize_A"] = particles.pixel_sizes.astype("<f4")
     made |= _ctf_fields(particles, fields)
     made |= _pose_fields(particles, fields)
     for name, (kind, shape, value) in _NEUTRAL.items():
@@ -93,6 +96,35 @@ def particle_records(particles: ParticleSet) -> np.ndarray:
             made[name] = np.full((n, *shape), value, dtype=kind)
     ordered = {"uid": made.pop("uid", fields.get("uid", np.zeros(0)))}
     return records_of({**ordered, **fields, **made, **_kept_columns(particles)})
+
+
+def known_fields(particles: ParticleSet) -> dict[str, np.ndarray]:
+    """Return the fields that particles came with from cryoSPARC, without those of images that they no longer name.
+
+    RELION's jobs that write new images (Extract, Polish, Subtract) keep columns that they do not know as they were.
+    """
+    fields = _restored(particles.table)
+    if particles.records is not None:
+        fields |= {name: particles.records[name] for name in particles.records.dtype.names or ()}
+    if _are_of_its_images(fields, particles):
+        return fields
+    return {name: field for name, field in fields.items() if name != EXPOSURE_FIELD and not name.startswith("blob/")}
+
+
+def _are_of_its_images(fields: dict[str, np.ndarray], particles: ParticleSet) -> bool:
+    """Say whether path, index and box in these fields are those of the images that the particles name."""
+    if "blob/path" not in fields or PARTICLE_COLUMN not in particles.table:
+        return True
+    numbers, stack_of, first_row = split_names(particles.path, _names(particles))
+    if "blob/idx" not in fields or (fields["blob/idx"] != numbers - 1).any():
+        return False
+    if "blob/shape" in fields and particles.box_sizes is not None:
+        if (fields["blob/shape"].reshape(len(numbers), -1)[:, 0] != particles.box_sizes).any():
+            return False
+    # A stack may be linked as .mrcs, which RELION wants, and be called .mrc in cryoSPARC.
+    stacks = [name.removesuffix("s") for name in first_row]
+    paths = [name.removeprefix(WITHIN).removesuffix("s") for name in texts_of(fields["blob/path"])]
+    return all(stacks[stack] == path for stack, path in zip(stack_of.tolist(), paths, strict=True))
 
 
 def _names(particles: ParticleSet) -> Sequence[str]:
@@ -143,10 +175,10 @@ def _ctf_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[st
     n, in_groups = len(particles), "rlnOpticsGroup" in particles.table
     if "ctf/type" not in known:
         fields["ctf/type"] = np.full(n, b"imported", dtype="S8")
-    if "ctf/exp_group_id" not in known:
+    if EXPOSURE_FIELD not in known:
         numbers = _typed(particles.table.text("rlnOpticsGroup"), single=False) if in_groups else np.ones(n, "<u4")
         rows = np.zeros(n) if particles.groups is None else particles.groups
-        fields["ctf/exp_group_id"] = (numbers if numbers.dtype == "<u4" else rows + 1).astype("<u4")
+        fields[EXPOSURE_FIELD] = (numbers if numbers.dtype == "<u4" else rows + 1).astype("<u4")
     return fields
 
 

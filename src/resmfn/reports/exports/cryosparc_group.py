@@ -19,8 +19,8 @@ import yaml
 from resmfn.core import InputError, atomic_folder
 from resmfn.core.digest import digest_of_file
 from resmfn.data import ParticleSet, read_map, read_particles
-from resmfn.data.cryosparc.records import POSE_GROUP, RELION_GROUP, records_of
-from resmfn.data.particles.cryosparc_writer import CS_GROUP, particle_records, write_records
+from resmfn.data.cryosparc.records import POSE_GROUP, RELION_GROUP, WITHIN, records_of, texts_of
+from resmfn.data.particles.cryosparc_writer import known_fields, particle_records, write_records
 from resmfn.data.runs.file_names import CONFIG, MAP, MASK, PARTICLES, SUMMARY, UNMASKED_HALF_MAPS
 from resmfn.data.runs.run_folder import settings_of
 from resmfn.data.star.metadata import parse_numbers
@@ -30,8 +30,6 @@ from resmfn.reports.values import words
 
 FORMAT_VERSION = "v4.4.1"
 """cryoSPARC's version whose exported groups look like these."""
-WITHIN = ">"
-"""Before a path that starts from the folder of the group."""
 CLASS_COLUMN, PROBABILITY_COLUMN = "rlnClassNumber", "rlnClassProbability"
 MULTI_GROUP = "alignments3D_multi"
 VOLUMES = {
@@ -122,12 +120,11 @@ def _write_particles(place: Path, here: Path, start: Path | None, *, is_dark: bo
     """Write the particles of a folder, and return how many they are."""
     star = place / PARTICLES
     particles = read_particles(star, with_images=False)
-    from_cryosparc = f"{CS_GROUP}blob/path" in particles.table
-    in_project = from_cryosparc and not any(
-        path.startswith(WITHIN) for path in particles.table.text(f"{CS_GROUP}blob/path")
-    )
+    paths = known_fields(particles).get("blob/path")
+    in_project = paths is not None and not any(path.startswith(WITHIN) for path in texts_of(paths))
     if not in_project:
         particles = read_particles(star, start)
+    from_cryosparc = "blob/path" in known_fields(particles)
     records = particle_records(particles)
     fields = {name: records[name] for name in records.dtype.names or ()}
     if not in_project:
