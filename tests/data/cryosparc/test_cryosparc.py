@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from resmfn.core import InputError
-from resmfn.data import Supplement, read_particles, read_star, write_particles, write_star
+from resmfn.data import Supplement, convert_particles, read_particles, read_star, write_particles, write_star
 from resmfn.data.cryosparc.csdat import lz4_unpack, read_csdat
 from resmfn.data.cryosparc.records import records_of
 from resmfn.data.particles.conversion import lost_by
@@ -75,6 +75,42 @@ def test_images_are_counted_from_0_and_marks_of_groups_taken_away(cs_file, write
     assert torch.equal(read_particles(cs_file).read_images(slice(None)), images[[2, 0, 1, 2, 0]])
 
 
+def test_shifts_in_pixels_become_longer_with_a_pixel_size_that_is_given(cs_file, records):
+    """Alignments at twice the pixel of the images keep to that ratio."""
+    particles = read_particles(cs_file, pixel_size=3.3, dtype=torch.float64)
+    np.testing.assert_allclose(particles.shifts, 6.6 * records["alignments3D/shift"], rtol=1e-6)
+
+
+def test_a_pixel_size_that_is_given_stands_in_every_field(cs_file, records, tmp_path):
+    convert_particles(cs_file, tmp_path / "y.cs", pixel_size=3.3)
+    convert_particles(cs_file, tmp_path / "x.star", pixel_size=3.3)
+    convert_particles(tmp_path / "x.star", tmp_path / "z.cs")
+    for name in ("y.cs", "z.cs"):
+        again = np.load(tmp_path / name, allow_pickle=False)
+        np.testing.assert_allclose(again["blob/psize_A"], 3.3, rtol=1e-6)
+        np.testing.assert_allclose(again["alignments3D/psize_A"], 3.3, rtol=1e-6)
+        np.testing.assert_allclose(again["alignments3D/shift"], 2 * records["alignments3D/shift"], rtol=2e-6, atol=1e-5)
+    columns = read_star(tmp_path / "x.star")["particles"]
+    np.testing.assert_allclose(np.array(columns["cs/blob/psize_A"], float), 3.3, rtol=1e-6)
+    np.testing.assert_allclose(np.array(columns["cs/alignments3D/psize_A"], float), 6.6, rtol=1e-6)
+
+
+def test_a_pixel_size_for_all_cannot_replace_several(cs_file, records):
+    records["blob/psize_A"] = [1.5, 1.5, 2, 2, 1.5]
+    with cs_file.open("wb") as file:
+        np.save(file, records)
+    with pytest.raises(InputError, match=r"--pixel-size 3\.3 cannot replace pixel sizes of 1\.5, 2 "):
+        read_particles(cs_file, pixel_size=3.3, with_images=False)
+
+
+def test_a_pixel_size_that_is_given_serves_a_file_without_one(cs_file, records, tmp_path):
+    lacks = [name for name in records.dtype.names if not name.endswith("/psize_A")]
+    with cs_file.open("wb") as file:
+        np.save(file, records_of({name: records[name] for name in lacks}))
+    particles = read_particles(cs_file, pixel_size=1.5, dtype=torch.float64)
+    np.testing.assert_allclose(particles.shifts, 1.5 * records["alignments3D/shift"], rtol=1e-6)
+
+
 def test_fields_survive_star_and_back(cs_file, records, tmp_path):
     write_particles(tmp_path / "x.star", read_particles(cs_file))
     write_particles(tmp_path / "y.cs", read_particles(tmp_path / "x.star"))
@@ -90,7 +126,7 @@ def test_fields_survive_star_and_back(cs_file, records, tmp_path):
 
 
 def extracted_anew(star, out):
-    """Write the particles as a job does that writes new images, one optics group, and keeps columns it does not know."""
+    """Write particles as a job does that makes new images, one optics group, and keeps columns it does not know."""
     tables = read_star(star)
     groups = tables["optics"].with_columns({"rlnImageSize": ["8"] * 2, "rlnImagePixelSize": ["3.000000"] * 2})
     named = {"rlnImageName": [f"{i + 1:06d}@Polish/job9/shiny.mrcs" for i in range(N)], "rlnOpticsGroup": ["1"] * N}

@@ -54,7 +54,7 @@ _KEPT_OPTICS = (
     *("CtfDataAreCtfPremultiplied", "CtfDataArePhaseFlipped", "CtfDataAreCtfCorrected", "MtfFileName"),
 )
 TILT_FIELD, MAGNIFICATION_FIELD, SHIFT_FIELD = "ctf/tilt_A", "ctf/anisomag", "ctf/shift_A"
-SCALE_FIELD, B_FACTOR_FIELD = "ctf/scale", "ctf/bfactor"
+PIXEL_FIELD, SCALE_FIELD, B_FACTOR_FIELD = "blob/psize_A", "ctf/scale", "ctf/bfactor"
 
 
 def read_records(path: Path, passthrough: Path | None = None) -> np.ndarray:
@@ -123,6 +123,23 @@ def records_of(fields: dict[str, np.ndarray]) -> np.ndarray:
     for name, values in fields.items():
         records[name] = values
     return records
+
+
+def with_pixel_size(path: Path, records: np.ndarray, pixel_size: float) -> np.ndarray:
+    """Return records whose images have this pixel size (Å), and whose alignments keep the ratio to it that they had.
+
+    Records of several pixel sizes come back as they are: one cannot replace them.
+    """
+    fields = {name: records[name] for name in records.dtype.names or ()}
+    stated = _numbers(path, records, PIXEL_FIELD) if PIXEL_FIELD in fields else np.full(len(records), pixel_size)
+    if np.ptp(stated) > 1e-4 * stated.max():
+        return records
+    for name in fields:
+        if name.startswith("alignments") and name.endswith("/psize_A"):
+            ratio = _numbers(path, records, name) / np.where(stated > 0, stated, np.inf)
+            sizes = pixel_size * np.where(ratio > 0, ratio, 1)
+            fields[name] = sizes.astype("<f4")
+    return records_of({**fields, PIXEL_FIELD: np.full(len(records), pixel_size, dtype="<f4")})
 
 
 def tables_from_records(path: Path, records: np.ndarray) -> dict[str, Table]:
@@ -223,7 +240,7 @@ def _pose_columns(path: Path, records: np.ndarray) -> dict[str, list[str]]:
         angles = euler_from_matrix(exp_so3(torch.from_numpy(rotation_vectors)).mT)
         for column, values in zip(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"), angles.unbind(1), strict=True):
             columns[column] = _cells(values.numpy())
-    sizes = next((name for name in (f"{group}/psize_A", "blob/psize_A") if name in names), None)
+    sizes = next((name for name in (f"{group}/psize_A", PIXEL_FIELD) if name in names), None)
     if f"{group}/shift" in names and sizes is not None:
         shifts = _numbers(path, records, f"{group}/shift").reshape(len(records), -1)
         shifts = shifts * _numbers(path, records, sizes).reshape(-1, 1)

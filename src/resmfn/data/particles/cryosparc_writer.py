@@ -118,9 +118,9 @@ def _are_of_its_images(fields: dict[str, np.ndarray], particles: ParticleSet) ->
     numbers, stack_of, first_row = split_names(particles.path, _names(particles))
     if "blob/idx" not in fields or (fields["blob/idx"] != numbers - 1).any():
         return False
-    if "blob/shape" in fields and particles.box_sizes is not None:
-        if (fields["blob/shape"].reshape(len(numbers), -1)[:, 0] != particles.box_sizes).any():
-            return False
+    sides = fields["blob/shape"].reshape(len(numbers), -1)[:, 0] if "blob/shape" in fields else None
+    if sides is not None and particles.box_sizes is not None and (sides != particles.box_sizes).any():
+        return False
     # A stack may be linked as .mrcs, which RELION wants, and be called .mrc in cryoSPARC.
     stacks = [name.removesuffix("s") for name in first_row]
     paths = [name.removeprefix(WITHIN).removesuffix("s") for name in texts_of(fields["blob/path"])]

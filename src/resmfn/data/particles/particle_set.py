@@ -346,7 +346,7 @@ def read_particles(
     """
     path = Path(path)
     supplement = supplement or Supplement()
-    source = read_source(path, supplement.passthrough)
+    source = read_source(path, supplement.passthrough, pixel_size)
     metadata = supplement.added_to(join_tables(path, source.tables, needs_images=with_images))
     if pixel_size is not None:
         require_one_pixel_size(metadata, pixel_size)

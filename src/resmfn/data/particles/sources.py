@@ -15,7 +15,7 @@ import torch
 from resmfn.core import InputError
 from resmfn.core.numbers import AMPLITUDE_CONTRAST, SPHERICAL_ABERRATION, VOLTAGE, require_numbers
 from resmfn.data.cryosparc.csdat import CSDAT_MAGIC
-from resmfn.data.cryosparc.records import read_records, tables_from_records
+from resmfn.data.cryosparc.records import read_records, tables_from_records, with_pixel_size
 from resmfn.data.mrc.header import read_header
 from resmfn.data.mrc.stacks import read_stack_info
 from resmfn.data.npy import NPY_MAGIC, read_npy_header
@@ -93,7 +93,7 @@ class Supplement:
         return replace(metadata, tables=tables)
 
 
-def read_source(path: Path, passthrough: Path | None = None) -> Source:
+def read_source(path: Path, passthrough: Path | None = None, pixel_size: float | None = None) -> Source:
     """Read a particle file of any kind into tables.
 
     Parameters
@@ -102,6 +102,8 @@ def read_source(path: Path, passthrough: Path | None = None) -> Source:
         A STAR file, a ``.cs`` file, an image stack, or a folder in the published layout.
     passthrough
         For a ``.cs`` file, the file that has the fields it lacks.
+    pixel_size
+        Å per pixel, in place of what a ``.cs`` file says: its shifts are in pixels.
     """
     if path.is_dir():
         return _read_folder(path)
@@ -115,6 +117,8 @@ def read_source(path: Path, passthrough: Path | None = None) -> Source:
         records = read_records(path, passthrough)
         if not len(records):
             raise InputError(f"{path}: the file has no particles")
+        if pixel_size is not None:
+            records = with_pixel_size(path, records, pixel_size)
         return Source(tables_from_records(path, records), path, records)
     if passthrough is not None:
         raise InputError(f"{path}: --passthrough belongs to a cryoSPARC .cs file, which this is not")
