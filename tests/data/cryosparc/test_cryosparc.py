@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from resmfn.core import InputError
-from resmfn.data import Supplement, convert_particles, read_particles, read_star, write_particles, write_star
+from resmfn.data import Supplement, Table, convert_particles, read_particles, read_star, write_particles, write_star
 from resmfn.data.cryosparc.csdat import lz4_unpack, read_csdat
 from resmfn.data.cryosparc.records import records_of
 from resmfn.data.particles.conversion import lost_by
@@ -193,6 +193,54 @@ def test_star_columns_survive_cs_and_back(particle_file, tmp_path):
     assert again.optics.defocus_u.tolist() == particles.optics.defocus_u.tolist()
     assert again.optics.voltage.tolist() == particles.optics.voltage.tolist()
     assert torch.equal(again.read_images(slice(None)), particles.read_images(slice(None)))
+
+
+def through_cs(star, folder):
+    """Return particles of a STAR file as they come back from a .cs file, by way of a second STAR file."""
+    write_particles(folder / "y.cs", read_particles(star, with_images=False))
+    write_particles(folder / "z.star", read_particles(folder / "y.cs", with_images=False))
+    return read_particles(folder / "z.star", with_images=False)
+
+
+def test_a_pose_in_the_plane_and_half_sets_survive_without_full_poses(particle_file, tmp_path):
+    columns = {"rlnAnglePsi": "12.5", "rlnOriginXAngst": "-1.25", "rlnOriginYAngst": "3.5"}
+    cells = {name: [cell] * 4 for name, cell in columns.items()} | {"rlnRandomSubset": ["1", "2", "2", "1"]}
+    tables = read_star(particle_file())
+    write_star(tmp_path / "p.star", {**tables, "particles": tables["particles"].with_columns(cells)})
+    again = through_cs(tmp_path / "p.star", tmp_path)
+    assert {name: again.table[name] for name in cells} == cells
+    assert np.load(tmp_path / "y.cs")["alignments3D/split"].tolist() == [0, 1, 1, 0]
+
+
+def test_microscope_and_groups_survive_without_a_defocus(particle_file, tmp_path):
+    tables = read_star(particle_file())
+    columns = tables["particles"].columns
+    bare = {name: cells for name, cells in columns.items() if not name.startswith("rlnDefocus")}
+    write_star(tmp_path / "p.star", {**tables, "particles": Table(bare | {"rlnPhaseShift": ["45.0"] * 4})})
+    again = through_cs(tmp_path / "p.star", tmp_path)
+    assert again.table["rlnOpticsGroup"] == columns["rlnOpticsGroup"]
+    assert again.metadata.numbers("rlnPhaseShift").tolist() == [45] * 4
+    for name in ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"):
+        expected = np.array(tables["optics"][name], float)
+        np.testing.assert_allclose(np.array(again.optics_table[name], float), expected, rtol=1e-6)
+
+
+def test_poses_without_images_keep_their_pixel_size_and_box(particle_file, tmp_path):
+    star = particle_file()
+    poses = dict.fromkeys(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"), ["10.0"] * 4)
+    tables = read_star(star)
+    bare = {name: cells for name, cells in tables["particles"].columns.items() if name != "rlnImageName"}
+    write_star(tmp_path / "p.star", {**tables, "particles": Table(bare | poses)})
+    again = through_cs(tmp_path / "p.star", tmp_path)
+    assert (again.pixel_size, again.box_size) == (1.5, 16)
+
+
+@pytest.mark.parametrize("halves", ["1111", "2222", "1212", "1213"])
+def test_half_sets_survive_cs_and_back_whatever_they_are(particle_file, tmp_path, halves):
+    tables = read_star(particle_file())
+    cells = {"rlnRandomSubset": list(halves)}
+    write_star(tmp_path / "p.star", {**tables, "particles": tables["particles"].with_columns(cells)})
+    assert through_cs(tmp_path / "p.star", tmp_path).table["rlnRandomSubset"] == list(halves)
 
 
 def test_columns_with_letters_of_any_alphabet_survive_cs_and_back(particle_file, tmp_path):

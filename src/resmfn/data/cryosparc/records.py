@@ -247,8 +247,9 @@ def _pose_columns(path: Path, records: np.ndarray) -> dict[str, list[str]]:
         if SHIFT_FIELD in names:
             shifts = shifts - _of_width(path, records, SHIFT_FIELD, 2)
         columns["rlnOriginXAngst"], columns["rlnOriginYAngst"] = _cells(shifts[:, 0]), _cells(shifts[:, -1])
-    if f"{group}/split" in names:
-        halves = _numbers(path, records, f"{group}/split")
+    split = next((name for name in (f"{group}/split", f"{POSE_GROUP}/split") if name in names), None)
+    if split is not None:
+        halves = _numbers(path, records, split)
         if len(np.unique(halves)) > 1:  # jobs without halves write zeros
             columns["rlnRandomSubset"] = [f"{half + 1:.0f}" for half in halves.tolist()]
     return columns

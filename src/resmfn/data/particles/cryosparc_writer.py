@@ -34,8 +34,8 @@ from resmfn.data.cryosparc.records import (
     texts_of,
 )
 from resmfn.data.particles.locations import split_names
-from resmfn.data.star.metadata import ANGLE_COLUMNS, ORIGIN_COLUMNS, parse_numbers
-from resmfn.data.star.optics import MAGNIFICATION_COLUMNS, SCALE_COLUMN, TILT_COLUMNS
+from resmfn.data.star.metadata import ANGLE_COLUMNS, ORIGIN_COLUMNS, SUBSET_COLUMN, parse_numbers
+from resmfn.data.star.optics import MAGNIFICATION_COLUMNS, MICROSCOPE_COLUMNS, SCALE_COLUMN, TILT_COLUMNS
 from resmfn.data.star.tables import PARTICLE_COLUMN, Table
 from resmfn.rotations.exponential import log_so3
 
@@ -45,11 +45,17 @@ if TYPE_CHECKING:
 CS_GROUP = "cs/"
 _INDEXED = re.compile(r"(.+)\[(\d+(?:,\d+)*)\]")
 _WHOLE = re.compile(r"[+-]?\d{1,20}")
-#: Columns that the fields of images, CTF and poses say in full.
-_MADE_ANEW = {PARTICLE_COLUMN, *PARTICLE_FIELDS, *OPTICS_FIELDS, *ANGLE_COLUMNS, *ORIGIN_COLUMNS, "rlnRandomSubset"} | {
-    "rlnImageSize",
-    "rlnImageDimensionality",
-    "rlnOpticsGroup",
+SPLIT_FIELD = f"{POSE_GROUP}/split"
+#: Columns that a field says in full, where it is written.
+_SAID_BY = {
+    PARTICLE_COLUMN: "blob/path",
+    "rlnImageSize": "blob/shape",
+    "rlnOpticsGroup": EXPOSURE_FIELD,
+    SUBSET_COLUMN: SPLIT_FIELD,
+    **{column: field for column, (field, _) in PARTICLE_FIELDS.items()},
+    **OPTICS_FIELDS,
+    **dict.fromkeys(ANGLE_COLUMNS, f"{POSE_GROUP}/pose"),
+    **dict.fromkeys(ORIGIN_COLUMNS, f"{POSE_GROUP}/shift"),
 }
 #: Fields that cryoSPARC expects beside those that have a column, and what stands in them when nothing is known.
 _NEUTRAL: dict[str, tuple[str, tuple[int, ...], float]] = {
@@ -89,13 +95,15 @@ def particle_records(particles: ParticleSet) -> np.ndarray:
         made |= _image_fields(particles)
     elif "blob/path" in fields and particles.pixel_sizes is not None:
         made["blob/psize_A"] = particles.pixel_sizes.astype("<f4")
+    made |= _group_fields(particles, fields)
     made |= _ctf_fields(particles, fields)
     made |= _pose_fields(particles, fields)
     for name, (kind, shape, value) in _NEUTRAL.items():
         if name not in fields and (name.startswith("blob/") or particles.optics is not None):
             made[name] = np.full((n, *shape), value, dtype=kind)
+    said = {*made, *(name for name in fields if name.startswith("blob/"))}
     ordered = {"uid": made.pop("uid", fields.get("uid", np.zeros(0)))}
-    return records_of({**ordered, **fields, **made, **_kept_columns(particles)})
+    return records_of({**ordered, **fields, **made, **_kept_columns(particles, said)})
 
 
 def known_fields(particles: ParticleSet) -> dict[str, np.ndarray]:
@@ -156,10 +164,27 @@ def _image_fields(particles: ParticleSet) -> dict[str, np.ndarray]:
     return fields
 
 
+def _group_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the half sets and the exposure group of each particle, which need neither poses nor a CTF."""
+    table, n, fields = particles.table, len(particles), dict[str, np.ndarray]()
+    if SUBSET_COLUMN in table:
+        halves = parse_numbers(table[SUBSET_COLUMN], SUBSET_COLUMN, particles.path)
+        if np.isin(halves, (1, 2)).all():
+            fields[SPLIT_FIELD] = (halves - 1).astype("<u4")
+    in_groups = "rlnOpticsGroup" in table
+    if EXPOSURE_FIELD not in known and (in_groups or particles.optics is not None):
+        numbers = _typed(table.text("rlnOpticsGroup"), single=False) if in_groups else np.ones(n, "<u4")
+        rows = np.zeros(n) if particles.groups is None else particles.groups
+        fields[EXPOSURE_FIELD] = (numbers if numbers.dtype == "<u4" else rows + 1).astype("<u4")
+    return fields
+
+
 def _ctf_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    optics = particles.optics
+    """Return the fields of the CTF; of images without defocus, what is known of the microscope."""
+    optics, metadata = particles.optics, particles.metadata
     if optics is None:
-        return {}
+        columns = [column for column in MICROSCOPE_COLUMNS.values() if column in metadata]
+        return {OPTICS_FIELDS[column]: metadata.numbers(column).astype("<f4") for column in columns}
     values = {
         "ctf/accel_kv": optics.voltage,
         "ctf/cs_mm": optics.spherical_aberration,
@@ -172,13 +197,8 @@ def _ctf_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[st
     }
     fields = _aberration_fields(particles)
     fields |= {name: value.cpu().numpy().astype("<f4") for name, value in values.items()}
-    n, in_groups = len(particles), "rlnOpticsGroup" in particles.table
     if "ctf/type" not in known:
-        fields["ctf/type"] = np.full(n, b"imported", dtype="S8")
-    if EXPOSURE_FIELD not in known:
-        numbers = _typed(particles.table.text("rlnOpticsGroup"), single=False) if in_groups else np.ones(n, "<u4")
-        rows = np.zeros(n) if particles.groups is None else particles.groups
-        fields[EXPOSURE_FIELD] = (numbers if numbers.dtype == "<u4" else rows + 1).astype("<u4")
+        fields["ctf/type"] = np.full(len(particles), b"imported", dtype="S8")
     return fields
 
 
@@ -207,27 +227,26 @@ def _pose_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[s
     rotations, shifts = particles.require_poses()
     pixel_sizes = particles.pixel_sizes[:, None]
     beam_shift = known[SHIFT_FIELD].astype(np.float64) if SHIFT_FIELD in known else 0.0
-    fields = {
+    return {
         f"{POSE_GROUP}/pose": log_so3(rotations.cpu().double().mT).numpy().astype("<f4"),
         f"{POSE_GROUP}/shift": ((shifts.cpu().double().numpy() + beam_shift) / pixel_sizes).astype("<f4"),
         f"{POSE_GROUP}/psize_A": particles.pixel_sizes.astype("<f4"),
     }
-    if "rlnRandomSubset" in particles.table:
-        halves = parse_numbers(particles.table["rlnRandomSubset"], "rlnRandomSubset", particles.path)
-        fields[f"{POSE_GROUP}/split"] = np.clip(halves - 1, 0, 1).astype("<u4")
-    return fields
 
 
-def _kept_columns(particles: ParticleSet) -> dict[str, np.ndarray]:
-    """Return the columns that no field says, those of the optics table once for each particle."""
+def _kept_columns(particles: ParticleSet, said: set[str]) -> dict[str, np.ndarray]:
+    """Return the columns that none of these fields says, those of the optics table once for each particle."""
     kept: dict[str, np.ndarray] = {}
+    in_full = {column for column, field in _SAID_BY.items() if field in said} | {"rlnImageDimensionality"}
+    if SUBSET_COLUMN in particles.table and {"1", "2"} != set(particles.table.text(SUBSET_COLUMN)):
+        in_full.discard(SUBSET_COLUMN)  # a split of one value says that there are no halves
     optics, groups = particles.optics_table, particles.groups
     tables: list[tuple[Table, np.ndarray | None]] = [(particles.table, None)]
     if optics is not None and groups is not None and particles.records is None:
         tables.append((optics, groups))
     for table, rows in tables:
         for column in table.columns:
-            if column in _MADE_ANEW or column.startswith(CS_GROUP):
+            if column in in_full or column.startswith(CS_GROUP):
                 continue
             values = _typed(table.text(column), single=False)
             kept.setdefault(RELION_GROUP + column.removeprefix("rln"), values if rows is None else values[rows])
