@@ -243,6 +243,21 @@ def test_half_sets_survive_cs_and_back_whatever_they_are(particle_file, tmp_path
     assert through_cs(tmp_path / "p.star", tmp_path).table["rlnRandomSubset"] == list(halves)
 
 
+@pytest.mark.parametrize("column", ["rlnMicrographName", "rlnGroupName", "rlnOther"])
+@pytest.mark.parametrize("cell", ["000012", "007", "-01", "1_0", "12e1", "12", "\u0661\u0662", "1.50", "' 3'"])
+def test_texts_that_look_like_numbers_survive_cs_and_back(particle_file, tmp_path, column, cell):
+    """To the letter where the column holds names or Python alone sees a number; else as a number of the same value."""
+    tables = read_star(particle_file())
+    cells = {column: ["4", cell, "5", cell]}
+    write_star(tmp_path / "p.star", {**tables, "particles": tables["particles"].with_columns(cells)})
+    found = through_cs(tmp_path / "p.star", tmp_path).table.text(column)
+    expected = ["4", cell.strip("'"), "5", cell.strip("'")]
+    if column == "rlnOther" and cell in ("12e1", "1.50"):
+        assert [float(text) for text in found] == [float(text) for text in expected]
+    else:
+        assert found == expected
+
+
 def test_columns_with_letters_of_any_alphabet_survive_cs_and_back(particle_file, tmp_path):
     star = particle_file()
     particles = read_particles(star).with_columns({"rlnSchärfe": torch.arange(len(read_particles(star)))})

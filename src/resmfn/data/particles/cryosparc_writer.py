@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 
 CS_GROUP = "cs/"
 _INDEXED = re.compile(r"(.+)\[(\d+(?:,\d+)*)\]")
+#: Of cells one a line: what Python takes for a number, and would come back as another text or another value.
+_NO_NUMBER = re.compile(r"[^!-~\n]|_|^[+-]?0\d+$", re.MULTILINE)
+#: Ends of the names of columns and fields that hold names, however much these look like numbers.
+_NAMES = ("Name", "path", "type")
 _WHOLE = re.compile(r"[+-]?\d{1,20}")
 SPLIT_FIELD = f"{POSE_GROUP}/split"
 #: Columns that a field says in full, where it is written.
@@ -173,7 +177,9 @@ def _group_fields(particles: ParticleSet, known: dict[str, np.ndarray]) -> dict[
             fields[SPLIT_FIELD] = (halves - 1).astype("<u4")
     in_groups = "rlnOpticsGroup" in table
     if EXPOSURE_FIELD not in known and (in_groups or particles.optics is not None):
-        numbers = _typed(table.text("rlnOpticsGroup"), single=False) if in_groups else np.ones(n, "<u4")
+        numbers = (
+            _typed(table.text("rlnOpticsGroup"), "rlnOpticsGroup", single=False) if in_groups else np.ones(n, "<u4")
+        )
         rows = np.zeros(n) if particles.groups is None else particles.groups
         fields[EXPOSURE_FIELD] = (numbers if numbers.dtype == "<u4" else rows + 1).astype("<u4")
     return fields
@@ -248,13 +254,15 @@ def _kept_columns(particles: ParticleSet, said: set[str]) -> dict[str, np.ndarra
         for column in table.columns:
             if column in in_full or column.startswith(CS_GROUP):
                 continue
-            values = _typed(table.text(column), single=False)
+            values = _typed(table.text(column), column, single=False)
             kept.setdefault(RELION_GROUP + column.removeprefix("rln"), values if rows is None else values[rows])
     return kept
 
 
-def _typed(texts: Sequence[str], *, single: bool) -> np.ndarray:
-    """Return texts as whole numbers, as real numbers, or as bytes: the first that all of them are."""
+def _typed(texts: Sequence[str], name: str, *, single: bool) -> np.ndarray:
+    """Return the texts of a column as whole numbers, as real numbers, or as bytes: the first that all of them are."""
+    if name.endswith(_NAMES) or _NO_NUMBER.search("\n".join(texts)):
+        return _as_bytes(texts)
     if all(map(_WHOLE.fullmatch, texts)):
         numbers = [int(text) for text in texts]
         lowest, highest = min(numbers, default=0), max(numbers, default=0)
@@ -264,7 +272,11 @@ def _typed(texts: Sequence[str], *, single: bool) -> np.ndarray:
     try:
         return np.array(texts, dtype=np.str_).astype("<f4" if single else "<f8")
     except ValueError:
-        return np.array([text.encode("utf-8", "surrogateescape") for text in texts])
+        return _as_bytes(texts)
+
+
+def _as_bytes(texts: Sequence[str]) -> np.ndarray:
+    return np.array([text.encode("utf-8", "surrogateescape") for text in texts])
 
 
 def _restored(table: Table) -> dict[str, np.ndarray]:
@@ -275,7 +287,7 @@ def _restored(table: Table) -> dict[str, np.ndarray]:
             name, index = column.removeprefix(CS_GROUP), tuple[int, ...]()
             if found := _INDEXED.fullmatch(name):
                 name, index = found[1], tuple(int(part) for part in found[2].split(","))
-            parts.setdefault(name, {})[index] = _typed(table.text(column), single=True)
+            parts.setdefault(name, {})[index] = _typed(table.text(column), name, single=True)
     fields = {}
     for name, values in parts.items():
         sides = tuple(max(index[axis] for index in values) + 1 for axis in range(len(next(iter(values)))))
