@@ -258,6 +258,40 @@ def test_texts_that_look_like_numbers_survive_cs_and_back(particle_file, tmp_pat
         assert found == expected
 
 
+@pytest.fixture
+def of_two_groups(particle_file, tmp_path):
+    """Return a STAR file of the groups 3 and 7, alike in every number."""
+    tables = read_star(particle_file())
+    more = {"rlnOpticsGroup": ["3", "7"], "rlnOpticsGroupName": ["g3", "'group 7'"], "rlnVoltage": ["300"] * 2}
+    more |= {"rlnSphericalAberration": ["2.7"] * 2, "rlnAmplitudeContrast": ["0.1"] * 2}
+    more |= {"rlnMicrographOriginalPixelSize": ["0.75"] * 2}
+    optics = tables["optics"].with_columns(more)
+    particles = tables["particles"].with_columns({"rlnOpticsGroup": ["3", "7", "3", "7"]})
+    write_star(tmp_path / "p.star", {"optics": optics, "particles": particles})
+    return tmp_path / "p.star"
+
+
+def test_optics_groups_keep_number_name_and_columns(of_two_groups, tmp_path):
+    before, again = read_star(of_two_groups), through_cs(of_two_groups, tmp_path)
+    assert again.table["rlnOpticsGroup"] == before["particles"]["rlnOpticsGroup"]
+    assert "rlnMicrographOriginalPixelSize" not in again.table
+    for column in ("rlnOpticsGroup", "rlnOpticsGroupName", "rlnMicrographOriginalPixelSize"):
+        assert again.optics_table.text(column) == before["optics"].text(column)
+    assert again.groups.tolist() == [0, 1, 0, 1]
+
+
+def test_optics_groups_that_cryosparc_divided_are_numbered_anew(of_two_groups, tmp_path):
+    write_particles(tmp_path / "y.cs", read_particles(of_two_groups, with_images=False))
+    divided = np.load(tmp_path / "y.cs")
+    divided["ctf/exp_group_id"] = [1, 2, 3, 4]
+    with (tmp_path / "y.cs").open("wb") as file:
+        np.save(file, divided)
+    again = read_particles(tmp_path / "y.cs", with_images=False)
+    assert again.table["rlnOpticsGroup"] == ["1", "2", "3", "4"]
+    assert len(set(again.optics_table["rlnOpticsGroupName"])) == 4
+    assert again.optics_table["rlnMicrographOriginalPixelSize"] == ["0.75"] * 4
+
+
 def test_columns_with_letters_of_any_alphabet_survive_cs_and_back(particle_file, tmp_path):
     star = particle_file()
     particles = read_particles(star).with_columns({"rlnSchärfe": torch.arange(len(read_particles(star)))})

@@ -50,6 +50,7 @@ OPTICS_FIELDS = {
 
 #: Columns that RELION reads in the optics table only; of a converted STAR file they are kept as text in ``rln/NAME``.
 _KEPT_OPTICS = (
+    *("OpticsGroup", "OpticsGroupName", "MicrographOriginalPixelSize"),
     *("BeamTiltX", "BeamTiltY", "OddZernike", "EvenZernike", "MagMat00", "MagMat01", "MagMat10", "MagMat11"),
     *("CtfDataAreCtfPremultiplied", "CtfDataArePhaseFlipped", "CtfDataAreCtfCorrected", "MtfFileName"),
 )
@@ -171,7 +172,7 @@ def tables_from_records(path: Path, records: np.ndarray) -> dict[str, Table]:
             f"{path}: the cryoSPARC file has no particle images (blob/path) and no poses, only {found[:80]}; give the "
             "file of particles, or with --passthrough the one that has the rest"
         )
-    columns["rlnOpticsGroup"] = [str(number + 1) for number in group.tolist()]
+    columns["rlnOpticsGroup"] = [optics["rlnOpticsGroup"][row] for row in group.tolist()]
     return {"optics": optics, "particles": Table(columns, version="30001")}
 
 
@@ -192,12 +193,18 @@ def _optics_table(path: Path, records: np.ndarray) -> tuple[Table, np.ndarray]:
     distinct, first, group = np.unique(
         np.stack([*keys, *columns.values(), *codes], axis=1), axis=0, return_index=True, return_inverse=True
     )
-    cells = {"rlnOpticsGroup": [str(number + 1) for number in range(len(distinct))]}
-    cells["rlnOpticsGroupName"] = [
-        f"opticsGroup{number + 1}_exposure{row[0]:.0f}" for number, row in enumerate(distinct)
-    ]
+    count = range(1, len(distinct) + 1)
+    kept = {column: [text[row] for row in first.tolist()] for column, text in texts.items()}
+    cells = {
+        "rlnOpticsGroup": [str(number) for number in count],
+        "rlnOpticsGroupName": [
+            f"opticsGroup{number}_exposure{row[0]:.0f}" for number, row in zip(count, distinct, strict=True)
+        ],
+    }
+    # Groups that cryoSPARC has divided since share number and name: they are numbered and named anew.
+    cells |= {column: kept.pop(column) for column in list(cells) if len(set(kept.get(column, ()))) == len(distinct)}
     cells |= {column: _cells(distinct[:, i]) for i, column in enumerate(columns, start=1)}
-    cells |= {column: [text[row] for row in first.tolist()] for column, text in texts.items()}
+    cells |= {column: text for column, text in kept.items() if column not in cells}
     cells["rlnImageDimensionality"] = ["2"] * len(distinct)
     return Table(cells, version="30001"), group.reshape(-1)
 

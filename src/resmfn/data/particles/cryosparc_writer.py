@@ -54,7 +54,6 @@ SPLIT_FIELD = f"{POSE_GROUP}/split"
 _SAID_BY = {
     PARTICLE_COLUMN: "blob/path",
     "rlnImageSize": "blob/shape",
-    "rlnOpticsGroup": EXPOSURE_FIELD,
     SUBSET_COLUMN: SPLIT_FIELD,
     **{column: field for column, (field, _) in PARTICLE_FIELDS.items()},
     **OPTICS_FIELDS,
@@ -244,6 +243,8 @@ def _kept_columns(particles: ParticleSet, said: set[str]) -> dict[str, np.ndarra
     """Return the columns that none of these fields says, those of the optics table once for each particle."""
     kept: dict[str, np.ndarray] = {}
     in_full = {column for column, field in _SAID_BY.items() if field in said} | {"rlnImageDimensionality"}
+    if particles.records is not None:
+        in_full.add("rlnOpticsGroup")  # counted from exposure groups, or one of the records' own fields
     if SUBSET_COLUMN in particles.table and {"1", "2"} != set(particles.table.text(SUBSET_COLUMN)):
         in_full.discard(SUBSET_COLUMN)  # a split of one value says that there are no halves
     optics, groups = particles.optics_table, particles.groups
