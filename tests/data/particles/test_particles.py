@@ -276,6 +276,17 @@ def test_pixel_size_given_wins_over_file_and_header(particle_file):
     assert read_particles(star, pixel_size=1.55).pixel_size == 1.55
 
 
+def test_a_pixel_size_that_is_given_stands_in_what_is_written(particle_file, old_file, tmp_path):
+    """Origins in Å beside another pixel size would be other shifts to the next program."""
+    for source in (particle_file(), old_file):
+        particles = read_particles(source, pixel_size=2.5)
+        write_particles(tmp_path / "again.star", particles)
+        again = read_particles(tmp_path / "again.star", with_images=False)
+        assert again.pixel_size == pytest.approx(2.5, rel=1e-5)
+        if particles.shifts is not None:
+            torch.testing.assert_close(again.shifts, particles.shifts, atol=1e-4, rtol=0)
+
+
 def test_boxes_of_stacks_may_differ_until_one_is_asked_for(particle_file, tmp_path, write_stack):
     star = particle_file(replacing={"_rlnImageSize": "_rlnOther"})
     write_stack(tmp_path / "b.mrcs", 1, box_size=18)

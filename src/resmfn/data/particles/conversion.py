@@ -19,7 +19,7 @@ from resmfn.data.particles.particle_set import ParticleSet, read_particles
 from resmfn.data.particles.particle_writer import write_particles
 from resmfn.data.particles.published import write_published
 from resmfn.data.particles.sources import Supplement
-from resmfn.data.star.metadata import Metadata, parse_numbers
+from resmfn.data.star.metadata import Metadata
 from resmfn.data.star.optics import EVEN_COLUMN, ODD_COLUMN, PHASE_FLIPPED_COLUMN, PREMULTIPLIED_COLUMN
 from resmfn.data.star.tables import PARTICLE_COLUMN, Table, quote
 
@@ -79,8 +79,6 @@ def convert_particles(
         allow_outside=allow_outside,
         supplement=supplement,
     )
-    if pixel_size is not None:
-        particles = _with_pixel_size(particles, pixel_size)
     if into_folder:
         return particles, _write_folder(out, particles)
     if not out.parent.is_dir():
@@ -121,26 +119,6 @@ def lost_by(particles: ParticleSet, out: Path) -> list[str]:
 def _says_something(metadata: Metadata, column: str) -> bool:
     cells = metadata.texts(column)[0]
     return any(character in "123456789" for cell in cells for character in cell)
-
-
-def _with_pixel_size(particles: ParticleSet, pixel_size: float) -> ParticleSet:
-    """Return the particles with their tables saying this pixel size, wherever they say one; or else anew."""
-    tables, said = dict(particles.tables), False
-    for name in {particles.block, "optics"} & set(tables):
-        table, columns = tables[name], dict[str, list[str]]()
-        for column in ("rlnImagePixelSize", "rlnPixelSize"):
-            if column in table:
-                columns[column] = [f"{pixel_size:.6f}"] * len(table)
-        if "rlnMagnification" in table and "rlnDetectorPixelSize" in table:
-            # The detector's pixels are in µm (1 µm = 10,000 Å); the magnification stays.
-            magnification = parse_numbers(table["rlnMagnification"], "rlnMagnification", particles.path)
-            columns["rlnDetectorPixelSize"] = [f"{pixel_size * value / 1e4:.6f}" for value in magnification.tolist()]
-        said = said or bool(columns)
-        tables[name] = table.with_columns(columns)
-    if not said:
-        where = particles.block if particles.groups is None else "optics"
-        tables[where] = tables[where].with_columns({"rlnImagePixelSize": [f"{pixel_size:.6f}"] * len(tables[where])})
-    return replace(particles, tables=tables)
 
 
 def _holds_npy(particles: ParticleSet) -> bool:

@@ -31,6 +31,7 @@ from resmfn.data.star.metadata import (
     pose_columns,
     require_one_pixel_size,
     shared_value,
+    with_pixel_size,
 )
 from resmfn.data.star.optics import find_optics
 from resmfn.data.star.tables import PARTICLE_COLUMN, Column, Table, format_cells
@@ -350,6 +351,7 @@ def read_particles(
     metadata = supplement.added_to(join_tables(path, source.tables, needs_images=with_images))
     if pixel_size is not None:
         require_one_pixel_size(metadata, pixel_size)
+        metadata = with_pixel_size(metadata, pixel_size)
     stated = find_pixel_sizes(metadata) if pixel_size is None else np.full(len(metadata), float(pixel_size))
     box_sizes = find_box_sizes(metadata)
     images = None

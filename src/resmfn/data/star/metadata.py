@@ -7,7 +7,7 @@ the particle table; origins in pixels; the pixel size from magnification and det
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -302,6 +302,26 @@ def find_rotations(metadata: Metadata, dtype: torch.dtype) -> Tensor | None:
         return None
     angles = np.stack([metadata.numbers(column) for column in ANGLE_COLUMNS], axis=1)
     return matrix_from_euler(torch.from_numpy(angles)).to(dtype)
+
+
+def with_pixel_size(metadata: Metadata, pixel_size: float) -> Metadata:
+    """Return tables that say this pixel size (Å) wherever they say one; or else anew."""
+    tables, said = dict(metadata.tables), False
+    for name in {metadata.block, OPTICS_BLOCK} & set(tables):
+        table, columns = tables[name], dict[str, list[str]]()
+        for column in ("rlnImagePixelSize", "rlnPixelSize"):
+            if column in table:
+                columns[column] = [f"{pixel_size:.6f}"] * len(table)
+        if "rlnMagnification" in table and "rlnDetectorPixelSize" in table:
+            # The detector's pixels are in µm (1 µm = 10,000 Å); the magnification stays.
+            magnification = parse_numbers(table["rlnMagnification"], "rlnMagnification", metadata.path)
+            columns["rlnDetectorPixelSize"] = [f"{pixel_size * value / 1e4:.6f}" for value in magnification.tolist()]
+        said = said or bool(columns)
+        tables[name] = table.with_columns(columns)
+    if not said:
+        where = metadata.block if metadata.groups is None else OPTICS_BLOCK
+        tables[where] = tables[where].with_columns({"rlnImagePixelSize": [f"{pixel_size:.6f}"] * len(tables[where])})
+    return replace(metadata, tables=tables)
 
 
 def find_shifts(metadata: Metadata, pixel_sizes: np.ndarray | None, dtype: torch.dtype) -> Tensor | None:
