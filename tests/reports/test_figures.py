@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,6 +85,18 @@ def test_a_map_that_agrees_nowhere_is_drawn_all_the_same(generator):
     evaluation = evaluate_run(maps(torch.zeros(17), generator))
     said = texts(_compose(evaluation, torch.randn(32, 32, 32, generator=generator), {}))
     assert "with mask: none" in said
+
+
+def test_a_map_of_more_voxels_than_a_quantile_takes_is_drawn(generator, monkeypatch):
+    box = 258
+    monkeypatch.setattr("resmfn.reports.figures.enclosing_diameter", lambda *_: 1e3)  # sorts voxels, for seconds
+    compared = replace(maps(torch.zeros(17), generator), aligned=torch.randn(box, box, box, generator=generator))
+    reference = torch.randn(box, box, box, generator=generator)
+    figure = _compose(evaluate_run(compared), reference, {})
+    images = figure.findobj(lambda artist: hasattr(artist, "get_clim") and hasattr(artist, "get_extent"))
+    assert len(images) == 6
+    for image in images:  # the 0.02 and 0.998 quantiles of a normal distribution
+        assert image.get_clim() == pytest.approx((-2.054, 2.878), abs=0.02)
 
 
 def test_errors_beyond_the_axis_stand_in_its_last_bar(generator):

@@ -70,6 +70,16 @@ def test_the_json_holds_the_numbers_of_the_record(evaluated):
     assert 30 < entries["mask"]["diameter"] < 44
 
 
+def test_a_picture_that_cannot_be_drawn_costs_no_figure(finished_run, truth, tmp_path, monkeypatch):
+    def fails(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr("resmfn.reports.figures.draw_evaluation", fails)
+    with pytest.raises(RuntimeError):
+        evaluate(finished_run / "run", true_poses=truth["true_poses"], out=tmp_path)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["poses"]["n_particles"] == 60
+
+
 def test_a_run_folder_takes_its_own_files_and_keeps_the_others(finished_run, truth, tmp_path):
     run = shutil.copytree(finished_run / "run", tmp_path / "run")
     before = {path.name: path.read_bytes() for path in run.iterdir()}

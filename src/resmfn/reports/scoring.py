@@ -99,14 +99,14 @@ def evaluate(
     folder = files.folder if out is None else _make_folder(out)
     if folder is not None:
         half_maps = {} if files.fsc is None else read_fsc_table(files.fsc)
-        if figure:
-            from resmfn.reports.figures import draw_evaluation  # here: matplotlib takes a second
-
-            draw_evaluation(folder / FIGURE_NAME, evaluation, None if truth is None else truth.data, half_maps)
         given = {"run": str(run), "reference": _text(reference), "true_poses": _text(true_poses), "mask": mask_entry}
         _write_json(
             folder / JSON_NAME, {**given, **evaluation.to_dict(), "seconds": round(time.perf_counter() - start, 2)}
         )
+        if figure:
+            from resmfn.reports.figures import draw_evaluation  # here: matplotlib takes a second
+
+            draw_evaluation(folder / FIGURE_NAME, evaluation, None if truth is None else truth.data, half_maps)
     return evaluation
 
 
