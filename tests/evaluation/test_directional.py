@@ -7,7 +7,7 @@ from resmfn.core import make_generator
 from resmfn.evaluation import directional_fsc, fit_guinier, local_resolution
 from resmfn.evaluation.directional import DirectionalFsc
 from resmfn.evaluation.fsc import fourier_shell_correlation
-from resmfn.fourier import radius_grid, soft_sphere
+from resmfn.fourier import low_pass, radius_grid, soft_sphere
 from resmfn.fourier.grids import centered_indices
 from resmfn.fourier.transforms import fftn_centered, ifftn_centered
 
@@ -95,3 +95,14 @@ def test_what_a_mask_adds_is_taken_out_of_every_direction() -> None:
     plain = directional_fsc(first, second, 2.0, n_directions=8).correlation
     less = directional_fsc(first, second, 2.0, added_by_mask=added, n_directions=8).correlation
     torch.testing.assert_close(less, ((plain - 0.2) / 0.8).clamp_min(-1.0))
+
+
+def test_strong_shells_do_not_leak_through_a_mask_into_the_cones() -> None:
+    """Two maps share all below shell 6 and nothing beyond, where they have a millionth of the power."""
+    generator = make_generator(4)
+    shared, *own = (torch.randn(40, 40, 40, generator=generator, dtype=torch.float64) for _ in range(3))
+    strong = 1e3 * low_pass(shared, 6.0, 0.0)
+    halves = [strong + noise - low_pass(noise, 6.0, 0.0) for noise in own]
+    found = directional_fsc(*halves, 1.0, soft_sphere(40, 9.0, 3.0), n_directions=40)
+    assert float(found.correlation[:, 10:20].mean(0).abs().max()) < 0.3  # 0.9 of maps that are not whitened
+    assert float(found.resolutions().median()) > 40 / 10

@@ -9,7 +9,7 @@ import torch
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from resmfn.evaluation.fsc import FscCurve, last_shell_of_both
+from resmfn.evaluation.fsc import FscCurve, last_shell_of_both, whitened
 from resmfn.evaluation.views import fibonacci_half_sphere
 from resmfn.fourier.grids import centered_indices
 from resmfn.fourier.transforms import fftn_centered
@@ -78,7 +78,8 @@ def directional_fsc(
     pixel_size
         Å.
     mask
-        (N, N, N): multiplies both first.
+        (N, N, N): multiplies both first, after they were whitened as :func:`phase_randomized_fsc` does, whose
+        correction is of whitened maps.
     added_by_mask
         (n_shells,): correlation that the mask makes by itself (:meth:`PhaseRandomizedFsc.added_by_mask`); subtracted
         from every direction.
@@ -90,8 +91,7 @@ def directional_fsc(
     Tan et al., Nature Methods 14 (2017) 793: conical FSC, half angle 20 degrees. Hard cones.
     """
     size = half1.shape[0]
-    weight = 1.0 if mask is None else mask.double()
-    a, b = (fftn_centered(half.double() * weight) for half in (half1, half2))
+    a, b = (fftn_centered(half.double() if mask is None else whitened(half) * mask) for half in (half1, half2))
     axis = centered_indices(size, device=half1.device, dtype=torch.float64)
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     points = torch.stack((x, y, z), dim=-1)
