@@ -12,6 +12,7 @@ from torch import Tensor
 
 from resmfn.cli.main import main
 from resmfn.core import make_generator
+from resmfn.core.digest import digest_of_file
 from resmfn.core.random import spawn
 from resmfn.data import read_map, read_star, write_map
 from resmfn.evaluation import half_map_resolution
@@ -80,6 +81,21 @@ def test_a_run_is_told_the_same_figures_again(files, tmp_path, capsys) -> None:
     assert "none" in lines["without mask"]  # a run's figures are of its half maps without mask, where it has them
     record = json.loads((tmp_path / "again" / "validation.json").read_text())
     assert record["resolution_0143"]["unmasked"] is None
+
+
+@pytest.mark.parametrize("name", ["half1_unfil.mrc", "half2_unfil.mrc", "mask.mrc"])
+def test_a_file_that_is_read_and_is_not_the_run_s_own_is_refused(files, tmp_path, capsys, name) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(files, run)
+    for half in ("half1", "half2"):
+        shutil.copy(run / f"{half}.mrc", run / f"{half}_unfil.mrc")
+    (run / "files.json").write_text(json.dumps({path.name: digest_of_file(path) for path in run.glob("*.mrc")}))
+    write_map(run / "half1.mrc", torch.zeros(SIZE, SIZE, SIZE), PIXEL)  # which is not read
+    assert main(["postprocess", str(run)]) == 0
+    shutil.copy(run / "half1.mrc", run / name)
+    capsys.readouterr()
+    assert main(["postprocess", str(run), "--overwrite"]) == 2
+    assert f"{name} is not the file that this run wrote" in capsys.readouterr().err
 
 
 def test_a_known_fall_of_amplitudes_is_found_and_undone(files, tmp_path) -> None:

@@ -302,6 +302,16 @@ def test_the_guinier_plot_has_the_line_of_the_b_factor(tmp_path) -> None:
     assert page.count('class="dot c1"') == size // 2
 
 
+def test_the_guinier_plot_is_of_the_half_maps_without_mask_where_they_are(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    for name in ("half1", "half2"):
+        write_map(run / f"{name}_unfil.mrc", torch.zeros(BOX, BOX, BOX), PIXEL)
+    (run / "half2_unfil.mrc").rename(run / "elsewhere.mrc")
+    assert "Guinier plot" in sections_of(build_page(read_run(run)))["validation"]
+    (run / "elsewhere.mrc").rename(run / "half2_unfil.mrc")
+    assert "Guinier plot" not in sections_of(build_page(read_run(run)))["validation"]  # maps of nothing have no points
+
+
 def test_every_file_of_the_run_is_named_with_the_place_where_it_is(run, page) -> None:
     files = sections_of(page)["files"]
     assert escape(str(run.resolve())) in files

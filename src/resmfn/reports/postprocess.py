@@ -117,7 +117,7 @@ def _inputs(
     for half in (first, second):
         if not half.is_file():
             raise InputError(f"{path}: {half.name} is not in this folder; give the folder of a finished run")
-    require_own_results(path, *HALF_MAPS, MASK)
+    require_own_results(path, first.name, second.name, MASK)
     own = path / MASK
     return first, second, mask if mask is not None or not own.is_file() else own, Path(out or path / FOLDER)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from resmfn.core import ResmfnError
 from resmfn.data import read_map
-from resmfn.data.runs.file_names import HALF_MAPS
+from resmfn.data.runs.file_names import HALF_MAPS, UNMASKED_HALF_MAPS
 from resmfn.evaluation import FscCurve, fit_guinier, guinier_points
 from resmfn.reports.html.charts import Axes, Line, line_chart
 from resmfn.reports.html.elements import Markup
@@ -174,8 +174,10 @@ def _guinier(record: RunRecord) -> list[Markup]:
 
 
 def _mean_of_halves(record: RunRecord) -> Tensor | None:
-    paths = [record.folder / name for name in HALF_MAPS]
-    if not all(path.is_file() for path in paths):
+    """Return the mean of the half maps without mask, as the run's B-factor is of; runs of other programs lack them."""
+    pairs = [[record.folder / name for name in names] for names in (UNMASKED_HALF_MAPS, HALF_MAPS)]
+    paths = next((pair for pair in pairs if all(path.is_file() for path in pair)), None)
+    if paths is None:
         return None
     try:
         first, second = (read_map(path) for path in paths)
