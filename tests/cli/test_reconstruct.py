@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import torch
 import resmfn.reconstruction
 from reconstruction.scenes import PIXEL_SIZE, stored_images, varied_optics, write_particle_files
 from resmfn.cli.main import main
+from resmfn.cli.reconstruct import _closing_lines
 from resmfn.cli.stopping import StopSignals
 from resmfn.core import make_generator
 from resmfn.data import write_map
@@ -476,3 +478,10 @@ def test_a_settings_file_that_is_none(recorded, tmp_path, capsys, text, says) ->
     assert main(["reconstruct", "--config", str(file), "--out", "new"]) == 2
     error = capsys.readouterr().err
     assert (error.count("\n"), says in error) == (1, True)
+
+
+def test_halves_that_agree_nowhere_are_said_at_the_end() -> None:
+    summary = {"resolution_half_0143": None, "structure_found": True, "resolved": False, "resolution_split": None,
+               "verdict": "not resolved", "seconds": 1.0, "cpu_seconds": 1.0}  # fmt: skip
+    result = SimpleNamespace(summary=summary, run="run")
+    assert "half maps, FSC 0.143  none: they agree nowhere\n" in _closing_lines(result)

@@ -341,11 +341,16 @@ def test_a_run_of_the_published_preset_shows_its_scales_and_no_resolution(tmp_pa
     assert "Loss, loss of an epoch, over 10 epochs: from 1 to 0.1." in page
 
 
-def test_an_infinite_resolution_is_none(tmp_path) -> None:
-    run = make_run(tmp_path / "run")
-    summary = json.loads((run / "summary.json").read_text())
-    (run / "summary.json").write_text(json.dumps(summary | {"resolution_half_0143": float("inf")}))
+def test_a_run_that_resolves_nothing_has_no_resolution_at_its_head(tmp_path) -> None:
+    page = build_page(read_run(make_run(tmp_path / "run", resolution_split=6.0)))
+    assert "<dt>Resolution</dt><dd>none<small>half maps agree to 6.90 Å at 0.143, corrected; not resolved" in page
+
+
+@pytest.mark.parametrize("nowhere", [None, float("inf")])
+def test_halves_that_agree_nowhere_have_no_resolution_and_a_warning(tmp_path, nowhere) -> None:
+    run = make_run(tmp_path / "run", resolution_half_0143=nowhere)
     page = build_page(read_run(run))
+    assert "Not resolved.</b>The half maps agree nowhere." in page
     assert "<dt>Resolution</dt><dd>none<small>the half maps do not agree" in page
 
 

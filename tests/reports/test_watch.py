@@ -1,12 +1,15 @@
 """Watching: what is served, to whom, and what a terminal says."""
 
 import http.client
+import io
 import json
 import socket
 
 import pytest
+from rich.console import Console
 
 from reports.example_run import make_run
+from resmfn.cli.watch import _table
 from resmfn.core import InputError
 from resmfn.reports.watch import ReportServer, run_state, wait_for_end
 
@@ -99,3 +102,23 @@ def test_waiting_ends_with_the_run(tmp_path) -> None:
 
     assert wait_for_end(run, seen.append, interval=1.0, sleep=sleep).message == "half maps agree"
     assert [state.is_done for state in seen] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("summary", "said"),
+    [
+        ({}, "6.90 Å"),
+        ({"structure_found": False, "verdict": "no structure found"}, "none: no structure found"),
+        ({"resolution_split": 6.0}, "none: not resolved"),
+        ({"resolution_split": None}, "none: not confirmed"),
+        ({"resolution_half_0143": None}, "none: not resolved"),
+    ],
+)
+def test_a_resolution_that_is_not_confirmed_is_not_shown(tmp_path, summary, said) -> None:
+    run = make_run(tmp_path / "run", **summary)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(_table(run_state(run)))
+    (row,) = (line for line in console.export_text().splitlines() if line.startswith("resolution"))
+    assert said in row
+    if summary:
+        assert " Å" not in row

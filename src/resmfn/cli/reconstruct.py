@@ -132,10 +132,11 @@ def _closing_lines(result: ReconstructionResult) -> str:
             f"time                  {summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} s of CPU)\n"
             f"written               {result.run}/class1/, ..., particles.star; good ones: resmfn select {result.run}"
         )
-    found = f"{summary['resolution_half_0143']:.2f} Å"
+    resolution = summary["resolution_half_0143"]
+    found = "none: they agree nowhere" if resolution is None else f"{resolution:.2f} Å"
     if not summary["structure_found"]:
         found = "none: noise agrees with noise"
-    elif summary.get("resolution_split", 0) is None:
+    elif resolution is not None and summary.get("resolution_split", 0) is None:
         found += ", of halves that may share their poses' errors"
     return (
         f"\n{summary['verdict']}\n"

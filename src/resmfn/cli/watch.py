@@ -97,7 +97,9 @@ def _table(state: RunState) -> Table:
     """Return the state as a table of two columns."""
     table = Table.grid(padding=(0, 2))
     rows = [("stage", state.stage), ("", state.message)]
-    if state.resolution is not None:
+    if state.doubt is not None:
+        rows.append(("resolution", f"none: {state.doubt}"))
+    elif state.resolution is not None:
         of = "half maps" if state.is_done else "half maps of the last round"
         rows.append(("resolution", f"{state.resolution:.2f} Å ({of}, FSC 0.143, corrected for the mask)"))
     rows.append(("time", duration(state.seconds)))

@@ -23,6 +23,7 @@ from resmfn.reports.html.text import card, columns, plain, section, table
 from resmfn.reports.html.volumes import pack_local, pack_map
 from resmfn.reports.inputs import StrPath
 from resmfn.reports.run_record import CLASS_FOLDER, RunRecord, read_run
+from resmfn.reports.structure.confirmation import unconfirmed
 from resmfn.reports.tables import angstrom, resolution_words
 from resmfn.reports.values import number, words
 
@@ -218,9 +219,12 @@ def _result(record: RunRecord) -> list[tuple[str, str, str]]:
     corrected = record.fsc.get("corrected")
     half = "" if corrected is None else f"; {resolution_words(corrected, 0.5)} at 0.5"
     if record.resolution is not None:
-        doubt = "; not confirmed, for poses of the input were kept" if record.keeps_poses else ""
-        note = f"half maps at 0.143, corrected{half}{doubt}"
-        return [("Resolution", angstrom(record.resolution, record.nyquist), note)]
+        said = angstrom(record.resolution, record.nyquist)
+        doubt = unconfirmed(record.summary, record.config, record.resolution, record.nyquist)
+        if doubt is not None:
+            why = "not confirmed, for poses of the input were kept" if record.keeps_poses else doubt.title.lower()
+            return [("Resolution", "none", f"half maps agree to {said} at 0.143, corrected; {why}")]
+        return [("Resolution", said, f"half maps at 0.143, corrected{half}")]
     if "resolution_half_0143" in record.summary:
         return [("Resolution", "none", "the half maps do not agree")]
     error = number(record.summary, "pose_error_median")

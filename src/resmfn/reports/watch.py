@@ -16,6 +16,7 @@ from resmfn.core import InputError, ResmfnError
 from resmfn.reports.inputs import StrPath
 from resmfn.reports.report import REFRESH_SECONDS, build_page
 from resmfn.reports.run_record import RunRecord, read_run
+from resmfn.reports.structure.confirmation import unconfirmed
 from resmfn.reports.values import number, words
 
 LOOPBACK = "127.0.0.1"
@@ -44,6 +45,8 @@ class RunState:
     silent: float | None
     """Seconds since the run last gave a sign of life; None if it is done or never did."""
     is_done: bool
+    doubt: str | None = None
+    """Why the half maps of a finished run confirm no resolution, in two or three words; None where they do."""
 
 
 def run_state(run: StrPath, *, now: float | None = None) -> RunState:
@@ -70,6 +73,7 @@ def describe_state(record: RunRecord, *, now: float) -> RunState:
     updated = number(progress, "updated")
     message = words(record.summary, "verdict", default="done") if record.is_done else words(progress, "message")
     last = resolutions[-1][1] if resolutions else None
+    doubt = unconfirmed(record.summary, record.config, record.resolution, record.nyquist) if record.is_done else None
     return RunState(
         stage="done" if record.is_done else words(progress, "stage", default="not begun"),
         message=message,
@@ -79,6 +83,7 @@ def describe_state(record: RunRecord, *, now: float) -> RunState:
         resolution=record.resolution if record.is_done else last,
         silent=None if record.is_done or updated is None else max(0.0, now - updated),
         is_done=record.is_done,
+        doubt=None if doubt is None else doubt.title.lower(),
     )
 
 

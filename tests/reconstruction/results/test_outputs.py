@@ -82,11 +82,17 @@ def test_what_halves_share_is_said(poses: str, split: float | None, says: str) -
     assert says in shared_by_halves(run)
 
 
-@pytest.mark.parametrize("resolution", [10.1, 12.0, 20.0, math.inf])
+@pytest.mark.parametrize("resolution", [10.1, 12.0, 20.0])
 def test_halves_that_agree_no_finer_than_what_they_share_resolve_nothing(resolution: float) -> None:
     text = verdict(resolution, starts=(1.0, 1.0))
     assert text.startswith("not resolved: half maps agree to ")
     assert "independent only beyond 10.0 Å; try more starts" in text
+
+
+@pytest.mark.parametrize("poses", ["unknown", "from-input", "fixed"])
+def test_halves_that_agree_nowhere_resolve_nothing(poses: str) -> None:
+    text = verdict(math.inf, starts=(1.0, 1.0), poses=poses)
+    assert text.startswith("not resolved: the half maps agree nowhere; try more starts")
 
 
 def test_a_resolved_map_has_its_resolution() -> None:

@@ -107,6 +107,21 @@ def test_poses_that_were_kept_confirm_no_resolution(run, tmp_path, resolved) -> 
     assert "independent half maps" not in text
 
 
+@pytest.mark.parametrize(
+    "summary",
+    [{"resolved": False, "resolution_split": 6.0}, {"resolution_split": 6.0}, {"resolution_half_0143": None},
+     {"resolution_split": None}],
+)  # fmt: skip
+def test_a_run_that_confirms_no_resolution_gives_none_of_its_parts(run, tmp_path, summary) -> None:
+    assert "Local resolution" in deposit(run, tmp_path / "resolved").text
+    change(run, "summary.json", **summary)
+    text = deposit(run, tmp_path / "emdb").text
+    assert "NONE CAN BE CLAIMED" in text
+    assert "the resolution is not to be told" in text
+    for said in ("Local resolution", "By direction", "not known"):
+        assert said not in text
+
+
 def mask_half(run: Path) -> None:
     mask = read_map(run / "mask.mrc").data
     write_map(run / "half2_unfil.mrc", read_map(run / "half2_unfil.mrc").data * (mask > 0.01), PIXEL)

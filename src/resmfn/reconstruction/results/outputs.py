@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 
 import torch
@@ -14,6 +15,7 @@ from resmfn.data.runs.run_folder import RunFolder
 from resmfn.data.selection import CLASS, CLASS_PROBABILITY
 from resmfn.evaluation import HalfMapResult
 from resmfn.evaluation.starts import SAME_MAP, starts_with_another_map
+from resmfn.evaluation.validation import figure
 from resmfn.fourier import low_pass
 from resmfn.reconstruction.phases.halves import agreement_of_half_maps
 from resmfn.reconstruction.phases.soft import ends_by_cost
@@ -37,9 +39,9 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     mask = run.mask_on(run.full)
     gray_scale = run.observations.gray_scale
     maps = {name: state.maps.references[name].cpu() * gray_scale for name in (*HALVES, "joint")}
-    halves = agreement_of_half_maps(run, mask)
-    # Halves that agree in no shell at all agree on one thing: that something is in the box.
-    halves = replace(halves, resolution=min(halves.resolution, run.box_size * run.pixel_size))
+    measured = agreement_of_half_maps(run, mask)
+    # Halves that agree in no shell at all agree on one thing: that something is in the box. It is drawn at that.
+    halves = replace(measured, resolution=min(measured.resolution, run.box_size * run.pixel_size))
     for name in HALVES:
         write_density(folder, run, f"{name}.mrc", maps[name])
     write_density(folder, run, MAP, maps["joint"])
@@ -60,7 +62,7 @@ def write_results(folder: RunFolder, run: RunContext) -> dict[str, object]:
     write_chimerax_view(folder.path)
     for said in defocus_verdict(run):
         run.tell("results", said, 0.99)
-    summary = _summary(run, halves)
+    summary = _summary(run, measured)
     folder.write_json(SUMMARY, summary)
     (folder.path / PREVIEW).unlink(missing_ok=True)
     return summary
@@ -153,7 +155,7 @@ def _summary(run: RunContext, halves: HalfMapResult) -> dict[str, object]:
     control = already_set(state.tests.structure)
     is_structure = control.is_structure
     summary: dict[str, object] = {
-        "resolution_half_0143": round(halves.resolution, 4),
+        "resolution_half_0143": figure(halves.resolution),
         "resolution_split": None if split is None else round(split, 4),
         "halves_share": shared_by_halves(run),
         "n_particles": len(run.particles),
@@ -202,6 +204,8 @@ def _verdict(run: RunContext, resolution: float) -> str:
             f"pure noise by {control.gain:.2g} ± {control.gain_error:.2g} nat, too little to tell poses; the maps show "
             "aligned noise. Check that these are particles, their contrast and their CTF, or use more images"
         )
+    if math.isinf(resolution):
+        return "not resolved: the half maps agree nowhere; try more starts, more images, or another mask diameter"
     text = f"half maps agree to {resolution:.2f} Å"
     if split is None:
         return (

@@ -12,7 +12,7 @@ import numpy as np
 from resmfn.core import one_line
 from resmfn.data import ParticleSet
 from resmfn.reports.html.text import plain
-from resmfn.reports.structure.confirmation import keeps_poses
+from resmfn.reports.structure.confirmation import keeps_poses, unconfirmed
 from resmfn.reports.values import as_number, entry, listed, number, words
 
 _WIDTH = 24
@@ -67,13 +67,15 @@ def _map_rows(of: Deposited) -> list[tuple[str, str]]:
 
 def _primary(of: Deposited) -> str:
     text = "mean of the half maps, weighted by its FSC, sharpened"
-    return f"{text}, filtered at {_figure(of.summary.get('resolution_half_0143'), 2)} Å, masked"
+    resolution = number(of.summary, "resolution_half_0143")
+    return f"{text}, masked" if resolution is None else f"{text}, filtered at {resolution:.2f} Å, masked"
 
 
 def _result_rows(of: Deposited) -> list[tuple[str, str]]:
     summary = of.summary
     local, direction = (entry(of.validation, name) for name in ("local_resolution", "directional_resolution"))
-    local, direction = (found if isinstance(found, Mapping) else {} for found in (local, direction))
+    confirms = _confirms_resolution(of)  # where halves may share noise, parts of them may as well
+    local, direction = (found if confirms and isinstance(found, Mapping) else {} for found in (local, direction))
     rows = [("Resolution", _resolution(of))]
     if number(local, "median") is not None:
         ends = f"{_figure(local.get('p05'), 2)} to {_figure(local.get('p95'), 2)} Å"
@@ -90,10 +92,17 @@ def _result_rows(of: Deposited) -> list[tuple[str, str]]:
     return rows
 
 
+def _confirms_resolution(of: Deposited) -> bool:
+    resolution = number(of.summary, "resolution_half_0143")
+    return of.summary.get("resolved") is not False and unconfirmed(of.summary, of.settings, resolution) is None
+
+
 def _resolution(of: Deposited) -> str:
     if keeps_poses(of.summary, of.settings):
         return "NONE CAN BE CLAIMED: both half maps were made at the poses of the input and may share their errors"
-    if of.summary.get("resolved") is False:
+    if number(of.summary, "resolution_half_0143") is None:
+        return "NONE CAN BE CLAIMED: the half maps agree nowhere"
+    if not _confirms_resolution(of):
         split = _figure(of.summary.get("resolution_split"), 2)
         return f"NONE CAN BE CLAIMED: half maps agree no further than they were made alike ({split} Å)"
     found = _figure(of.summary.get("resolution_half_0143"), 2)
@@ -205,6 +214,6 @@ def _poses(settings: Mapping[str, Any]) -> str:
 
 
 def _stated_resolution(of: Deposited) -> str:
-    if keeps_poses(of.summary, of.settings) or of.summary.get("resolved") is False:
+    if not _confirms_resolution(of):
         return "not to be told"
     return f"{_figure(of.summary.get('resolution_half_0143'), 2)} Å"

@@ -57,7 +57,10 @@ def unconfirmed(
         verdict = words(summary, "verdict")
         return Unconfirmed("No structure found", f"{verdict[:1].upper()}{verdict[1:]}. The maps are not a result.")
     if resolution is None:
-        return None
+        if "resolution_half_0143" not in summary:  # it goes on, or has no half maps
+            return None
+        text = "The half maps agree nowhere. Try more starts, more images or another mask diameter."
+        return Unconfirmed("Not resolved", text)
     if keeps_poses(summary, config):
         text = (
             f"The half maps agree to {angstrom(resolution, nyquist)} at the poses of the input, which were kept. Both "
