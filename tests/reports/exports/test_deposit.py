@@ -107,6 +107,29 @@ def test_poses_that_were_kept_confirm_no_resolution(run, tmp_path, resolved) -> 
     assert "independent half maps" not in text
 
 
+def test_a_class_has_the_provenance_of_its_run_and_says_which_it_is(run, tmp_path) -> None:
+    rows = [{"folder": "class1"}, {"folder": "class2"}]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "summary.json").write_text(json.dumps({"classes": rows, "n_particles": 4000, "structure_found": True}))
+    shutil.move(run, whole / "class2")
+    (whole / "class2/provenance.json").rename(whole / "provenance.json")
+    text = deposit(whole / "class2", tmp_path / "emdb").text
+    assert "resmfn reconstruct particles.star --out run" in text
+    assert "reconstructed with resmfn 0.1.0. They are those of class 2 of 2, into which the run divided 4,000" in text
+    with pytest.raises(InputError, match="such as .*whole/class1"):
+        deposit(whole, tmp_path / "other")
+
+
+def test_what_was_asked_of_symmetry_is_said(run, tmp_path) -> None:
+    change(run, "summary.json", relax_symmetry="C4")
+    assert "C1: none imposed; C4 was relaxed" in deposit(run, tmp_path / "relaxed").text
+    (run / "symmetry.json").write_text(json.dumps({"group": {"name": "C2"}, "is_decidable": True}))
+    text = deposit(run, tmp_path / "looked").text
+    assert "shows C2 (symmetry.json)" in text
+    assert "none looked for" not in text
+
+
 @pytest.mark.parametrize(
     "summary",
     [{"resolved": False, "resolution_split": 6.0}, {"resolution_split": 6.0}, {"resolution_half_0143": None},

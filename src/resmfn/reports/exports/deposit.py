@@ -15,13 +15,23 @@ import torch
 
 from resmfn.core import InputError, atomic_folder
 from resmfn.data import DensityMap, read_map, read_particles
-from resmfn.data.runs.file_names import CONFIG, FSC_XML, MASK, PARTICLES, UNMASKED_HALF_MAPS, VALIDATION
+from resmfn.data.runs.file_names import (
+    CONFIG,
+    FSC_XML,
+    MAP,
+    MASK,
+    PARTICLES,
+    SUMMARY,
+    SYMMETRY,
+    UNMASKED_HALF_MAPS,
+    VALIDATION,
+)
 from resmfn.data.runs.plain_settings import read_settings
 from resmfn.reports.exports.entry_image import write_entry_image
 from resmfn.reports.exports.finished_run import SHARPENED, require_finished_run
 from resmfn.reports.exports.methods_text import Deposited, methods_text
 from resmfn.reports.inputs import SAME_LENGTH, StrPath, read_json
-from resmfn.reports.values import number
+from resmfn.reports.values import listed, number, words
 
 FILES = {
     SHARPENED: "primary_map.mrc",
@@ -61,6 +71,7 @@ def deposit(run: StrPath, out: StrPath) -> Deposition:
         The run is not finished, found nothing, or its maps are not what EMDB takes; nothing is written then.
     """
     run = Path(run)
+    _require_one_map(run)
     summary = require_finished_run(run, *FILES, VALIDATION, CONFIG)
     validation = read_json(run / VALIDATION)
     contour = number(validation, "contour_level")
@@ -75,15 +86,18 @@ def deposit(run: StrPath, out: StrPath) -> Deposition:
     enclosed = int((primary.data > contour).sum())
     if not 0 < enclosed < primary.data.numel():
         raise InputError(f"{run / SHARPENED}: no surface lies at the contour level {contour:g}; was the map exchanged?")
+    whole, class_of = _run_of_class(run)
     text = methods_text(
         Deposited(
             summary=summary,
             validation=validation,
             settings=read_settings(run / CONFIG),
-            provenance=read_json(run / "provenance.json"),
+            provenance=read_json(run / "provenance.json") or read_json(whole / "provenance.json"),
             particles=read_particles(run / PARTICLES, with_images=False),
             contour=contour,
             half_contour=_level_enclosing(first, mask, enclosed),
+            symmetry=read_json(run / SYMMETRY),
+            class_of=class_of,
         )
     )
     with atomic_folder(out) as folder:
@@ -92,6 +106,29 @@ def deposit(run: StrPath, out: StrPath) -> Deposition:
         write_entry_image(folder / IMAGE, primary.data, contour)
         (folder / METHODS).write_text(text, encoding="utf-8")
     return Deposition(Path(out), contour, text)
+
+
+def _require_one_map(run: Path) -> None:
+    """Refuse the folder above those of several classes."""
+    classes = [row for row in listed(read_json(run / SUMMARY), "classes") if isinstance(row, dict)]
+    if classes and not (run / MAP).is_file():
+        raise InputError(
+            f"{run}: this is a run with classes, each with maps in a folder of its own; give that of one class, such "
+            f"as {run / words(classes[0], 'folder', default='class1')}"
+        )
+
+
+def _run_of_class(run: Path) -> tuple[Path, str]:
+    """Return the folder of the whole run, and which class of it this one is in words; itself and "" if it is none."""
+    folder = run.resolve()
+    summary = read_json(folder.parent / SUMMARY)
+    names = [words(row, "folder") for row in listed(summary, "classes") if isinstance(row, dict)]
+    if folder.name not in names:
+        return run, ""
+    images = number(summary, "n_particles") or 0
+    return folder.parent, (
+        f"{names.index(folder.name) + 1} of {len(names)}, into which the run divided {images:,.0f} particle images"
+    )
 
 
 def _require_alike(run: Path, maps: dict[str, DensityMap]) -> None:

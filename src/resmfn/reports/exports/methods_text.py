@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,10 @@ class Deposited:
     particles: ParticleSet
     contour: float
     half_contour: float
+    symmetry: Mapping[str, Any] = field(default_factory=dict)
+    """What symmetry.json says; empty where the map was not looked at."""
+    class_of: str = ""
+    """Which class of which run; empty where the run has one structure."""
 
 
 def methods_text(of: Deposited) -> str:
@@ -114,7 +118,13 @@ def _resolution(of: Deposited) -> str:
 def _symmetry(of: Deposited) -> str:
     group = words(of.summary, "symmetry", default="C1")
     if group == "C1":
-        return "C1: none imposed, and none looked for here"
+        relaxed, shown = words(of.summary, "relax_symmetry"), words(of.symmetry, "group", "name")
+        text = "C1: none imposed"
+        if relaxed:
+            text += f"; {relaxed} was relaxed: of the poses that it makes alike, each image has one"
+        if shown and entry(of.symmetry, "is_decidable") is not False:
+            return f"{text}; the map was looked at and shows {shown} (symmetry.json)"
+        return text if relaxed else f"{text}, and none looked for here"
     return f"{group}: imposed in both half maps, so that the map cannot be evidence of it"
 
 
@@ -131,7 +141,8 @@ def _data_rows(of: Deposited) -> list[tuple[str, str]]:
     n, bad = number(of.summary, "n_particles") or 0, number(of.summary, "n_bad") or 0
     side, pixel = plain(of.summary.get("image_box_size")), plain(of.summary.get("image_pixel_size"))
     less = f"; {bad:,.0f} of them look like noise and count little" if bad else ""
-    rows = [("Particles", f"{n:,.0f}{less}"), ("Particle images", f"{side} x {side} pixels of {pixel} Å")]
+    rows = [("Class", of.class_of)] if of.class_of else []
+    rows += [("Particles", f"{n:,.0f}{less}"), ("Particle images", f"{side} x {side} pixels of {pixel} Å")]
     optics = of.particles.optics
     if optics is None:
         return [*rows, ("CTF", "none: the particle file has no defocus")]
@@ -168,10 +179,12 @@ def _software_rows(of: Deposited) -> list[tuple[str, str]]:
 
 def _paragraph(of: Deposited) -> str:
     summary, settings = of.summary, of.settings
-    n, version = number(summary, "n_particles") or 0, plain(of.provenance.get("resmfn"))
+    n = number(summary, "n_particles") or 0
+    version = words(of.provenance, "resmfn", default="of a version that was not recorded")
     b_factor = _figure(of.validation.get("b_factor_undone"), 1)
     parts = [
         f"{n:,.0f} particle images were reconstructed with resmfn {version}.",
+        *([f"They are those of class {of.class_of}."] if of.class_of else []),
         *_classes(settings),
         _poses(settings),
         _independence(of),
