@@ -106,3 +106,10 @@ def test_strong_shells_do_not_leak_through_a_mask_into_the_cones() -> None:
     found = directional_fsc(*halves, 1.0, soft_sphere(40, 9.0, 3.0), n_directions=40)
     assert float(found.correlation[:, 10:20].mean(0).abs().max()) < 0.3  # 0.9 of maps that are not whitened
     assert float(found.resolutions().median()) > 40 / 10
+
+
+def test_a_half_map_of_nothing_agrees_in_no_direction() -> None:
+    found = directional_fsc(noise(1), torch.zeros(SIZE, SIZE, SIZE), 1.0, n_directions=8)
+    assert bool(found.resolutions().isinf().all())
+    assert found.area_ratio() == 0
+    assert found.sphericity() == 0

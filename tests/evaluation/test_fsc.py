@@ -17,7 +17,7 @@ from resmfn.evaluation import (
     half_map_resolution,
     phase_randomized_fsc,
 )
-from resmfn.evaluation.fsc import randomize_phases, whitened
+from resmfn.evaluation.fsc import last_shell_of_both, randomize_phases, whitened
 from resmfn.fourier import fftn_centered, ifftn_centered, low_pass, shell_index, soft_sphere
 
 
@@ -98,7 +98,8 @@ def test_float32_maps_are_compared_in_double_precision(generator):
         (curve(1, 0.9, 0.7, 0.3, 0.1), 0.143, 100 / 4),  # only the last shell is below: Nyquist
         (curve(1, 0.9, 0.4, 0.9, 0.1, 0), 0.5, 100 / 1.8),  # the first crossing counts
         (curve(1, 0.9, 0.9, 0.9), 0.5, 100 / 3),
-        (curve(1, 0, 0, 0), 0.5, 100 / 0.5),
+        (curve(1, 0, 0, 0), 0.5, math.inf),  # shell 0 is one coefficient
+        (curve(-1, 0.9, 0.3, 0.1), 0.6, 100 / 1.5),
         (curve(0.2, 0.1, 0, 0), 0.5, math.inf),
     ],
 )
@@ -111,7 +112,7 @@ def test_a_straight_curve_crosses_where_it_must(n_shells, threshold, box_length)
     correlation = torch.linspace(1, 0, n_shells, dtype=torch.float64)
     found = FscCurve(torch.arange(n_shells, dtype=torch.float64) / box_length, correlation)
     shell = min((1 - threshold) * (n_shells - 1), n_shells - 1)
-    expected = box_length / (shell if shell <= n_shells - 2 else n_shells - 1)
+    expected = box_length / (shell if shell <= n_shells - 2 else n_shells - 1) if shell >= 1 else math.inf
     assert found.resolution_at(threshold) == pytest.approx(expected)
     assert found.area() == pytest.approx(0.5)
 
@@ -256,3 +257,13 @@ def test_whitened_maps_correlate_as_they_did() -> None:
     plain = fourier_shell_correlation(low_pass(first, 3.0, 6.0), second, 2.0).correlation
     white = fourier_shell_correlation(whitened(low_pass(first, 3.0, 6.0)), whitened(second), 2.0).correlation
     torch.testing.assert_close(white[:6], plain[:6], rtol=1e-6, atol=1e-9)
+
+
+def test_a_large_constant_empties_no_shell() -> None:
+    generator = torch.Generator().manual_seed(6)
+    maps = [torch.randn(24, 24, 24, generator=generator, dtype=torch.float64) for _ in range(2)]
+    raised = [volume + 1e5 for volume in maps]
+    assert last_shell_of_both(*raised) == last_shell_of_both(*maps) == 12
+    plain = fourier_shell_correlation(*maps, 2.0).correlation
+    white = fourier_shell_correlation(*map(whitened, raised), 2.0).correlation
+    torch.testing.assert_close(white[1:], plain[1:], rtol=1e-6, atol=1e-6)

@@ -20,7 +20,7 @@ from resmfn.evaluation import (
 )
 from resmfn.fourier import radius_grid
 from resmfn.physics.phantoms.blobs import GaussianBlobs
-from resmfn.rotations import geodesic_degrees, random_rotations
+from resmfn.rotations import geodesic_degrees, point_group, random_rotations
 
 
 def comparison(rotation, hand=1, correlation=(1.0, 0.9, 0.6, 0.2, 0.0)):
@@ -99,3 +99,21 @@ def test_a_mask_of_a_diameter_in_angstrom():
     assert mask[16, 16, 16 + 12] == 0
     with pytest.raises(ResmfnError, match="must be positive, got -3"):
         spherical_mask(32, 2.0, -3)
+
+
+def test_the_rotations_of_a_symmetric_map_and_its_poses_may_differ_by_an_element_of_its_group(generator):
+    group = point_group("D2")
+    frame = random_rotations(1, generator=generator, dtype=torch.float64)[0]
+    estimated = random_rotations(20, generator=generator, dtype=torch.float64)
+    poses = compare_poses(estimated, aligned_poses(estimated, frame, 1))
+    for element in group:
+        found = evaluate_run(comparison(frame @ element), poses, estimated, group)
+        assert found.map_to_pose_degrees() < 1e-4
+    assert evaluate_run(comparison(frame @ group[-1]), poses, estimated).map_to_pose_degrees() == pytest.approx(180)
+
+
+@pytest.mark.parametrize("box_size", [4, 8, 12, 16])
+def test_the_default_sphere_of_a_small_box_has_a_size(box_size, generator):
+    diameter = enclosing_diameter(torch.randn(box_size, box_size, box_size, generator=generator), 1.5)
+    assert 0 < diameter <= 1.5 * box_size
+    spherical_mask(box_size, 1.5, diameter)

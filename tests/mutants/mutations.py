@@ -70,7 +70,7 @@ MUTATIONS = (
     )),
     Group("evaluation/fsc.py", "tests/evaluation/test_fsc.py", (
         ("    masked.correlation[nothing] = 0", "    pass"),
-        ("and not ends else 0.0", "else 0.0"),
+        ("fraction = 0.0 if ends else", "fraction ="),
     )),
     Group("evaluation/local_resolution.py", "tests/evaluation/test_validation_laws.py", (
         ("finest = size * pixel_size / last", "finest = 0 * pixel_size / last"),
@@ -193,7 +193,8 @@ MUTATIONS = (
         ("corrected = volume * _gridding_correction(volume, padding)", "corrected = volume"),
     )),
     Group("evaluation/fsc.py", "tests/evaluation/test_fsc.py", (
-        ("fraction = (upper - threshold) / (upper - lower) if upper > threshold and not ends else 0.0", "fraction = 0.0"),
+        ("fraction = 0.0 if ends else (upper - threshold) / (upper - lower)", "fraction = 0.0"),
+        ("        if k == 1:\n            return math.inf\n", ""),
         ("below = (self.correlation[1:last] < threshold).nonzero().flatten()", "below = (self.correlation[1:] < threshold).nonzero().flatten()"),
         ("noise = randomized[beyond:].clamp(max=_MOST_ADDED)", "noise = masked.correlation[beyond:].clamp(max=_MOST_ADDED)"),
         ("corrected[beyond:] = ((corrected[beyond:] - noise) / (1 - noise)).clamp(min=-1.0)", "corrected[beyond:] = (corrected[beyond:] - noise).clamp(min=-1.0)"),

@@ -28,7 +28,7 @@ class DirectionalFsc:
     frequency: Tensor
     """1/Å, (n_shells,)."""
     correlation: Tensor
-    """(D, n_shells); 1 in shells that a cone does not meet."""
+    """(D, n_shells); 1 in shells that a cone does not meet. Shell 0, which has no direction, holds what shell 1 does."""
 
     def resolutions(self, threshold: float = 0.143) -> Tensor:
         """Å in each direction, (D,): where the curve first falls below a threshold."""
@@ -117,4 +117,5 @@ def directional_fsc(
         added = added_by_mask.cpu()
         correlation = ((correlation - added) / (1 - added)).clamp_min(-1.0)
     correlation[:, last_shell_of_both(half1, half2) + 1 :] = 0  # what a mask lets leak into shells of no map
+    correlation[:, 0] = correlation[:, 1]
     return DirectionalFsc(directions.cpu(), frequency, correlation)

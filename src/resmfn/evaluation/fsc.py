@@ -28,7 +28,8 @@ _MOST_ADDED = 1 - 1e-6
 EMPTY = 1e-26
 """A shell with less than this share of the strongest shell's power holds only rounding noise: it is called empty."""
 ROUNDED = 1e-12
-"""The same share, of maps that were kept in single precision: it leaves some 1e-16."""
+"""The same share, of maps that were kept in single precision: it leaves some 1e-16. Shell 0 is not the strongest shell
+meant: a constant that a map has beside its density would empty all others."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,21 @@ class FscCurve:
 
         The last shell (Nyquist) is ignored: a curve that stays above up to it has the Nyquist resolution. One that
         stays above up to a shell where a map ends, and is 0 from there on, has the resolution of the last shell before:
-        there is nothing to interpolate to. A curve that starts below the threshold has no resolution: infinity.
+        there is nothing to interpolate to. A curve that is below the threshold at shell 1 has no resolution: infinity.
+        Shell 0 is not looked at: it is one real coefficient, which correlates by 1 or -1.
         """
         last = len(self.frequency) - 1
         below = (self.correlation[1:last] < threshold).nonzero().flatten()
         if len(below) == 0:
             return 1.0 / float(self.frequency[last])
         k = int(below[0]) + 1
+        if k == 1:
+            return math.inf
         upper, lower = float(self.correlation[k - 1]), float(self.correlation[k])
         start, stop = float(self.frequency[k - 1]), float(self.frequency[k])
-        ends = k > 1 and not bool(self.correlation[k:].any())
-        fraction = (upper - threshold) / (upper - lower) if upper > threshold and not ends else 0.0
-        crossing = start + fraction * (stop - start)
-        return 1.0 / crossing if crossing > 0 else math.inf
+        ends = not bool(self.correlation[k:].any())
+        fraction = 0.0 if ends else (upper - threshold) / (upper - lower)
+        return 1.0 / (start + fraction * (stop - start))
 
     def area(self) -> float:
         """Area under the curve, with frequency as a fraction of Nyquist: 1 for two equal maps."""
@@ -194,14 +197,15 @@ def last_shell_of_both(half1: Tensor, half2: Tensor, shells: HalfSpaceShells | N
 
 def _last_shell(volume: Tensor, shells: HalfSpaceShells) -> int:
     power = shells.means(_power(half_space_of(volume.double())))
-    return int((power > ROUNDED * power.max()).nonzero().max()) if bool(power.max() > 0) else 0
+    strongest = power[1:].max()
+    return int((power > ROUNDED * strongest).nonzero().max()) if bool(strongest > 0) else 0
 
 
 def whitened(volume: Tensor, shells: HalfSpaceShells | None = None) -> Tensor:
     """Return a map (N, N, N) in float64 whose shells all have the same power; shells without any stay empty."""
     transform, shells = half_space_of(volume.double()), shells or HalfSpaceShells.of(len(volume), volume.device)
     power = shells.sums(_power(transform)) / shells.count
-    gain = torch.where(power > ROUNDED * power.max(), power.clamp_min(1e-300).rsqrt(), 0.0)
+    gain = torch.where(power > ROUNDED * power[1:].max(), power.clamp_min(1e-300).rsqrt(), 0.0)
     return map_of_half_space(transform.mul_(gain[shells.index]), len(volume))
 
 

@@ -72,12 +72,19 @@ class Evaluation:
     symmetry makes, (n n_copies, 3, 3)."""
     n_copies: int = 1
     """Poses of an image that are alike by symmetry."""
+    group: Tensor | None = field(default=None, repr=False)
+    """Point group of the map, (m, 3, 3), in the frame of its poses; None without one."""
 
     def map_to_pose_degrees(self) -> float | None:
-        """Angle between the map's and the poses' global rotation; None without both, or where their hands differ."""
+        """Angle between the map's and the poses' global rotation; None without both, or where their hands differ.
+
+        Of a map with a point group, the least of those that its elements make of it: they leave the map as it is.
+        """
         if self.maps is None or self.poses is None or self.maps.alignment.hand != self.poses.alignment.hand:
             return None
-        return float(geodesic_degrees(self.maps.alignment.rotation, self.poses.alignment.rotation))
+        alike = torch.eye(3, dtype=torch.float64)[None] if self.group is None else self.group.double().cpu()
+        turned = self.poses.alignment.rotation.double().cpu() @ alike
+        return float(geodesic_degrees(self.maps.alignment.rotation.double().cpu(), turned).min())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers under their documented keys: JSON types only, None for what is not known."""
@@ -166,24 +173,27 @@ def evaluate_run(
     if maps is None and poses is None:
         raise ResmfnError("nothing to compare with: give --reference, --true-poses or both")
     if rotations is None:
-        return Evaluation(maps, poses)
+        return Evaluation(maps, poses, group=group)
     copies = 1 if group is None else len(group)
     if group is not None:
         rotations = symmetric_copies(rotations, group)
     known = poses or maps
     if known is not None:
         rotations = aligned_poses(rotations, known.alignment.rotation, known.alignment.hand)
-    return Evaluation(maps, poses, view_coverage(rotations), rotations, copies)
+    return Evaluation(maps, poses, view_coverage(rotations), rotations, copies, group)
 
 
 def enclosing_diameter(reference: Tensor, pixel_size: float) -> float:
-    """Diameter in Å of the centered sphere that holds 99.9 % of a map's power; it and its soft edge fit the box."""
+    """Diameter in Å of the centered sphere that holds 99.9 % of a map's power; it and its soft edge fit the box.
+
+    In boxes of some 12 voxels, which the edge alone fills, it is two voxels.
+    """
     box_size = reference.shape[-1]
     radius = radius_grid(box_size, 3, reference.device, reference.dtype).flatten()
     order = torch.argsort(radius)
     power = (reference - reference.median()).square().flatten()[order].cumsum(0)
     enclosing = float(radius[order][int((power < MASKED_SHARE * power[-1]).sum())])
-    return 2 * pixel_size * min(enclosing, box_size / 2 - MASK_EDGE)
+    return 2 * pixel_size * max(min(enclosing, box_size / 2 - MASK_EDGE), 1.0)
 
 
 def spherical_mask(box_size: int, pixel_size: float, diameter: float) -> Tensor:
