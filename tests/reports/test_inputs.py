@@ -124,3 +124,26 @@ def test_other_tables_are_refused(tmp_path, text, message):
     (tmp_path / "fsc.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         read_fsc_table(tmp_path / "fsc.csv")
+
+
+@pytest.mark.parametrize(
+    ("values", "pixel_size", "message"),
+    [
+        (torch.linspace(0, 1.1, 512), 2.0, "between 0 and 1, got 0 to 1.1"),
+        (torch.linspace(-0.1, 1, 512), 2.0, "between 0 and 1, got -0.1 to 1"),
+        (torch.zeros(512), 2.0, "0 everywhere"),
+        (torch.linspace(0, 1, 512), 2.5, "2.5 Å per voxel, but 2 in the map"),
+    ],
+)
+def test_what_is_no_mask_of_the_map_is_refused(tmp_path, values, pixel_size, message):
+    like = read_map_pair(*[write_box(tmp_path / "a.mrc", 8)] * 2)[0]
+    write_map(tmp_path / "mask.mrc", values.reshape(8, 8, 8), pixel_size)
+    with pytest.raises(InputError, match=message):
+        read_mask(tmp_path / "mask.mrc", None, like)
+
+
+def test_a_mask_takes_the_voxel_size_that_is_given_and_what_rounding_leaves(tmp_path):
+    like = read_map_pair(*[write_box(tmp_path / "a.mrc", 8)] * 2)[0]
+    values = torch.linspace(-1e-4, 1 + 1e-4, 512).reshape(8, 8, 8)
+    write_map(tmp_path / "mask.mrc", values, 2.5)
+    torch.testing.assert_close(read_mask(tmp_path / "mask.mrc", None, like, 2.0), values.clamp(0, 1))

@@ -151,6 +151,7 @@ def test_what_the_halves_of_a_run_do_not_confirm_is_said_again(files, tmp_path, 
         (["{files}/half1.mrc", "{files}/half2.mrc", "--out", "{new}"], "a mask is needed"),
         (["{files}", "--out", "{files}"], "already holds files"),
         (["{files}", "{files}/half2.mrc"], "is a folder"),
+        (["{files}/half1.mrc", "{files}/half1.mrc", "--mask-diameter", "40", "--out", "{new}/a"], "are the same map"),
         (["{new}/.."], "half1.mrc is not in this folder"),
     ],
 )
@@ -184,3 +185,15 @@ def test_relion_says_the_same_of_the_same_halves(files, relion, tmp_path) -> Non
     theirs = torch.tensor([float(v) for v in tables["fsc"].text("rlnFourierShellCorrelationMaskedMaps")])
     masked = result.found.halves.curves.masked.correlation.float()
     assert float((masked[1 : len(theirs) - 1] - theirs[1 : len(masked) - 1]).abs().max()) < 0.02
+
+
+def test_one_map_given_twice_is_named(files, tmp_path, capsys) -> None:
+    half, volume = files / "half1.mrc", read_map(files / "half1.mrc").data
+    write_map(tmp_path / "twice.mrc", 2 * volume, PIXEL)
+    for other in (half, tmp_path / "twice.mrc"):
+        assert main(["fsc", str(half), str(other)]) == 0
+        assert "are the same map" in capsys.readouterr().out
+    write_map(tmp_path / "noisy.mrc", volume + 1e-3 * torch.randn(volume.shape), PIXEL)
+    for other in (files / "half2.mrc", tmp_path / "noisy.mrc"):
+        assert main(["fsc", str(half), str(other)]) == 0
+        assert "are the same map" not in capsys.readouterr().out

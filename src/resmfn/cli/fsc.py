@@ -29,8 +29,8 @@ def fsc(
 
     With a mask, the curve is also corrected for the mask by phase randomization, as for half maps.
     """
+    from resmfn.reports.compare import are_one_map, refuse_existing, write_xml
     from resmfn.reports.compare import fsc as run_fsc
-    from resmfn.reports.compare import refuse_existing, write_xml
     from resmfn.reports.structure.confirmation import unconfirmed_halves
     from resmfn.reports.tables import half_map_table
 
@@ -47,6 +47,8 @@ def fsc(
         overwrite=overwrite,
     )
     print(half_map_table(result, is_masked=is_masked))
+    if are_one_map(result):
+        print(f"\n{a} and {b} are the same map, but for a factor: they say nothing of the resolution")
     doubt = unconfirmed_halves(a, b, result)
     if doubt is not None:
         print(f"\n{doubt.line()}")

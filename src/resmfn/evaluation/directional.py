@@ -28,7 +28,7 @@ class DirectionalFsc:
     frequency: Tensor
     """1/Å, (n_shells,)."""
     correlation: Tensor
-    """(D, n_shells); 1 in shells that a cone does not meet. Shell 0, which has no direction, holds what shell 1 does."""
+    """(D, n_shells); 1 in shells that a cone does not meet. Shell 0 has no direction and holds what shell 1 does."""
 
     def resolutions(self, threshold: float = 0.143) -> Tensor:
         """Å in each direction, (D,): where the curve first falls below a threshold."""

@@ -17,6 +17,9 @@ from resmfn.evaluation import (
 )
 from resmfn.reports.inputs import StrPath, read_map_pair, read_mask
 
+ONE_MAP = 1 - 1e-9
+"""Correlation of each shell beyond which two maps are one: noise of a thousandth leaves 1 - 1e-6."""
+
 
 def align(
     moving: StrPath,
@@ -87,7 +90,7 @@ def fsc(
     """
     refuse_existing(out, overwrite=overwrite)
     first, second = read_map_pair(a, b, pixel_size)
-    chosen = read_mask(mask, mask_diameter, second)
+    chosen = read_mask(mask, mask_diameter, second, pixel_size)
     generator = spawn(seed, "phases")
     result = half_map_resolution(first.data, second.data, chosen, second.pixel_size, generator=generator)
     if out is not None:
@@ -98,6 +101,12 @@ def fsc(
         with atomic_write(out) as temporary:
             temporary.write_text(fsc_csv_text(named))
     return result
+
+
+def are_one_map(result: HalfMapResult) -> bool:
+    """Say whether two maps that were compared are the same, but for a factor: they agree fully wherever they go."""
+    curve = result.curves.unmasked.correlation[1:]
+    return bool(curve.any()) and bool(((curve == 0) | (curve > ONE_MAP)).all())
 
 
 def write_xml(path: StrPath, result: HalfMapResult, *, is_masked: bool) -> None:

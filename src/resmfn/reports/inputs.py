@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from resmfn.core import InputError, one_line
-from resmfn.data import DensityMap, ParticleSet, read_map, read_particles
+from resmfn.data import DensityMap, ParticleSet, read_map, read_particles, read_stored_map
 from resmfn.data.runs.file_names import FSC, MAP, PARTICLES
 from resmfn.data.runs.result_files import require_own_results
 from resmfn.evaluation import FscCurve, spherical_mask
@@ -24,6 +24,8 @@ REFERENCE_NAME = "volume.mrc"
 SAME_LENGTH = 0.01
 """Relative difference between pixel sizes, or box lengths in Å, that is attributed to rounded headers."""
 
+MASK_SLACK = 1e-3
+"""By which rounding may bring a mask below 0 or above 1."""
 MOST_BYTES = 64 * 2**20
 """Of a text file that a run writes."""
 LEAST_SHELLS = 3
@@ -99,24 +101,53 @@ def read_map_pair(
     return a, b
 
 
-def read_mask(mask: StrPath | None, diameter: float | None, like: DensityMap) -> Tensor | None:
+def read_mask(
+    mask: StrPath | None, diameter: float | None, like: DensityMap, pixel_size: float | None = None
+) -> Tensor | None:
     """Read a mask file, or make a sphere of a diameter in Å; None if neither is given.
+
+    Parameters
+    ----------
+    mask, diameter
+        The file, or the diameter; not both.
+    like
+        The map that it must fit.
+    pixel_size
+        Å per voxel as the user gave it, in place of what headers say.
 
     Raises
     ------
     InputError
-        If both are given, or the file does not fit the map.
+        If both are given, or the file does not fit the map, or is no mask: values from 0 to 1, and not 0 everywhere.
     """
     if mask is not None and diameter is not None:
         raise InputError("--mask and --mask-diameter exclude each other; give only one")
     if mask is not None:
-        data = read_map(mask, like.pixel_size).data
-        if data.shape != like.data.shape:
+        stored = read_stored_map(mask)
+        found = stored.cube(None if stored.voxel_size and pixel_size is None else like.pixel_size)
+        if found.box_size != like.box_size:
             raise InputError(
-                f"{mask}: the mask has {data.shape[0]} voxels a side, the map {like.box_size}; resample it"
+                f"{mask}: the mask has {found.box_size} voxels a side, the map {like.box_size}; resample it"
             )
-        return data
+        if abs(found.pixel_size - like.pixel_size) > SAME_LENGTH * like.pixel_size:
+            raise InputError(
+                f"{mask}: {found.pixel_size:g} Å per voxel, but {like.pixel_size:g} in the map; correct the wrong "
+                "header, or give --pixel-size"
+            )
+        return _zero_to_one(mask, found.data)
     return None if diameter is None else spherical_mask(like.box_size, like.pixel_size, diameter)
+
+
+def _zero_to_one(path: StrPath, mask: Tensor) -> Tensor:
+    low, high = float(mask.min()), float(mask.max())
+    if low < -MASK_SLACK or high > 1 + MASK_SLACK:
+        raise InputError(
+            f"{path}: a mask must lie between 0 and 1, got {low:g} to {high:g}; threshold the map and soften its edge "
+            "first"
+        )
+    if high <= 0:
+        raise InputError(f"{path}: a mask must be above 0 somewhere, this one is 0 everywhere; give another")
+    return mask.clamp(0, 1)
 
 
 def read_poses(path: StrPath) -> ParticleSet:

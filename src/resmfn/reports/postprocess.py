@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from resmfn.core import InputError, atomic_write
 from resmfn.core.random import spawn
 from resmfn.data import write_map
@@ -84,7 +86,9 @@ def postprocess(
     if not overwrite and folder.exists() and any(folder.iterdir()):
         raise InputError(f"--out {folder}: already holds files; give another name, or --overwrite")
     a, b = read_map_pair(first, second, pixel_size)
-    chosen = read_mask(mask if mask is not None else found_mask, mask_diameter, b)
+    if torch.equal(a.data, b.data):
+        raise InputError(f"{first} and {second} are the same map; give maps of two halves of the particles")
+    chosen = read_mask(mask if mask is not None else found_mask, mask_diameter, b, pixel_size)
     if chosen is None:
         raise InputError("a mask is needed: give --mask or --mask-diameter")
     seed = _seed_of(first.parent)

@@ -17,7 +17,6 @@ from resmfn.data.runs.plain_settings import read_settings
 from resmfn.data.runs.run_folder import classes_share_frame
 from resmfn.evaluation import (
     Evaluation,
-    MapComparison,
     PoseComparison,
     compare_maps,
     compare_poses,
@@ -94,7 +93,9 @@ def evaluate(
     maps, truth, mask_entry = None, None, None
     if reference is not None and files.map is not None:
         moving, truth = _map_and_truth(files.map, reference, pixel_size)
-        maps, mask_entry = _compare_maps(moving, truth, mask, mask_diameter, both_hands=is_model(reference))
+        weight, mask_entry = _mask_and_its_entry(truth, mask, mask_diameter, pixel_size)
+        both = is_model(reference)
+        maps = compare_maps(moving.data, truth.data, truth.pixel_size, weight, both_hands=both)
     evaluation = evaluate_run(maps, poses, None if particles is None else particles.rotations, group)
     folder = files.folder if out is None else _make_folder(out)
     if folder is not None:
@@ -125,16 +126,15 @@ def _map_and_truth(path: Path, reference: StrPath, pixel_size: float | None) -> 
     return moving, DensityMap(density_from_model(reference, moving.box_size, moving.pixel_size), moving.pixel_size)
 
 
-def _compare_maps(
-    moving: DensityMap, truth: DensityMap, mask: StrPath | None, diameter: float | None, *, both_hands: bool
-) -> tuple[MapComparison, dict[str, Any]]:
-    """Compare, and say which mask was used."""
-    weight = read_mask(mask, diameter, truth)
-    entry: dict[str, Any] = {"file": _text(mask), "diameter": diameter}
+def _mask_and_its_entry(
+    truth: DensityMap, mask: StrPath | None, diameter: float | None, pixel_size: float | None
+) -> tuple[Tensor, dict[str, Any]]:
+    """Return the mask, a sphere about the truth where none was asked for, and say which it is."""
+    weight = read_mask(mask, diameter, truth, pixel_size)
     if weight is None:
-        entry["diameter"] = round(enclosing_diameter(truth.data, truth.pixel_size), 2)
-        weight = spherical_mask(truth.box_size, truth.pixel_size, entry["diameter"])
-    return compare_maps(moving.data, truth.data, truth.pixel_size, weight, both_hands=both_hands), entry
+        diameter = round(enclosing_diameter(truth.data, truth.pixel_size), 2)
+        weight = spherical_mask(truth.box_size, truth.pixel_size, diameter)
+    return weight, {"file": _text(mask), "diameter": diameter}
 
 
 def _compare_poses(particles: ParticleSet, true_poses: StrPath, group: Tensor | None) -> PoseComparison:
