@@ -8,7 +8,7 @@ from resmfn.evaluation import find_symmetry
 from resmfn.evaluation.symmetry.axes import Axis
 from resmfn.evaluation.symmetry.copies import TurnedCopies
 from resmfn.evaluation.symmetry.groups import lines_of, placements
-from resmfn.fourier import low_pass
+from resmfn.fourier import low_pass, soft_sphere
 from resmfn.physics.phantoms.blobs import GaussianBlobs
 from resmfn.rotations import exp_so3, point_group, random_rotations
 
@@ -163,3 +163,15 @@ def test_what_is_no_map_is_refused():
     volume = torch.rand(32, 32, 32, generator=generator)
     with pytest.raises(ShapeError, match="second half map"):
         find_symmetry(volume, 1.0, (volume, volume[:, :, 1:]), generator=generator)
+
+
+def test_a_constant_below_the_map_changes_nothing():
+    halves, _ = assembly("C2", 7.0)
+    plain, sunk = (found_in([half + offset for half in halves]) for offset in (0.0, -10.0))
+    assert sunk.group.name == plain.group.name == "C2"
+    torch.testing.assert_close(sunk.group.center, plain.group.center, rtol=0, atol=0.05)
+
+
+def test_a_map_that_is_nowhere_bright_is_refused():
+    with pytest.raises(ResmfnError, match="must be brighter inside the sphere"):
+        find_symmetry(-soft_sphere(SIZE, 8.0, 4.0), PIXEL, generator=make_generator(1))

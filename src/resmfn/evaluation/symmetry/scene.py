@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from resmfn.core.errors import ResmfnError
 from resmfn.evaluation.alignment.map_alignment import molecule_radius
 from resmfn.evaluation.symmetry.copies import TurnedCopies
 from resmfn.fourier import centered_indices, fftn_centered, low_pass, resize_map, shell_average, soft_sphere
@@ -33,6 +34,8 @@ LEAST_RISE = 0.15
 """By which copies must correlate better than random turns, over the shells judged, in what is not the same in all
 directions: random turns of apoferritin correlate to 0.6, for it is a hollow sphere, and its copies to little more."""
 N_RANDOM = 60
+LEAST_BRIGHT = 0.1
+"""Highest value of a coarse map above its solvent, as a share of the largest below or above, that is not chance."""
 RADIAL_STEP = 0.5
 """Voxels between the spheres that a map is averaged over."""
 
@@ -156,8 +159,14 @@ def _last_of_its_own(whole: Tensor, masked: Tensor) -> int:
 
 
 def _center_of_mass(volume: Tensor, mask: Tensor) -> Tensor:
-    """Voxels (3,), x, y, z: the center of what is bright, which every symmetry leaves in place."""
-    smooth = low_pass(volume, volume.shape[0] / 8, 2.0) * mask
+    """Voxels (3,), x, y, z: the center of what is brighter than the solvent, which every symmetry leaves in place."""
+    smooth = low_pass(volume, volume.shape[0] / 8, 2.0)
+    smooth = (smooth - smooth[(mask > 0) & (mask < 1)].median()) * mask  # the sphere's rim shows the solvent
+    if not bool(smooth.max() > LEAST_BRIGHT * smooth.abs().max()):
+        raise ResmfnError(
+            "the map must be brighter inside the sphere that is looked into than at its rim, and is nowhere; invert "
+            "its contrast, or give another --mask-diameter"
+        )
     bright = (smooth - 0.2 * smooth.max()).clamp(min=0)
     index = centered_indices(volume.shape[0])
     sums = torch.stack([(bright.sum(axes) * index).sum() for axes in ((0, 1), (0, 2), (1, 2))])
