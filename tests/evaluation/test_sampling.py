@@ -7,7 +7,8 @@ import torch
 
 from resmfn.evaluation.sampling import SIDE_VIEWS, fourier_sampling
 from resmfn.evaluation.views import symmetric_copies
-from resmfn.rotations import concentrated_rotations, matrix_from_euler, point_group, super_fibonacci
+from resmfn.reports.html.sections.structure_sections import sampling_words
+from resmfn.rotations import concentrated_rotations, matrix_from_euler, point_group, random_rotations, super_fibonacci
 
 
 def seen_from(tilt: torch.Tensor, rot: torch.Tensor) -> torch.Tensor:
@@ -47,3 +48,12 @@ def test_it_falls_as_views_prevail_and_rises_with_symmetry(generator: torch.Gene
     assert factor[0.0] > factor[2.0] + 0.05
     assert factor[2.0] > factor[4.0] + 0.05
     assert fourier_sampling(symmetric_copies(views[4.0], point_group("O")), radius=20).scf_star > 0.97
+
+
+def test_few_views_are_too_few_to_tell(generator: torch.Generator) -> None:
+    views = random_rotations(4000, generator=generator, dtype=torch.float64)
+    for n, told in ((5, False), (200, False), (4000, True)):
+        found = fourier_sampling(views[:n])
+        assert found.is_decidable == told
+        assert ("Too few views to tell" in sampling_words(found, None)) == (not told)
+        assert 0 <= found.scf_star <= found.scf <= 1

@@ -14,6 +14,8 @@ FOURIER_RADIUS = 50
 """Fourier pixels: the shell on which slices, one pixel thick, are counted (Baldwin and Lyumkis' own default)."""
 N_DIRECTIONS = 3000
 CHUNK = 2000
+LEAST_COUNT = 10.0
+"""Slices a direction, on average, below which counts of even views scatter so much that some directions have none."""
 SIDE_VIEWS = 8 / math.pi**2
 """SCF of views that all look from the side, evenly around one axis: 0.81. Below, the map suffers visibly."""
 
@@ -25,13 +27,20 @@ class FourierSampling:
     scf: float
     """Sampling compensation factor over the directions that are met at all, 0 to 1; 1 for even sampling."""
     scf_star: float
-    """The same with a penalty for directions that no slice meets."""
+    """The same with a penalty for directions that no slice meets, 0 to 1."""
     unsampled: float
     """Share of directions that no slice meets, 0 to 1."""
     thinnest: Tensor
     """Unit vector x, y, z in the map's frame, (3,): the direction along which the map knows least."""
     thinnest_share: float
     """Slices within 10 degrees of it, in multiples of an even sampling."""
+    mean_count: float
+    """Slices that meet a direction, on average."""
+
+    @property
+    def is_decidable(self) -> bool:
+        """Whether there are enough views to tell ones that are missing from chance."""
+        return self.mean_count >= LEAST_COUNT
 
 
 def fourier_sampling(rotation: Tensor, radius: int = FOURIER_RADIUS) -> FourierSampling:
@@ -66,8 +75,8 @@ def fourier_sampling(rotation: Tensor, radius: int = FOURIER_RADIUS) -> FourierS
     met = count > 0
     share, mean = float((~met).double().mean()), float(count.mean())
     if not bool(met.any()):
-        return FourierSampling(0.0, 0.0, 1.0, directions[0].cpu(), 0.0)
-    scf = 1 / (mean * float((1 / count[met]).mean()))
+        return FourierSampling(0.0, 0.0, 1.0, directions[0].cpu(), 0.0, 0.0)
+    scf = min(1.0, 1 / (mean * float((1 / count[met]).mean())))  # beyond 1 where most directions have no slice
     star = scf / (1 + share / (1 - share) * mean * scf / 2)
     last = int(near.argmin())
-    return FourierSampling(scf, star, share, directions[last].cpu(), float(near[last] / near.mean()))
+    return FourierSampling(scf, star, share, directions[last].cpu(), float(near[last] / near.mean()), mean)

@@ -36,6 +36,11 @@ def sampling_card(record: RunRecord) -> Markup | None:
 
 def sampling_words(found: FourierSampling, cfar: float | None) -> str:
     """Say what is missing, or that nothing is."""
+    if not found.is_decidable:
+        return (
+            f"Too few views to tell: a direction of Fourier space is met by {found.mean_count:.1f} of them on average, "
+            "and some by none even where views are uniform."
+        )
     x, y, z = found.thinnest.tolist()
     rot, tilt = math.degrees(math.atan2(y, x)), math.degrees(math.acos(max(-1.0, min(1.0, z))))
     place = f"the direction rot {rot:.0f}°, tilt {tilt:.0f}°"
