@@ -234,10 +234,8 @@ def test_each_curve_stands_under_its_own_name(tmp_path) -> None:
     colors = {
         label: color for color, label in re.findall(r'class="line (c\d)[^"]*"[^>]*></line></svg>([^<:]*)', section)
     }
-    first_y = {
-        color: float(y)
-        for color, y in re.findall(r'<polyline class="line (c\d)[^"]*" points="[\d.]+,([\d.]+)', section)
-    }
+    points = re.findall(r'<polyline class="line (c\d)[^"]*" points="[\d.]+,([\d.]+)', section)
+    first_y = {color: float(y) for color, y in reversed(points)}  # of the first chart: others follow
     ordered = ["with mask", "corrected for the mask", "without mask"]
     ordered.append("phases randomized, with mask")
     assert sorted(ordered, key=lambda name: first_y[colors[name]]) == ordered  # high curves have a small y

@@ -52,10 +52,10 @@ def test_another_file_in_the_place_of_a_result_is_refused(run, name) -> None:
 
 
 def test_evaluate_and_postprocess_ask_for_the_files_that_they_read(run) -> None:
-    (run / "half2.mrc").write_text("of another run")
+    (run / "half2_unfil.mrc").write_text("of another run")
     assert find_run(run).map is not None
-    with pytest.raises(InputError, match=r"half2\.mrc is not the file"):
-        postprocess(run)
+    with pytest.raises(InputError, match=r"half2_unfil\.mrc is not the file"):
+        postprocess(run, overwrite=True)
     (run / "fsc.csv").write_text("of another run")
     with pytest.raises(InputError, match=r"fsc\.csv is not the file"):
         find_run(run)

@@ -66,7 +66,9 @@ def test_the_joint_rounds_of_all_classes_end_together(
     monkeypatch.setattr(class_rounds, "_runs", lambda *_: [0, 1])
     monkeypatch.setattr(class_rounds, "begin_joint", lambda number: moved_by(float(number)))
     monkeypatch.setattr(class_rounds, "ends_joint_rounds", lambda number, _: settled[number])
-    monkeypatch.setattr(class_rounds, "end_joint", lambda number, _, is_last: ended.append((number, is_last)))
+    monkeypatch.setattr(
+        class_rounds, "end_joint", lambda number, _, *, is_last, **_more: ended.append((number, is_last))
+    )
     assert class_rounds.class_joint_step(run) is ends
     assert ended == [(0, ends), (1, ends)]
     assert run.state.step == step + 1

@@ -65,7 +65,8 @@ def test_the_table_holds_the_log_likelihoods_of_images_seen_at_each_offset(magni
     table = likelihood_table(observations, scene.index, scene.poses, model, offsets)
     for offset, found in zip(offsets, table.T, strict=True):
         observations.set_defocus(offset.expand(7))
-        climb = pose_refinement._Climb(observations, scene.index, observations.n_pixels(RADIUS), model)
+        n_pixels = observations.n_pixels(RADIUS)
+        climb = pose_refinement._Climb(observations, scene.index, n_pixels, model, scene.poses.shift)
         torch.testing.assert_close(
             found, climb._evaluate(scene.poses, torch.arange(7)).log_likelihood, rtol=1e-7, atol=1e-6
         )

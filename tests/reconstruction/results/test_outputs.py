@@ -178,10 +178,11 @@ def test_the_list_of_bad_images_holds_those_that_look_like_noise() -> None:
 
 def test_the_maps_of_all_scales_have_the_hand_and_the_grey_scale_of_the_run(tmp_path, generator) -> None:
     scales = {scale: torch.randn(8, 8, 8, generator=generator) for scale in (1, 2, 3)}
-    network = SimpleNamespace(n_scales=3, decode=lambda full, scale: scales[scale])
+    network = SimpleNamespace(n_scales=4, scale_for=int, decode=lambda full, scale: scales[scale])
     for flip in (False, True):
         run = SimpleNamespace(
             network=lambda name: network,
+            state=SimpleNamespace(band=SimpleNamespace(radius=3.0)),  # the fourth scale was not fitted
             full=None,
             observations=SimpleNamespace(gray_scale=2.0),
             config=SimpleNamespace(flip_hand=flip),
