@@ -109,6 +109,14 @@ def test_differences_cancel_and_probabilities_are_shared_out(two_states: Path, t
     torch.testing.assert_close(turned.probability, states.probability[:, [2, 0, 1]])
 
 
+def test_states_do_not_differ_by_contrast(two_states: Path, tmp_path: Path) -> None:
+    """Images at wrong poses fit a fainter map better: such a state is none, however well the halves agree on it."""
+    states = divide(at_poses(two_states, tmp_path), "half1")
+    along = torch.einsum("kxyz,xyz->k", states.differences, states.common)
+    norms = states.differences.flatten(1).norm(dim=1) * states.common.norm()
+    assert float((along / norms).abs().max()) < 1e-3
+
+
 def test_a_state_without_a_difference_is_as_likely_as_the_common_map(two_states: Path, tmp_path: Path) -> None:
     run = at_poses(two_states, tmp_path)
     states = divide(run, "half1")

@@ -148,6 +148,9 @@ def divided(
             for k, before in enumerate(found)
         ]
         differences = torch.stack([difference.volume for difference in found])
+        # What is along the common map is contrast, by which images at wrong poses would come apart.
+        along = torch.einsum("kxyz,xyz->k", differences, common) / common.square().sum()
+        differences = differences - along[:, None, None, None] * common
         differences = differences - torch.einsum("k,kxyz->xyz", share, differences)
         found = [replace(its, volume=volume) for its, volume in zip(found, differences, strict=True)]
         gains = torch.stack([half.log_likelihood(common + volume) - one for volume in differences], dim=1)
