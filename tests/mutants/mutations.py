@@ -289,12 +289,9 @@ MUTATIONS = (
         ("or not n_left or found.agreement < DIVIDED_AGREEMENT:", "or not n_left:"),
         ("mixed += [] if found is None else [number]", "pass"),
     )),
-    Group("reconstruction/classes/rounds.py", "tests/reconstruction/classes/test_rounds.py", (
-        ("known = weights[:, :, None] * (residuals > 0)", "known = weights[:, :, None].expand_as(residuals)"),
-    )),
     Group("reconstruction/phases/halves.py", "tests/reconstruction/classes/test_rounds.py", (
         ("known = n_images[:, :, None] * (powers > 0)", "known = n_images[:, :, None].expand_as(powers)"),
-        ("return (known / known.sum(dim=0).clamp_min(1) * powers).sum(dim=0)", "return powers.mean(dim=0)"),
+        ("return (known / known.sum(dim=0).clamp_min(1e-6) * powers).sum(dim=0)", "return powers.mean(dim=0)"),
     )),
     Group("reconstruction/classes/focus.py", "tests/reconstruction/classes/test_class_focus.py", (
         ("torch.isin(of_class, in_no_map) & ~torch.isin(of_class, left_out)", "torch.isin(of_class, in_no_map)"),

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from resmfn.reconstruction.classes.rounds import mean_of_classes
-from resmfn.reconstruction.phases.halves import mean_residual
+from resmfn.reconstruction.phases.halves import mean_by_images, mean_residual
 from resmfn.reconstruction.phases.rounds import UNMOVED
 
 
@@ -13,13 +12,13 @@ def test_noise_of_a_group_is_what_the_classes_that_have_its_images_leave() -> No
     """Two data sets, each an optics group with a species of its own: neither knows the noise of the other."""
     of_first, of_second = torch.tensor([[1.1, 1.2], [0, 0]]), torch.tensor([[0, 0], [0.9, 0.8]])
     weights = torch.tensor([[900.0, 0.0], [3.0, 100.0]])  # some images hardly show the second: no candidates of it
-    found = mean_of_classes(torch.stack((of_first, of_second)), weights)
+    found = mean_by_images(torch.stack((of_first, of_second)), weights)
     torch.testing.assert_close(found, of_first + of_second)
 
 
 def test_classes_count_by_their_images_of_a_group() -> None:
     residuals = torch.tensor([[[1.0], [1.0]], [[2.0], [2.0]]])
-    found = mean_of_classes(residuals, torch.tensor([[30.0, 10.0], [10.0, 0.0]]))
+    found = mean_by_images(residuals, torch.tensor([[30.0, 10.0], [10.0, 0.0]]))
     torch.testing.assert_close(found, torch.tensor([[1.25], [1.0]]))
 
 

@@ -16,6 +16,7 @@ from resmfn.reconstruction.phases.halves import (
     begin_round,
     end_round,
     images_of_groups,
+    mean_by_images,
     mean_residual,
     round_radius,
     share_done,
@@ -135,17 +136,8 @@ def _update_noise(run: RunContext, runs: list[RunContext], rounds: list[HalvesRo
     groups = [run.observations.noise_group == number for number in range(run.observations.n_groups)]
     good = [already_set(of_class.state.qualities.good) for of_class in runs]
     weights = torch.stack([torch.stack([of_class[group].sum() for group in groups]) for of_class in good])
-    residual = mean_of_classes(residuals, weights)
+    residual = mean_by_images(residuals, weights)
     run.state.band = replace(run.state.band, radius=min(of_class.state.band.radius for of_class in runs))
     update_noise(run, residual)
     for of_class in runs:
         of_class.state.qualities = replace(of_class.state.qualities, noise_power=run.state.qualities.noise_power)
-
-
-def mean_of_classes(residuals: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean residual power (groups, shells) of classes (K, groups, shells) by their images (K, groups).
-
-    Each group counts by itself: where a class has none of its images it has no residual (0), which says nothing.
-    """
-    known = weights[:, :, None] * (residuals > 0)
-    return (known * residuals).sum(dim=0) / known.double().sum(dim=0).float().clamp_min(1e-6)

@@ -247,9 +247,16 @@ def images_of_groups(run: RunContext) -> Tensor:
 
 def mean_residual(reports: list[RoundReport], n_images: Tensor) -> Tensor:
     """Return the mean residual power (groups, shells) of the halves, by their images (2, groups); 0 of none."""
-    powers = torch.stack([report.residual_power for report in reports])
+    return mean_by_images(torch.stack([report.residual_power for report in reports]), n_images)
+
+
+def mean_by_images(powers: Tensor, n_images: Tensor) -> Tensor:
+    """Return the mean residual power (groups, shells) of halves, or classes, (K, groups, shells) by images (K, groups).
+
+    Each group counts by itself: where one has none of its images it has no residual (0), which says nothing.
+    """
     known = n_images[:, :, None] * (powers > 0)
-    return (known / known.sum(dim=0).clamp_min(1) * powers).sum(dim=0)
+    return (known / known.sum(dim=0).clamp_min(1e-6) * powers).sum(dim=0)
 
 
 def update_noise(run: RunContext, residual: Tensor) -> None:
