@@ -269,7 +269,8 @@ MUTATIONS = (
         ("differences = differences - torch.einsum(\"k,kxyz->xyz\", share, differences)", "pass"),
         ("half.spread_to(gains, SPREADS[step])", "half.spread_to(gains, 0.7)"),
         ("self.probability[:, order]", "self.probability"),
-        ("return 2 * fits.overlap.sum(dim=1) - fits.power.sum(dim=1)", "return 2 * fits.overlap.sum(dim=1)"),
+        ("return of_any_contrast(fits.overlap.sum(dim=1), fits.power.sum(dim=1))", "return 2 * fits.overlap.sum(dim=1) - fits.power.sum(dim=1)"),
+        ("- known - 0.5 * torch.log1p(power / known)", "- known"),
     )),
     Group("reconstruction/classes/division.py", "tests/reconstruction/classes/test_states.py", (
         ("second = second.in_order(columns.tolist())", "pass"),
@@ -282,6 +283,7 @@ MUTATIONS = (
         (".argsort(descending=True)", ".argsort()"),
         ("good[index] * states.probability[:, number]", "good[index]"),
         ("if found.is_believed and found.agreement > NAMED_AGREEMENT and", "if found.is_believed and"),
+        ("if not found.is_likelier and found.agreement <= NAMED_AGREEMENT:", "if not found.is_likelier:"),
         (" and 2 * smaller >= LEAST_PARTICLES:", ":"),
         ("parts.sort(key=lambda part: -float(", "parts.sort(key=lambda part: float("),
         ("min(shown) < LEAST_PARTICLES or state.soft.are_on or not already_set", "state.soft.are_on or not already_set"),

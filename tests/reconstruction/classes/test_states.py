@@ -18,7 +18,7 @@ from resmfn.reconstruction.classes import division
 from resmfn.reconstruction.classes import state_step as phase
 from resmfn.reconstruction.classes.membership import class_probabilities
 from resmfn.reconstruction.classes.rounds import class_joint_step
-from resmfn.reconstruction.classes.states import HalfStates, divided
+from resmfn.reconstruction.classes.states import CONTRAST_VARIANCE, HalfStates, divided, of_any_contrast
 from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.phase_table import enter_first_phase, take_step
 from resmfn.reconstruction.phases.halves import JOINT_ROUNDS
@@ -37,14 +37,19 @@ SECOND = torch.arange(N) % 5 >= 3
 """Two images of five show it."""
 
 
-def state_files(folder: Path, lost: int, noise: float = 1.0) -> Path:
-    """Return images of a molecule, two of five without some of its blobs, at known poses; half sets mix both."""
+def state_files(folder: Path, lost: int, noise: float = 1.0, contrast: float = 0.0) -> Path:
+    """Return images of a molecule, two of five without some of its blobs, at known poses; half sets mix both.
+
+    Contrasts are uniform, as far from 1 as ``contrast`` says.
+    """
     generator = make_generator(31)
     rotation = random_rotations(N, generator=generator)
     whole = small_blobs()
     part = replace(whole, centers=whole.centers[lost:], widths=whole.widths[lost:], amplitudes=whole.amplitudes[lost:])
     clean = torch.where(SECOND[:, None, None], part.project(rotation, SMALL_BOX), whole.project(rotation, SMALL_BOX))
     noisy = clean + noise * torch.randn(clean.shape, generator=generator)
+    if contrast:
+        noisy += contrast * (2 * torch.rand(N, 1, 1, generator=generator) - 1) * clean
     half = torch.arange(N) // 5 % 2 + 1
     return write_particle_files(folder, noisy, poses=Poses(rotation, torch.zeros(N, 2)), subset=half)
 
@@ -115,6 +120,27 @@ def test_states_do_not_differ_by_contrast(two_states: Path, tmp_path: Path) -> N
     along = torch.einsum("kxyz,xyz->k", states.differences, states.common)
     norms = states.differences.flatten(1).norm(dim=1) * states.common.norm()
     assert float((along / norms).abs().max()) < 1e-3
+
+
+def test_images_of_other_contrast_are_no_state(tmp_path: Path) -> None:
+    run = at_poses(state_files(tmp_path / "one", 0, contrast=0.5), tmp_path)
+    assert division.divide(run, 2, run.state.band.radius).comparison.gain < division.LEAST_GAIN
+
+
+def test_states_are_told_apart_whatever_the_contrast_of_images(tmp_path: Path) -> None:
+    run = at_poses(state_files(tmp_path / "two", LOST, contrast=0.5), tmp_path)
+    for name, index in zip(HALVES, run.half_index, strict=True):
+        assert agreed(divide(run, name).probability.argmax(dim=1) == 1, SECOND[index]) > 0.95
+
+
+def test_the_contrast_of_an_image_is_integrated_out() -> None:
+    generator = make_generator(7)
+    overlap = 5 * torch.randn(6, generator=generator, dtype=torch.float64)
+    power = 10 * torch.rand(6, generator=generator, dtype=torch.float64)
+    contrast = torch.linspace(-9, 11, 20001, dtype=torch.float64)
+    prior = torch.distributions.Normal(1.0, CONTRAST_VARIANCE**0.5).log_prob(contrast)
+    exponent = 2 * contrast * overlap[:, None] - contrast.square() * power[:, None] + prior
+    torch.testing.assert_close(of_any_contrast(overlap, power), torch.trapezoid(exponent.exp(), contrast).log())
 
 
 def test_a_state_without_a_difference_is_as_likely_as_the_common_map(two_states: Path, tmp_path: Path) -> None:
@@ -208,6 +234,25 @@ def test_a_class_of_one_structure_goes_on_as_it_is(one_state: Path, tmp_path: Pa
     assert run.state.classes == [before]
     assert run.state.branching["mixed"] == []
     assert [row["maps"] for row in run.state.branching["table"]] == [2]
+
+
+@pytest.mark.parametrize(("agreement", "bands"), [(0.9, 2), (0.5, 1)])
+def test_a_finer_band_is_asked_where_halves_agree_and_images_gain_too_little(
+    two_states: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agreement: float, bands: int
+) -> None:
+    run = one_class(two_states, tmp_path, 3)
+    found = division.divide(at_poses(two_states, tmp_path / "known"), 2, 5.0)
+    too_little = replace(found.comparison, gain=0.9 * division.LEAST_GAIN, error=0.01)
+    asked = list[float]()
+
+    def divide(_run: RunContext, _n_states: int, radius: float) -> division.Division:
+        asked.append(radius)
+        return replace(found, comparison=too_little, agreement=agreement)
+
+    monkeypatch.setattr(phase, "divide", divide)
+    take_step(run)
+    assert len(asked) == bands
+    assert len(run.state.classes) == 1
 
 
 def test_a_class_that_may_not_be_divided_is_named(two_states: Path, tmp_path: Path) -> None:
