@@ -52,11 +52,13 @@ def class_focus_step(run: RunContext) -> bool:
     coarse = competition(task, maps, maps.radius).once()
     maps = run_mixture(task, coarse, maps, generator=generator, progress=told, with_rivals=True)
     extent = max(extent_of_map(volume, run.space, run.box_size) for volume in maps.volumes)
-    stage = _focus_stage(task, maps, FOCUS_STAGE.cycles * run.space.mask_radius / extent)
+    stage = _focus_stage(task, maps.radius, FOCUS_STAGE.cycles * run.space.mask_radius / extent)
     maps = run_mixture(task, stage, maps, generator=generator, progress=told, with_rivals=True)
     good = maps.good[:, None] * maps.posterior
+    starts = [_start_of(maps, number) for number in range(len(maps.share))]
     run.state.classes = [
-        _state_of_class(run, maps, number, good[:, number], generator) for number in range(len(maps.share))
+        state_of_start(run, start, good[:, number], f"class {number + 1}", generator=generator)
+        for number, start in enumerate(starts)
     ]
     for number, state in enumerate(run.state.classes):
         state.tests = HeldOutTests(structure=_control(run, branches, maps, number))
@@ -67,10 +69,15 @@ def class_focus_step(run: RunContext) -> bool:
     return True
 
 
-def _focus_stage(task: SearchTask, maps: Mixture, cycles: float = FOCUS_STAGE.cycles) -> SearchStage:
-    """Return the focus of a single map, of so many cycles over what is searched; no coarser than the maps are."""
-    in_use = cycles_of_radius(maps.radius, task.observations, task.space.mask_radius)
+def _focus_stage(task: SearchTask, radius: float, cycles: float = FOCUS_STAGE.cycles) -> SearchStage:
+    """Return the focus of a single map, of so many cycles over what is searched; no coarser than its radius."""
+    in_use = cycles_of_radius(radius, task.observations, task.space.mask_radius)
     return replace(FOCUS_STAGE, cycles=max(cycles, in_use))
+
+
+def _start_of(maps: Mixture, number: int) -> SearchResult:
+    start = SearchResult.from_map(maps.volumes[number], maps.radius, maps.shift)
+    return replace(start, prior=maps.priors[number])
 
 
 def _by_size(branches: Branches) -> Branches:
@@ -111,15 +118,31 @@ def held_out_of_class(left_out: Tensor, of_class: Tensor, in_no_map: Tensor) -> 
     return left_out[:N_HELD_OUT]
 
 
-def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, generator: torch.Generator) -> RunState:
-    """Sharpen the map of a class by its own images, and score all against it: what a run of this class would know."""
-    space = run.space.around(maps.volumes[number], run.box_size)
-    own = _focused(run, space, maps, number, good, generator)
+def state_of_start(
+    run: RunContext, start: SearchResult, good: Tensor, name: str, *, generator: torch.Generator
+) -> RunState:
+    """Sharpen a map by its own images, and score all against it: what a run of this structure would know.
+
+    Parameters
+    ----------
+    run
+        All images, and where their poses are searched.
+    start
+        The map, and the shifts of all images.
+    good
+        (n,): probability of each image to show it.
+    name
+        Of the class, for progress.
+    generator
+        Draws the rotations of the grids.
+    """
+    space = run.space.around(start.volume, run.box_size)
+    own = _focused(run, space, start, good, name, generator)
     observations, radius = run.observations, own.radius
     grid = MapGrid(run.box_size, own.volume.shape[-1], run.config.symmetry)
     rotations = rotated_grid(FOCUS_STAGE.n_rotations, grid, generator=generator, device=run.device)
     slices = shared_slices(observations, grid, own.volume, rotations, radius)
-    offsets, spread = neighbor_offsets(observations, radius, space), shift_spread(maps.shift, space)
+    offsets, spread = neighbor_offsets(observations, radius, space), shift_spread(start.shift, space)
     poses = PoseGrid(rotations, offsets, spread, space.precision)
     posterior = grid_posterior(observations, run.index, slices, poses, own.shift, n_top=N_LISTED, weight=good)
     equations = MapEquations(sums_of(posterior, rotations, grid, observations))
@@ -129,7 +152,7 @@ def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, g
     entropy = posterior.entropy[good >= 0.5]
     return RunState(
         phase="halves",
-        starts=Starts(best=maps.volumes[number], radius=maps.radius, mask_radius=space.mask_radius),
+        starts=Starts(best=start.volume, radius=start.radius, mask_radius=space.mask_radius),
         poses=PoseEstimates(candidates.first, candidates, posterior.max_probability, posterior.entropy),
         qualities=ImageQualities(good=good),
         band=Band(radius, split=radius),
@@ -139,21 +162,20 @@ def _state_of_class(run: RunContext, maps: Mixture, number: int, good: Tensor, g
 
 
 def _focused(
-    run: RunContext, space: SearchSpace, maps: Mixture, number: int, good: Tensor, generator: torch.Generator
+    run: RunContext, space: SearchSpace, start: SearchResult, good: Tensor, name: str, generator: torch.Generator
 ) -> SearchResult:
     """Return the map of a class in the band of its own focus, as classes differ in size; shifts are of all images."""
-    start = replace(SearchResult.from_map(maps.volumes[number], maps.radius, maps.shift), prior=maps.priors[number])
     mine = (good >= 0.5).nonzero()[:, 0]
     if len(mine) == 0:
         return start
     task = SearchTask(run.observations, run.index[mine], space)
     found = sharpened(
         task,
-        _focus_stage(task, maps),
-        replace(start, shift=maps.shift[mine]),
+        _focus_stage(task, start.radius),
+        start.of(mine),
         generator=generator,
-        progress=lambda what, value: run.tell("focus", f"class {number + 1}, {what}, log-likelihood {value:.2f}"),
+        progress=lambda what, value: run.tell("focus", f"{name}, {what}, log-likelihood {value:.2f}"),
     )
-    shift = maps.shift.clone()
+    shift = start.shift.clone()
     shift[mine] = found.shift
     return replace(found, shift=shift)

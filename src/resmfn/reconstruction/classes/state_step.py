@@ -14,6 +14,7 @@ import torch
 from resmfn.reconstruction.classes.branch_step import STILL_BEGUN
 from resmfn.reconstruction.classes.division import Division, divide
 from resmfn.reconstruction.classes.membership import candidates_of_class
+from resmfn.reconstruction.classes.new_starts import begin_again
 from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
@@ -65,6 +66,9 @@ def class_state_step(run: RunContext) -> bool:
     state = run.state
     if run.config.local_states:  # divided before
         return True
+    if begin_again(run):
+        state.phase, state.step = "class halves", 0
+        return False
     asked, n_left = state.branching.get("asked once more", []), run.config.most_classes - len(state.classes)
     parts, mixed = list[tuple[RunState, int, bool]](), list[int]()  # each with its class and whether it was asked
     for number, of_class in enumerate(state.classes):
@@ -86,6 +90,7 @@ def class_state_step(run: RunContext) -> bool:
     state.classes = [replace(of_class, step=RECHECK_ROUND + 1) for of_class, *_ in parts]
     for of_class in state.classes:
         of_class.agreement = of_class.agreement.resting(False)
+    state.branching["views asked"] = False
     state.phase, state.step = "class halves", 0
     return False
 

@@ -124,6 +124,11 @@ class SearchResult:
         """Return a start from a map and the shifts of the images, nothing assigned yet."""
         return cls(volume, radius, _EMPTY, volume.new_empty(0, 3, 3), shift, float("-inf"))
 
+    def of(self, rows: Tensor) -> SearchResult:
+        """Return a start of some of the images, by their rows (m,)."""
+        width = None if self.shift_width is None else self.shift_width[rows]
+        return replace(self, shift=self.shift[rows], shift_width=width)
+
 
 Progress = Callable[[str, float], None]
 
@@ -300,10 +305,8 @@ def _of_some(
 ) -> SearchResult:
     """Run a stage on some of the images; return a start of all from the map that they gave."""
     rows = some_of(torch.arange(len(task.index), device=task.index.device), n, generator)
-    width = None if start.shift_width is None else start.shift_width[rows]
     few = replace(task, index=task.index[rows])
-    before = replace(start, shift=start.shift[rows], shift_width=width)
-    found = run_stage(few, stage, before, generator=generator, progress=progress)
+    found = run_stage(few, stage, start.of(rows), generator=generator, progress=progress)
     return replace(start, volume=found.volume, prior=found.prior, radius=found.radius)
 
 

@@ -8,16 +8,14 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from resmfn.evaluation import correlation_after_alignment, view_coverage
+from resmfn.evaluation import correlation_after_alignment
 from resmfn.evaluation.starts import SAME_MAP
-from resmfn.evaluation.views import symmetric_copies
+from resmfn.reconstruction.classes.new_starts import few_views
+from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.run.context import RunContext, already_set
 
 MOST_COMPARED = 8
 """Classes, the largest first, whose maps are compared with each other: an alignment takes seconds."""
-ONE_VIEW = 4.0
-"""Density of a class's commonest views, in multiples of an even one, that raises a question where all classes together
-are half as uneven; not compared with other values."""
 LEAST_ERRORS = 5.0
 """Standard errors by which halves differ in the size of a class."""
 
@@ -66,7 +64,9 @@ def _same_maps(run: RunContext) -> list[str]:
         one, other = (already_set(run.state.classes[number].starts.best).cpu() for number in (first, second))
         if torch.equal(one, other):  # one class of the search, which images left out have told apart since
             continue
-        alike = correlation_after_alignment(one, other, run.box_size * run.pixel_size / one.shape[0])
+        size = min(len(one), len(other))  # classes of different size were searched in different bands
+        one, other = resized(one, size), resized(other, size)
+        alike = correlation_after_alignment(one, other, run.box_size * run.pixel_size / size)
         if alike > SAME_MAP:
             found.append(
                 f"classes {first + 1} and {second + 1} look alike at {run.resolution(run.state.band.split):.0f} Å "
@@ -77,16 +77,10 @@ def _same_maps(run: RunContext) -> list[str]:
 
 def _one_view(run: RunContext, members: list[Tensor]) -> list[str]:
     """Name classes whose images look from one side, where those of all do not: orientation may have been sorted."""
-    densities = []
-    for state, mine in zip(run.state.classes, members, strict=True):
-        views = symmetric_copies(already_set(state.poses.best).rotation[mine].double().cpu(), run.full.group.cpu())
-        densities.append(view_coverage(views).largest if len(views) else 1.0)
-    usual = sorted(densities)[(len(densities) - 1) // 2]
     return [
         f"class {number + 1} lives on few views ({density:.1f} times an even distribution): it may be a direction, not "
         "a structure"
-        for number, density in enumerate(densities)
-        if density > ONE_VIEW and density > 2 * usual
+        for number, density in few_views(run, members).items()
     ]
 
 
