@@ -97,21 +97,21 @@ def test_relion_image_handler_reads_our_maps(project) -> None:
 def test_relion_refine_starts_from_our_files(project) -> None:
     """One iteration of local search around our poses keeps them; RELION sorts the rows by micrograph."""
     (project / "refined").mkdir(exist_ok=True)
-    flags = "--i particles.star --ref run/map.mrc --o refined/start --iter 1 --K 1 --tau2_fudge 4 --ini_high 9 --ctf"
-    flags += " --particle_diameter 60 --healpix_order 3 --sigma_ang 5 --offset_range 3 --offset_step 3"
+    flags = "--i particles.star --ref run/map.mrc --o refined/start --iter 1 --K 1 --tau2_fudge 4 --ini_high 6 --ctf"
+    flags += " --particle_diameter 60 --healpix_order 3 --sigma_ang 2 --offset_range 3 --offset_step 3"
     flags += " --oversampling 0 --firstiter_cc --pad 1 --norm --scale --flatten_solvent --zero_mask"
-    flags += " --random_seed 1"  # otherwise it draws by the clock, and one draw in eight goes astray
+    flags += " --random_seed 1"  # otherwise it draws by the clock
     relion_run(project, "relion_refine", *flags.split())
     found = read_particles(project / "refined" / "start_it001_data.star", with_images=False)
     ours = read_particles(project / "particles.star", with_images=False)
     row = {name: i for i, name in enumerate(found.table.text("rlnImageName"))}
     order = torch.tensor([row[name] for name in ours.table.text("rlnImageName")])
     assert len(row) == N
-    # 9 Å are half a radian on this small molecule, and its grid has steps of 7.5 degrees.
-    assert float(geodesic_degrees(found.rotations[order], ours.rotations).median()) < 22.0
+    # Its grid has steps of 7.5 degrees. With 24 random seeds 5.4 to 6.5 degrees, and a correlation of 0.953 and more.
+    assert float(geodesic_degrees(found.rotations[order], ours.rotations).median()) < 7.5
     theirs = read_map(project / "refined" / "start_it001_class001.mrc").data
     curve = fourier_shell_correlation(read_map(project / "run/map.mrc").data, theirs, PIXEL_SIZE).correlation
-    assert float(curve[1:6].min()) > 0.8
+    assert float(curve[1:6].min()) > 0.9
     assert [float(x) for x in found.table.text("rlnParticleFigureOfMerit")] == [1.0] * N
 
 
