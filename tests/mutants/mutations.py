@@ -290,6 +290,19 @@ MUTATIONS = (
         ("if found is None or not n_left or", "if found is None or"),
         ("or not n_left or found.agreement < DIVIDED_AGREEMENT:", "or not n_left:"),
         ("mixed += [] if found is None else [number]", "pass"),
+        ('state.branching["views asked"] = False', "pass"),
+    )),
+    Group("reconstruction/classes/new_starts.py", "tests/reconstruction/classes/test_new_starts.py", (
+        ("if density > ONE_VIEW and density > 2 * usual}", "if density > ONE_VIEW}"),
+        ('if state.branching.get("views asked", False):', "if False:"),
+        ("if min(len(half) for half in alone.half_index) < LEAST_PARTICLES or", "if"),
+        ("is_likelier = gained.is_more_than(explained + LIKELIER)", "is_likelier = gained.is_more_than(LIKELIER)"),
+        ("of_class.step = 0 if number in begun else RECHECK_ROUND + 1", "of_class.step = 0"),
+        ("_log_evidence(second, _last_steps(", "_log_evidence(first, _last_steps("),
+        ("state.qualities, state.tests, state.map_size = before.qualities,", "state.qualities, state.tests, state.map_size = state.qualities,"),
+    )),
+    Group("reconstruction/results/class_warnings.py", "tests/reconstruction/classes/test_new_starts.py", (
+        ("one, other = resized(one, size), resized(other, size)", "pass"),
     )),
     Group("reconstruction/phases/halves.py", "tests/reconstruction/classes/test_rounds.py", (
         ("known = n_images[:, :, None] * (powers > 0)", "known = n_images[:, :, None].expand_as(powers)"),

@@ -43,7 +43,9 @@ def from_one_side(n: int, seed: int) -> Tensor:
     return exp_so3(tilt * torch.tensor([1.0, 1.0, 0.0])) @ exp_so3(tilt * torch.tensor([0.0, 0.0, 1.0]))
 
 
-def two_classes(folder: Path, second_seen: Tensor, second_believed: Tensor) -> RunContext:
+def two_classes(
+    folder: Path, second_seen: Tensor, second_believed: Tensor, *, half_is_noise: bool = False
+) -> RunContext:
     """Return a run of two classes after their rounds: the first at its poses, the second where it is believed.
 
     Parameters
@@ -52,13 +54,18 @@ def two_classes(folder: Path, second_seen: Tensor, second_believed: Tensor) -> R
         Where files go.
     second_seen, second_believed
         (N_EACH, 3, 3): rotations at which images of the second were made, and those that its map is made at.
+    half_is_noise
+        Whether images of the second show nothing in the second half.
     """
     generator = make_generator(8)
     first_seen = random_rotations(N_EACH, generator=generator)
     pairs = (blobs_of(21), first_seen), (blobs_of(77), second_seen)
     clean = torch.cat([blobs.project(rotation, SMALL_BOX) for blobs, rotation in pairs])
+    half = torch.arange(2 * N_EACH) % 2 + 1
+    if half_is_noise:
+        clean[(half == 2) & ~OF_FIRST] = 0
     images = clean + torch.randn(clean.shape, generator=generator)
-    run = build_context(write_particle_files(folder / "input", images), folder, n_classes=2)
+    run = build_context(write_particle_files(folder / "input", images, subset=half), folder, n_classes=2)
     rotation = torch.cat((first_seen, second_believed))
     control = HeldOutTests(structure=NoiseControl(100, 5.0, 0.1, 5.0, 0.1))
     for number, mine in enumerate((OF_FIRST, ~OF_FIRST)):
@@ -97,8 +104,14 @@ def test_a_class_of_few_views_is_named_with_their_density(astray: RunContext) ->
     assert "class 2 lives on few views" in said
 
 
+def test_views_that_all_classes_share_raise_no_question(astray: RunContext) -> None:
+    for of_class in astray.state.classes:
+        of_class.poses = PoseEstimates(Poses(from_one_side(2 * N_EACH, 10), torch.zeros(2 * N_EACH, 2)))
+    assert few_views(astray, members(astray)) == {}
+
+
 def test_a_class_that_went_astray_begins_again_from_random_poses(astray: RunContext) -> None:
-    first = astray.state.classes[0]
+    first, qualities = astray.state.classes[0], astray.state.classes[1].qualities
     take_step(astray)
     assert (astray.state.phase, astray.state.step) == ("class halves", 0)
     found = astray.state.classes[1]
@@ -106,7 +119,7 @@ def test_a_class_that_went_astray_begins_again_from_random_poses(astray: RunCont
     volume, truth = found.maps.references["joint"], blobs_of(77).volume(SMALL_BOX)
     assert correlation_after_alignment(resized(volume, SMALL_BOX), truth, PIXEL_SIZE) > 0.8
     assert (found.step, found.agreement.rounds_at_rest) == (0, 0)
-    assert torch.equal(already_set(found.qualities.good), (~OF_FIRST).float())  # which the rounds will ask again
+    assert found.qualities is qualities  # its images are its own until the rounds ask again
     assert astray.state.classes[0] is first
     assert first.step == RECHECK_ROUND + 1  # compared with views from everywhere before
 
@@ -138,6 +151,14 @@ def test_classes_searched_in_other_bands_are_found_to_look_alike(astray: RunCont
     astray.state.band = Band(6.0, split=6.0)
     (said,) = _same_maps(astray)
     assert "classes 1 and 2 look alike at 10 Å" in said
+
+
+def test_a_start_that_images_of_the_other_half_do_not_prefer_is_not_taken(tmp_path: Path) -> None:
+    seen, believed = random_rotations(N_EACH, generator=make_generator(9)), from_one_side(N_EACH, 10)
+    run = two_classes(tmp_path, seen, believed, half_is_noise=True)
+    before = run.state.classes[1]
+    assert not begin_again(run)
+    assert run.state.classes[1] is before
 
 
 @pytest.mark.parametrize("why", ["soft", "few"])

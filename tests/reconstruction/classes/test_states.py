@@ -217,6 +217,7 @@ def test_a_class_that_holds_two_structures_is_divided_and_goes_back_to_the_round
     run = one_class(two_states, tmp_path, 3)
     take_step(run)
     assert (run.state.phase, len(run.state.classes)) == ("class halves", 2)
+    assert not run.state.branching["views asked"]  # of both it is asked whether they went astray
     shown = class_probabilities(run).argmax(dim=0) == 1
     assert float((shown == SECOND).float().mean()) > 0.8  # the larger class is the first
     torch.testing.assert_close(class_probabilities(run).sum(dim=0), torch.ones(N))

@@ -153,9 +153,9 @@ def _begun(run: RunContext, best: SearchResult, number: int) -> RunState:
     before, generator = run.state.classes[number], spawn(run.config.seed, "begun again", number)
     everyone = SearchTask(run.observations, run.index, run.of_class(number).space)
     start = centered(everyone, LAST, _from_unknown_shifts(best, everyone), generator=generator)
-    good = already_set(before.qualities.good)
-    state = state_of_start(run, start, good, f"class {number + 1}", generator=generator)
-    state.qualities, state.tests, state.map_size = replace(before.qualities, good=good), before.tests, before.map_size
+    good, name = already_set(before.qualities.good), f"class {number + 1}"
+    state = state_of_start(run, start, good, name, generator=generator)
+    state.qualities, state.tests, state.map_size = before.qualities, before.tests, before.map_size
     return state
 
 
