@@ -90,13 +90,11 @@ MOST_PENALTY = 1e3
 N_SEARCH = 1000
 """Images that starts, and what must be waited for, use; other numbers were not compared."""
 N_SHARPEN = 10_000
-"""Where there are more than twice as many images, so many of them settle the map first. Other numbers were not
-compared."""
+"""Where there are more than twice as many images, so many settle the map first. Other numbers were not compared."""
 JOINT_STEPS = 2
 """Last steps of a start that score rotations and shifts together."""
 SETTLED = 0.15
-"""A stage has converged when its last steps raise the mean log-likelihood of an image by less than this.
-No comparison recorded."""
+"""A stage ends when its last steps raise the mean log-likelihood of an image by less. No comparison recorded."""
 
 
 @dataclass(frozen=True)
@@ -205,8 +203,7 @@ def map_at_poses(task: SearchTask, rotation: Tensor, radius: float) -> tuple[Ten
 def centered(task: SearchTask, stage: SearchStage, start: SearchResult, *, generator: torch.Generator) -> SearchResult:
     """Find every image's shift over the whole range, together with its rotation, in the band of a stage.
 
-    Steps believe shifts and rotations apart, from what they believed before: where that is far off they may not find
-    out. The map stays what it is.
+    Steps believe both apart, from what they believed before, which may be far off. The map stays what it is.
     """
     observations, space = task.observations, task.space
     if space.shift_range == 0:
