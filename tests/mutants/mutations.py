@@ -296,7 +296,7 @@ MUTATIONS = (
         ("if density > ONE_VIEW and density > 2 * usual}", "if density > ONE_VIEW}"),
         ('if state.branching.get("views asked", False):', "if False:"),
         ("if min(len(half) for half in alone.half_index) < LEAST_PARTICLES or", "if"),
-        ("is_likelier = gained.is_more_than(explained + LIKELIER)", "is_likelier = gained.is_more_than(LIKELIER)"),
+        ("replace(gained, gain=gained.gain - explained).is_more_than(LIKELIER)", "gained.is_more_than(LIKELIER)"),
         ("of_class.step = 0 if number in begun else RECHECK_ROUND + 1", "of_class.step = 0"),
         ("_log_evidence(second, _last_steps(", "_log_evidence(first, _last_steps("),
         ("state.qualities, state.tests, state.map_size = before.qualities,", "state.qualities, state.tests, state.map_size = state.qualities,"),

@@ -82,7 +82,7 @@ def begin_again(run: RunContext) -> bool:
         best, gained = _start_and_its_gain(alone, number)
         # Every view is as likely before an image is seen: a map that looks right from few sides pays for that.
         explained = _mean_log_density(alone.poses().rotation[members[number]], run)
-        is_likelier = gained.is_more_than(explained + LIKELIER)
+        is_likelier = replace(gained, gain=gained.gain - explained).is_more_than(LIKELIER)
         run.tell(
             "classes",
             f"class {number + 1} lives on few views ({density:.1f} times an even distribution): from random poses on, "
