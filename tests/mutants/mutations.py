@@ -297,9 +297,11 @@ MUTATIONS = (
         ('if state.branching.get("views asked", False):', "if False:"),
         ("if min(len(half) for half in alone.half_index) < LEAST_PARTICLES or", "if"),
         ("replace(gained, gain=gained.gain - explained).is_more_than(LIKELIER)", "gained.is_more_than(LIKELIER)"),
-        ("of_class.step = 0 if number in begun else RECHECK_ROUND + 1", "of_class.step = 0"),
         ("_log_evidence(second, _last_steps(", "_log_evidence(first, _last_steps("),
         ("state.qualities, state.tests, state.map_size = before.qualities,", "state.qualities, state.tests, state.map_size = state.qualities,"),
+    )),
+    Group("reconstruction/classes/state_step.py", "tests/reconstruction/classes/test_new_starts.py", (
+        ("of_class.step = 0 if number in begun else RECHECK_ROUND + 1", "of_class.step = 0"),
     )),
     Group("reconstruction/results/class_warnings.py", "tests/reconstruction/classes/test_new_starts.py", (
         ("one, other = resized(one, size), resized(other, size)", "pass"),

@@ -15,6 +15,9 @@ from resmfn.reconstruction.run.context import RunContext, already_set
 LEAST_CHANCE = 1e-3
 """Probability of a class below which an image is not compared with it in a round, but where all are compared anew."""
 
+LEAST_PROBABILITY = 0.5
+"""Of an image's likeliest class, noise and stray fields counted: below, it belongs to none, and is listed as bad."""
+
 
 def class_probabilities(run: RunContext) -> Tensor:
     """Return the probability (K, n) of each image to show each class; what is left to 1 is of no particle."""
@@ -25,6 +28,13 @@ def candidates_of_class(run: RunContext, number: int) -> Tensor:
     """Return the images, int64 (m,), that may show a class; each is at least in the likeliest one."""
     probability = class_probabilities(run)
     return ((probability[number] >= LEAST_CHANCE) | (probability.argmax(dim=0) == number)).nonzero()[:, 0]
+
+
+def members_of_classes(run: RunContext) -> list[Tensor]:
+    """Return the images, int64 (m,), that belong to each class."""
+    probability, of_image = class_probabilities(run).max(dim=0)
+    belongs = probability >= LEAST_PROBABILITY
+    return [(belongs & (of_image == number)).nonzero()[:, 0] for number in range(len(run.state.classes))]
 
 
 def judge_classes(

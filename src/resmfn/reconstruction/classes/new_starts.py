@@ -17,6 +17,7 @@ from resmfn.evaluation import view_coverage
 from resmfn.evaluation.views import symmetric_copies, view_density, view_directions
 from resmfn.reconstruction.classes.branching import Comparison
 from resmfn.reconstruction.classes.focus import state_of_start
+from resmfn.reconstruction.classes.membership import members_of_classes
 from resmfn.reconstruction.phases.annealing import (
     FOCUS_STAGE,
     JOINT_STEPS,
@@ -31,7 +32,6 @@ from resmfn.reconstruction.phases.annealing import (
     some_of,
     stage_radius,
 )
-from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 from resmfn.reconstruction.run.preflight import LEAST_PARTICLES
 from resmfn.reconstruction.run.state import RunState
@@ -58,30 +58,33 @@ def few_views(run: RunContext, members: list[Tensor]) -> dict[int, float]:
     """
     densities = []
     for state, mine in zip(run.state.classes, members, strict=True):
-        views = symmetric_copies(already_set(state.poses.best).rotation[mine].double().cpu(), run.full.group.cpu())
+        views = _views(run, already_set(state.poses.best).rotation[mine])
         densities.append(view_coverage(views).largest if len(views) else 1.0)
     usual = sorted(densities)[(len(densities) - 1) // 2]
     return {n: density for n, density in enumerate(densities) if density > ONE_VIEW and density > 2 * usual}
 
 
-def begin_again(run: RunContext) -> bool:
-    """Begin classes of few views again where a start from random poses is likelier; say whether there was any.
+def _views(run: RunContext, rotation: Tensor) -> Tensor:
+    return symmetric_copies(rotation.double().cpu(), run.full.group.cpu())
+
+
+def begin_again(run: RunContext) -> list[int]:
+    """Begin classes of few views again where a start from random poses is likelier; return their numbers.
 
     Each is asked once, and again only after classes have been divided.
     """
     state = run.state
     if state.branching.get("views asked", False):
-        return False
+        return []
     state.branching["views asked"] = True
-    members = [(already_set(of_class.qualities.good) >= 0.5).nonzero()[:, 0] for of_class in state.classes]
-    begun = list[int]()
+    members, begun = members_of_classes(run), list[int]()
     for number, density in few_views(run, members).items():
         alone = run.of_class(number, members[number])
         if min(len(half) for half in alone.half_index) < LEAST_PARTICLES or alone.state.soft.are_on:
             continue
         best, gained = _start_and_its_gain(alone, number)
         # Every view is as likely before an image is seen: a map that looks right from few sides pays for that.
-        explained = _mean_log_density(alone.poses().rotation[members[number]], run)
+        explained = _mean_log_density(_views(run, alone.poses().rotation[members[number]]))
         is_likelier = replace(gained, gain=gained.gain - explained).is_more_than(LIKELIER)
         run.tell(
             "classes",
@@ -92,14 +95,10 @@ def begin_again(run: RunContext) -> bool:
         if is_likelier:
             state.classes[number] = _begun(run, best, number)
             begun.append(number)
-    for number, of_class in enumerate(state.classes if begun else []):
-        of_class.step = 0 if number in begun else RECHECK_ROUND + 1
-        of_class.agreement = of_class.agreement.resting(False)
-    return bool(begun)
+    return begun
 
 
-def _mean_log_density(rotation: Tensor, run: RunContext) -> float:
-    views = symmetric_copies(rotation.double().cpu(), run.full.group.cpu())
+def _mean_log_density(views: Tensor) -> float:
     return float(view_density(views, view_directions(views)).log().mean())
 
 

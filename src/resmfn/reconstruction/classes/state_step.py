@@ -6,6 +6,7 @@ class may hold structures that the band of the search could not tell apart.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -66,9 +67,8 @@ def class_state_step(run: RunContext) -> bool:
     state = run.state
     if run.config.local_states:  # divided before
         return True
-    if begin_again(run):
-        state.phase, state.step = "class halves", 0
-        return False
+    if begun := begin_again(run):
+        return _back_to_the_rounds(run, begun)
     asked, n_left = state.branching.get("asked once more", []), run.config.most_classes - len(state.classes)
     parts, mixed = list[tuple[RunState, int, bool]](), list[int]()  # each with its class and whether it was asked
     for number, of_class in enumerate(state.classes):
@@ -87,11 +87,20 @@ def class_state_step(run: RunContext) -> bool:
     run.tell("classes", f"{len(parts)} classes now", values={"classes": float(len(parts))})
     state.branching["asked once more"] = [number for number, (*_, was_asked) in enumerate(parts) if was_asked]
     state.branching.setdefault("parents", []).append([number for _, number, _ in parts])
-    state.classes = [replace(of_class, step=RECHECK_ROUND + 1) for of_class, *_ in parts]
-    for of_class in state.classes:
-        of_class.agreement = of_class.agreement.resting(False)
+    state.classes = [of_class for of_class, *_ in parts]
     state.branching["views asked"] = False
-    state.phase, state.step = "class halves", 0
+    return _back_to_the_rounds(run)
+
+
+def _back_to_the_rounds(run: RunContext, begun: Sequence[int] = ()) -> bool:
+    """Let the rounds go on, those of classes that have begun again from the first; return False, as more is to come.
+
+    Images of all others have been compared with views from everywhere.
+    """
+    for number, of_class in enumerate(run.state.classes):
+        of_class.step = 0 if number in begun else RECHECK_ROUND + 1
+        of_class.agreement = of_class.agreement.resting(False)
+    run.state.phase, run.state.step = "class halves", 0
     return False
 
 

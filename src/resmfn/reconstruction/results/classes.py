@@ -15,15 +15,12 @@ from resmfn.data.runs.chimerax import write_chimerax_view
 from resmfn.data.runs.file_names import PARTICLES, SUMMARY
 from resmfn.data.runs.result_files import recorded_results
 from resmfn.data.runs.run_folder import RunFolder
-from resmfn.reconstruction.classes.membership import class_probabilities
+from resmfn.reconstruction.classes.membership import LEAST_PROBABILITY, class_probabilities, members_of_classes
 from resmfn.reconstruction.results.class_warnings import class_warnings
 from resmfn.reconstruction.results.hand import flipped_rotation
 from resmfn.reconstruction.results.outputs import half_set_of_image, list_bad_images, run_figures, write_results
 from resmfn.reconstruction.run.context import RunContext, already_set
 from resmfn.reconstruction.run.progress_files import PREVIEW
-
-LEAST_PROBABILITY = 0.5
-"""Of an image's likeliest class, noise and stray fields counted: below, it belongs to none, and is listed as bad."""
 
 EMPTY: dict[str, object] = {
     "n_particles": 0,
@@ -39,7 +36,7 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
     """Write a folder of each class, all images with their classes, and the summary, which is returned."""
     run, numbers = by_size(run)
     probability, of_image = class_probabilities(run).max(dim=0)
-    members, summaries, rows = _members(run), [], folder.metrics()
+    members, summaries, rows = members_of_classes(run), [], folder.metrics()
     for number, mine in enumerate(members):
         name = f"class{number + 1}"
         run.tell("results", f"{name}: {len(mine)} images", 0.99)
@@ -66,16 +63,9 @@ def write_classes(folder: RunFolder, run: RunContext) -> dict[str, object]:
     return summary
 
 
-def _members(run: RunContext) -> list[Tensor]:
-    """Return the images, int64 (m,), that belong to each class."""
-    probability, of_image = class_probabilities(run).max(dim=0)
-    belongs = probability >= LEAST_PROBABILITY
-    return [(belongs & (of_image == number)).nonzero()[:, 0] for number in range(len(run.state.classes))]
-
-
 def by_size(run: RunContext) -> tuple[RunContext, list[int]]:
     """Return the run with its largest class first, and the number that each class had in the rounds, from 0."""
-    sizes = [len(mine) for mine in _members(run)]
+    sizes = [len(mine) for mine in members_of_classes(run)]
     order = sorted(range(len(sizes)), key=lambda number: -sizes[number])
     if order == sorted(order):
         return run, order
