@@ -28,7 +28,7 @@ from resmfn.reconstruction.run.box_plan import BoxPlan
 from resmfn.reconstruction.run.context import HALVES, RunContext
 from resmfn.reconstruction.run.held_out import HeldOutTests, NoiseControl
 from resmfn.reconstruction.run.records import ImageQualities, SoftRounds
-from resmfn.rotations import random_rotations
+from resmfn.rotations import exp_so3, geodesic_degrees, random_rotations
 
 N = 400
 LOST = 6
@@ -62,6 +62,29 @@ def two_states(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def one_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return state_files(tmp_path_factory.mktemp("one"), 0)
+
+
+TURN = exp_so3(torch.tensor([0.4, 1.9, -0.8]))
+"""120 degrees about no axis of the box."""
+OFF = torch.tensor([1.5, -1.0, 0.5])
+"""Å, from the center."""
+
+
+def turned_files(folder: Path) -> tuple[Path, Poses]:
+    """Return images of one structure, two of five at wrong poses, as if turned about an axis beside the center.
+
+    With them the right poses.
+    """
+    generator = make_generator(37)
+    rotation = random_rotations(N, generator=generator)
+    one = small_blobs()
+    other = replace(one, centers=one.centers @ TURN.T + OFF / PIXEL_SIZE)
+    clean = torch.where(SECOND[:, None, None], other.project(rotation, SMALL_BOX), one.project(rotation, SMALL_BOX))
+    noisy = clean + torch.randn(clean.shape, generator=generator)
+    half = torch.arange(N) // 5 % 2 + 1
+    path = write_particle_files(folder, noisy, poses=Poses(rotation, torch.zeros(N, 2)), subset=half)
+    right = torch.where(SECOND[:, None, None], rotation @ TURN, rotation)
+    return path, Poses(right, torch.where(SECOND[:, None], -(rotation @ OFF)[:, :2], torch.zeros(N, 2)))
 
 
 def at_poses(particles: Path, folder: Path, radius: float = 7.0, **settings: object) -> RunContext:
@@ -227,6 +250,33 @@ def test_a_class_that_holds_two_structures_is_divided_and_goes_back_to_the_round
     assert run.state.branching["mixed"] == []
 
 
+def test_images_at_another_side_of_one_structure_are_turned_and_its_class_is_not_divided(tmp_path: Path) -> None:
+    particles, right = turned_files(tmp_path / "turned")
+    run = one_class(particles, tmp_path, 3)
+    take_step(run)
+    assert (run.state.phase, run.state.step, len(run.state.classes)) == ("class halves", phase.RECHECK_ROUND + 1, 1)
+    (of_class,) = run.state.classes
+    found = of_class.poses.best
+    assert found is not None
+    # Known to one turn and shift of all: here those of the right poses, as the larger part of the images keeps its own.
+    assert float((geodesic_degrees(found.rotation, right.rotation) < 5).float().mean()) > 0.95
+    assert float((found.shift - right.shift).norm(dim=1).median()) < 0.3
+    take_step(run)  # a round at these poses
+    run.state.phase = "class states"
+    take_step(run)
+    assert run.state.phase == "class validate"
+    assert (len(run.state.classes), run.state.branching["mixed"]) == (1, [])
+
+
+def test_two_structures_are_not_turned(two_states: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = at_poses(two_states, tmp_path)
+    found = division.divide(run, 2, 5.0)
+    assert division.turned(run, found) is None
+    # Nor where a turn is as good: a symmetric molecule's states are most alike at any of its copies.
+    monkeypatch.setattr(division, "TURNED", 0.0)
+    assert division.turned(run, found) is None
+
+
 def test_a_class_of_one_structure_goes_on_as_it_is(one_state: Path, tmp_path: Path) -> None:
     run = one_class(one_state, tmp_path, 3)
     (before,) = run.state.classes
@@ -254,6 +304,19 @@ def test_a_finer_band_is_asked_where_halves_agree_and_images_gain_too_little(
     take_step(run)
     assert len(asked) == bands
     assert len(run.state.classes) == 1
+
+
+def test_a_class_is_not_named_for_what_has_no_detail(
+    two_states: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Junk among the images differs in coarse shells alone, where both halves find it."""
+    run = one_class(two_states, tmp_path, 3)
+    found = replace(division.divide(at_poses(two_states, tmp_path / "known"), 2, 5.0), agreement=0.8)
+    finer = replace(found, comparison=replace(found.comparison, gain=0.0), agreement=0.2)
+    answers = iter((found, finer))
+    monkeypatch.setattr(phase, "divide", lambda *_asked: next(answers))
+    take_step(run)
+    assert (run.state.phase, run.state.branching["mixed"]) == ("class validate", [])
 
 
 def test_a_class_that_may_not_be_divided_is_named(two_states: Path, tmp_path: Path) -> None:

@@ -6,17 +6,19 @@ likelier under several states than under the common map, and the differences tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from resmfn.core.random import spawn
+from resmfn.evaluation import align_both_hands, aligned_poses
 from resmfn.reconstruction.classes.branching import Comparison
-from resmfn.reconstruction.classes.states import HalfStates, divided
-from resmfn.reconstruction.poses.posed_images import PosedImages
+from resmfn.reconstruction.classes.states import HalfStates, divided, log_likelihood
+from resmfn.reconstruction.poses.posed_images import PosedImages, Poses
 from resmfn.reconstruction.run.context import HALVES, RunContext
+from resmfn.rotations import geodesic_degrees
 
 LEAST_GAIN = 0.1
 """Nat an image, by which images of the other half must prefer states to the common map: of one structure 0.0002."""
@@ -25,6 +27,9 @@ LEAST_NEED, SHARE_STEPS = 0.3, 30
 LEAST_AGREEMENT = 0.3
 """Correlation of the differences that both halves have found: of one structure up to 0.14 (in the finest band of three,
 where images gained 0.10 nat), of those 13 residues 0.48 and more."""
+TURNED = 20.0
+"""Degrees, by which two states are turned against each other if they may be one structure at two poses: 180 in four
+halves of a dimer, of whose images 28 to 35 % were on the wrong side; two structures, or one map twice: at most 1."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,11 @@ class Division:
     def n_states(self) -> int:
         """How many."""
         return len(self.halves[0].share)
+
+    @property
+    def larger(self) -> int:
+        """The state of most images."""
+        return int((self.halves[0].share + self.halves[1].share).argmax())
 
     @property
     def is_likelier(self) -> bool:
@@ -90,6 +100,44 @@ def divide(run: RunContext, n_states: int, radius: float) -> Division:
         float(alike[rows, columns].min()),
         float(likelihood.mean()),
     )
+
+
+def turned(run: RunContext, division: Division) -> list[PosedImages] | None:
+    """Return both halves at one pose where two states are one structure at two poses, else None.
+
+    A dimer looks much the same from both sides: images that began on the wrong one make a map of both, which keeps them
+    there. Images of the smaller state are then likelier under the map of the larger when they are turned to it.
+    """
+    found = []
+    for states, name in zip(division.halves, HALVES, strict=True):
+        of_half = _turned_half(run, run.half(name), states, division.larger)
+        if of_half is None:
+            return None
+        found.append(of_half)
+    return found
+
+
+def _turned_half(run: RunContext, posed: PosedImages, states: HalfStates, larger: int) -> PosedImages | None:
+    volume, other = (states.common + states.differences[number] for number in (larger, 1 - larger))
+    hands = align_both_hands(other, volume, run.box_size * run.pixel_size / states.grid.size)
+    onto = next(found for found in hands if found.hand == 1)
+    if geodesic_degrees(onto.rotation, run.full.group.to(onto.rotation)).min() < TURNED:
+        return None
+    before = posed.poses
+    rotation = aligned_poses(before.rotation, onto.rotation, onto.hand).to(before.rotation)
+    shift = before.shift - (before.rotation @ onto.shift.to(before.rotation))[:, :2]
+    is_other = states.probability[:, larger] < 0.5
+    after = Poses(
+        torch.where(is_other[:, None, None], rotation, before.rotation),
+        torch.where(is_other[:, None], shift, before.shift),
+    )
+    likelihoods = [
+        log_likelihood(
+            run, _good_ones(replace(posed, poses=poses).select(is_other)), volume, states.grid, states.radius
+        )
+        for poses in (after, before)
+    ]
+    return replace(posed, poses=after) if Comparison.of(*likelihoods).is_more_than(LEAST_GAIN) else None
 
 
 def mixed(found: Tensor) -> Tensor:

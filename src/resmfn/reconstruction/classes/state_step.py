@@ -6,20 +6,21 @@ class may hold structures that the band of the search could not tell apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
 import torch
 
 from resmfn.reconstruction.classes.branch_step import STILL_BEGUN
-from resmfn.reconstruction.classes.division import Division, divide
+from resmfn.reconstruction.classes.division import Division, divide, turned
 from resmfn.reconstruction.classes.membership import candidates_of_class
 from resmfn.reconstruction.classes.new_starts import begin_again
 from resmfn.reconstruction.maps.map_grid import resized
 from resmfn.reconstruction.phases.rounds import RECHECK_ROUND
 from resmfn.reconstruction.run.context import HALVES, RunContext, already_set
 from resmfn.reconstruction.run.preflight import LEAST_PARTICLES
+from resmfn.reconstruction.run.records import Maps
 from resmfn.reconstruction.run.state import RunState
 
 SHARES_OF_BAND = 0.35, 0.5, 0.75
@@ -70,9 +71,13 @@ def class_state_step(run: RunContext) -> bool:
     if begun := begin_again(run):
         return _back_to_the_rounds(run, begun)
     asked, n_left = state.branching.get("asked once more", []), run.config.most_classes - len(state.classes)
+    divisions = {n: None if n in asked else _two_in(run, n) for n in range(len(state.classes))}
+    if _turned(run, divisions):
+        state.branching["asked once more"] = [number for number, found in divisions.items() if found is None]
+        return _back_to_the_rounds(run, all_ask=False)
     parts, mixed = list[tuple[RunState, int, bool]](), list[int]()  # each with its class and whether it was asked
-    for number, of_class in enumerate(state.classes):
-        found = None if number in asked else _two_in(run, number)
+    for number, found in divisions.items():
+        of_class = state.classes[number]
         if found is None or not n_left or found.agreement < DIVIDED_AGREEMENT:
             parts.append((of_class, number, found is None))
             mixed += [] if found is None else [number]
@@ -88,19 +93,43 @@ def class_state_step(run: RunContext) -> bool:
     state.branching["asked once more"] = [number for number, (*_, was_asked) in enumerate(parts) if was_asked]
     state.branching.setdefault("parents", []).append([number for _, number, _ in parts])
     state.classes = [of_class for of_class, *_ in parts]
-    state.branching["views asked"] = False
+    state.branching["views asked"] = state.branching["turns asked"] = False
     return _back_to_the_rounds(run)
 
 
-def _back_to_the_rounds(run: RunContext, begun: Sequence[int] = ()) -> bool:
+def _turned(run: RunContext, divisions: Mapping[int, Division | None]) -> bool:
+    """Turn images of classes that are one structure at two poses; say whether there was one. Asked once."""
+    state = run.state
+    if state.branching.get("turns asked", False):
+        return False
+    state.branching["turns asked"], found_one = True, False
+    for number, division in divisions.items():
+        alone = _alone(run, number)
+        halves = None if division is None else turned(alone, division)
+        if division is None or halves is None:
+            continue
+        alone.keep_poses(halves)
+        alone.state.maps = _maps_of_state(alone, division, division.larger)
+        found_one = True
+        share = float(sum(states.share[division.larger] for states in division.halves)) / len(HALVES)
+        run.tell(
+            "classes",
+            f"class {number + 1} is one structure, which looks much the same from another side: {1 - share:.0%} of its "
+            "images turned to the map of the others",
+        )
+    return found_one
+
+
+def _back_to_the_rounds(run: RunContext, begun: Sequence[int] = (), *, all_ask: bool = True) -> bool:
     """Let the rounds go on, those of classes that have begun again from the first; return False, as more is to come.
 
-    Images of all others have been compared with views from everywhere.
+    Images of all others have been compared with views from everywhere. In the first round all images are compared with
+    all classes, unless they need not ask.
     """
     for number, of_class in enumerate(run.state.classes):
         of_class.step = 0 if number in begun else RECHECK_ROUND + 1
         of_class.agreement = of_class.agreement.resting(False)
-    run.state.phase, run.state.step = "class halves", 0
+    run.state.phase, run.state.step = "class halves", 0 if all_ask else RECHECK_ROUND + 1
     return False
 
 
@@ -123,6 +152,8 @@ def _two_in(run: RunContext, number: int) -> Division | None:
         smaller = min(float(states.share.min()) * n for states, n in zip(found.halves, shown, strict=True))
         if found.is_believed and found.agreement > NAMED_AGREEMENT and 2 * smaller >= LEAST_PARTICLES:
             named = found
+        elif not found.is_likelier:  # what came out in the coarser band has no detail: as junk among the images
+            named = None
         if named is found and found.agreement > DIVIDED_AGREEMENT:
             break
         if not found.is_likelier and found.agreement <= NAMED_AGREEMENT:  # a finer band would show no more
@@ -142,11 +173,9 @@ def _state_of_class(run: RunContext, found: Division | None, number: int) -> Run
     state = run.state
     good = state.qualities.good
     good = torch.ones(len(run.particles), device=run.device) if good is None else good.clone()
-    references = dict(state.maps.references)
-    for name, index, states in zip(HALVES, run.half_index, found.halves if found else (None, None), strict=True):
-        if states is not None:
+    if found is not None:
+        for index, states in zip(run.half_index, found.halves, strict=True):
             good[index] = good[index] * states.probability[:, number]
-            references[name] = references[name] + resized(states.differences[number], run.map_size)
     return RunState(
         phase="halves",
         step=RECHECK_ROUND + 1,  # every image has been compared with views from everywhere
@@ -155,10 +184,22 @@ def _state_of_class(run: RunContext, found: Division | None, number: int) -> Run
         poses=state.poses,
         qualities=replace(state.qualities, good=good),
         band=state.band,
-        maps=replace(state.maps, references=references),
+        maps=_maps_of_state(run, found, number),
         agreement=state.agreement.resting(rests=False),
         soft=state.soft,
         tests=state.tests,
+    )
+
+
+def _maps_of_state(run: RunContext, found: Division | None, number: int) -> Maps:
+    """Return the maps of a structure with the references of one of its states."""
+    maps = run.state.maps
+    states = {} if found is None else dict(zip(HALVES, found.halves, strict=True))
+    return maps.with_references(
+        {
+            name: maps.references[name] + resized(of_half.differences[number], run.map_size)
+            for name, of_half in states.items()
+        }
     )
 
 
