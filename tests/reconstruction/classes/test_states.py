@@ -13,6 +13,7 @@ from reconstruction.scenes import PIXEL_SIZE, write_particle_files
 from resmfn.core import InputError, StoppedError, make_generator
 from resmfn.data import read_map, read_particles
 from resmfn.evaluation import fourier_shell_correlation
+from resmfn.physics import GaussianBlobs
 from resmfn.reconstruction import ReconstructionConfig, ReconstructionResult
 from resmfn.reconstruction.classes import division
 from resmfn.reconstruction.classes import state_step as phase
@@ -70,21 +71,29 @@ OFF = torch.tensor([1.5, -1.0, 0.5])
 """Å, from the center."""
 
 
-def turned_files(folder: Path) -> tuple[Path, Poses]:
-    """Return images of one structure, two of five at wrong poses, as if turned about an axis beside the center.
+def turned_blobs() -> GaussianBlobs:
+    """Return the molecule of the small runs, turned about an axis beside the center."""
+    one = small_blobs()
+    return replace(one, centers=one.centers @ TURN.T + OFF / PIXEL_SIZE)
 
-    With them the right poses.
-    """
+
+def turned_files(folder: Path) -> tuple[Path, Poses]:
+    """Return images of one structure, two of five of it turned while their poses are not; and the right poses."""
     generator = make_generator(37)
     rotation = random_rotations(N, generator=generator)
-    one = small_blobs()
-    other = replace(one, centers=one.centers @ TURN.T + OFF / PIXEL_SIZE)
-    clean = torch.where(SECOND[:, None, None], other.project(rotation, SMALL_BOX), one.project(rotation, SMALL_BOX))
+    one, other = (blobs.project(rotation, SMALL_BOX) for blobs in (small_blobs(), turned_blobs()))
+    clean = torch.where(SECOND[:, None, None], other, one)
     noisy = clean + torch.randn(clean.shape, generator=generator)
     half = torch.arange(N) // 5 % 2 + 1
     path = write_particle_files(folder, noisy, poses=Poses(rotation, torch.zeros(N, 2)), subset=half)
     right = torch.where(SECOND[:, None, None], rotation @ TURN, rotation)
     return path, Poses(right, torch.where(SECOND[:, None], -(rotation @ OFF)[:, :2], torch.zeros(N, 2)))
+
+
+def blend() -> Tensor:
+    """Return the map that all these images make at the wrong poses: three parts of one to two of the other."""
+    one, other = small_blobs(), turned_blobs()
+    return 0.6 * one.volume(SMALL_BOX) + 0.4 * other.volume(SMALL_BOX)
 
 
 def at_poses(particles: Path, folder: Path, radius: float = 7.0, **settings: object) -> RunContext:
@@ -250,22 +259,61 @@ def test_a_class_that_holds_two_structures_is_divided_and_goes_back_to_the_round
     assert run.state.branching["mixed"] == []
 
 
-def test_images_at_another_side_of_one_structure_are_turned_and_its_class_is_not_divided(tmp_path: Path) -> None:
-    particles, right = turned_files(tmp_path / "turned")
-    run = one_class(particles, tmp_path, 3)
-    take_step(run)
-    assert (run.state.phase, run.state.step, len(run.state.classes)) == ("class halves", phase.RECHECK_ROUND + 1, 1)
-    (of_class,) = run.state.classes
-    found = of_class.poses.best
+@pytest.fixture(scope="module")
+def turned_half(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Poses]:
+    return turned_files(tmp_path_factory.mktemp("turned"))
+
+
+def are_turned(run: RunContext, before: Tensor, right: Poses) -> None:
+    """See all images at one pose, which is that of the larger part."""
+    found = run.state.poses.best
     assert found is not None
-    # Known to one turn and shift of all: here those of the right poses, as the larger part of the images keeps its own.
     assert float((geodesic_degrees(found.rotation, right.rotation) < 5).float().mean()) > 0.95
     assert float((found.shift - right.shift).norm(dim=1).median()) < 0.3
+    truth = small_blobs().volume(SMALL_BOX)
+    for name in HALVES:  # nearer the map of the larger part, in the coarse band in which images were divided
+        assert float((run.state.maps.references[name] - truth).norm()) < 0.97 * float((before - truth).norm())
+
+
+def test_images_at_another_side_of_one_structure_are_turned_and_its_class_is_not_divided(
+    turned_half: tuple[Path, Poses], tmp_path: Path
+) -> None:
+    particles, right = turned_half
+    run = one_class(particles, tmp_path, 3)
+    (of_class,) = run.state.classes
+    both = blend()
+    of_class.maps = of_class.maps.with_references(dict.fromkeys(HALVES, both))
+    take_step(run)
+    assert (run.state.phase, run.state.step, len(run.state.classes)) == ("class halves", phase.RECHECK_ROUND + 1, 1)
+    are_turned(run.of_class(0), both, right)
     take_step(run)  # a round at these poses
     run.state.phase = "class states"
     take_step(run)
     assert run.state.phase == "class validate"
     assert (len(run.state.classes), run.state.branching["mixed"]) == (1, [])
+
+
+def test_images_are_turned_once(turned_half: tuple[Path, Poses], tmp_path: Path) -> None:
+    run = one_class(turned_half[0], tmp_path, 3)
+    run.state.branching["turns asked"] = True
+    take_step(run)
+    assert len(run.state.classes) == 2
+    assert not run.state.branching["turns asked"]  # of both it is asked again
+
+
+def test_one_structure_at_two_poses_is_no_two_states(turned_half: tuple[Path, Poses], tmp_path: Path) -> None:
+    particles, right = turned_half
+    run = at_poses(particles, tmp_path)
+    both = blend()
+    run.state.maps = run.state.maps.with_references(dict.fromkeys(HALVES, both))
+    run.state.phase = "states"
+    take_step(run)
+    assert (run.state.phase, run.state.step, run.state.classes) == ("halves", phase.RECHECK_ROUND + 1, [])
+    are_turned(run, both, right)
+    take_step(run)
+    run.state.phase = "states"
+    take_step(run)
+    assert (run.state.phase, len(run.state.classes)) == ("class halves", 1)
 
 
 def test_two_structures_are_not_turned(two_states: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

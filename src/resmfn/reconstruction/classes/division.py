@@ -103,11 +103,13 @@ def divide(run: RunContext, n_states: int, radius: float) -> Division:
 
 
 def turned(run: RunContext, division: Division) -> list[PosedImages] | None:
-    """Return both halves at one pose where two states are one structure at two poses, else None.
+    """Return both halves with images turned to one pose where two states are one structure at two poses, else None.
 
     A dimer looks much the same from both sides: images that began on the wrong one make a map of both, which keeps them
     there. Images of the smaller state are then likelier under the map of the larger when they are turned to it.
     """
+    if division.n_states != 2:
+        return None
     found = []
     for states, name in zip(division.halves, HALVES, strict=True):
         of_half = _turned_half(run, run.half(name), states, division.larger)

@@ -6,7 +6,7 @@ class may hold structures that the band of the search could not tell apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -39,7 +39,10 @@ stricter than what is asked of local states."""
 
 
 def state_step(run: RunContext) -> bool:
-    """Divide the images of a refined structure into states; one class is left where they tell no more."""
+    """Divide the images of a refined structure into states; one class is left where they tell no more.
+
+    Say whether that is done: images of one structure at two poses are turned, and go back to the rounds.
+    """
     table, found = list[dict[str, float]](), None
     for n_states, share in product(range(run.config.most_classes, 1, -1), SHARES_OF_BAND):
         division = divide(run, n_states, share * run.state.band.radius)
@@ -48,6 +51,10 @@ def state_step(run: RunContext) -> bool:
         if division.is_believed:
             found = division
             break
+    if _turned(run, [(run, found)]):
+        run.state.phase, run.state.step = "halves", RECHECK_ROUND + 1
+        run.state.agreement = run.state.agreement.resting(False)
+        return False
     if found is not None:
         likelihood = found.log_likelihood + found.comparison.gain
         table.append({"classes": float(found.n_states), "log_likelihood": likelihood})
@@ -72,7 +79,7 @@ def class_state_step(run: RunContext) -> bool:
         return _back_to_the_rounds(run, begun)
     asked, n_left = state.branching.get("asked once more", []), run.config.most_classes - len(state.classes)
     divisions = {n: None if n in asked else _two_in(run, n) for n in range(len(state.classes))}
-    if _turned(run, divisions):
+    if _turned(run, ((_alone(run, number), found) for number, found in divisions.items())):
         state.branching["asked once more"] = [number for number, found in divisions.items() if found is None]
         return _back_to_the_rounds(run, all_ask=False)
     parts, mixed = list[tuple[RunState, int, bool]](), list[int]()  # each with its class and whether it was asked
@@ -97,27 +104,20 @@ def class_state_step(run: RunContext) -> bool:
     return _back_to_the_rounds(run)
 
 
-def _turned(run: RunContext, divisions: Mapping[int, Division | None]) -> bool:
-    """Turn images of classes that are one structure at two poses; say whether there was one. Asked once."""
-    state = run.state
-    if state.branching.get("turns asked", False):
+def _turned(run: RunContext, divisions: Iterable[tuple[RunContext, Division | None]]) -> bool:
+    """Turn images of structures that are divided as they stand at two poses; say whether there was one. Asked once."""
+    if run.state.branching.get("turns asked", False):
         return False
-    state.branching["turns asked"], found_one = True, False
-    for number, division in divisions.items():
-        alone = _alone(run, number)
+    run.state.branching["turns asked"], found = True, False
+    for alone, division in divisions:
         halves = None if division is None else turned(alone, division)
-        if division is None or halves is None:
-            continue
-        alone.keep_poses(halves)
-        alone.state.maps = _maps_of_state(alone, division, division.larger)
-        found_one = True
-        share = float(sum(states.share[division.larger] for states in division.halves)) / len(HALVES)
-        run.tell(
-            "classes",
-            f"class {number + 1} is one structure, which looks much the same from another side: {1 - share:.0%} of its "
-            "images turned to the map of the others",
-        )
-    return found_one
+        if division is not None and halves is not None:
+            alone.keep_poses(halves)
+            alone.state.maps = _maps_of_state(alone, division, division.larger)
+            found, share = True, 1 - float(sum(states.share[division.larger] for states in division.halves)) / 2
+            words = f"much the same from another side: {share:.0%} of its images turned to the map of the others"
+            alone.tell("classes", f"one structure, which looks {words}")
+    return found
 
 
 def _back_to_the_rounds(run: RunContext, begun: Sequence[int] = (), *, all_ask: bool = True) -> bool:
