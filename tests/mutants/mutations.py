@@ -299,7 +299,7 @@ MUTATIONS = (
         ("alone.keep_poses(halves)", "pass"),
         ("alone.state.maps = _maps_of_state(alone, division, division.larger)", "pass"),
         ("0 if all_ask else RECHECK_ROUND + 1", "0"),
-        ('if state.branching.get("turns asked", False):', "if False:"),
+        ('if run.state.branching.get("turns asked", False):', "if False:"),
     )),
     Group("reconstruction/classes/new_starts.py", "tests/reconstruction/classes/test_new_starts.py", (
         ("if density > ONE_VIEW and density > 2 * usual}", "if density > ONE_VIEW}"),
