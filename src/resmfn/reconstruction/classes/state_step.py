@@ -51,7 +51,7 @@ def state_step(run: RunContext) -> bool:
         if division.is_believed:
             found = division
             break
-    if _turned(run, [(run, found)]):
+    if _turned(run, [] if found is None else [(run, found)]):
         run.state.phase, run.state.step = "halves", RECHECK_ROUND + 1
         run.state.agreement = run.state.agreement.resting(False)
         return False
@@ -79,7 +79,8 @@ def class_state_step(run: RunContext) -> bool:
         return _back_to_the_rounds(run, begun)
     asked, n_left = state.branching.get("asked once more", []), run.config.most_classes - len(state.classes)
     divisions = {n: None if n in asked else _two_in(run, n) for n in range(len(state.classes))}
-    if _turned(run, ((_alone(run, number), found) for number, found in divisions.items())):
+    divided = ((_alone(run, number), found) for number, found in divisions.items() if found is not None)
+    if _turned(run, divided):
         state.branching["asked once more"] = [number for number, found in divisions.items() if found is None]
         return _back_to_the_rounds(run, all_ask=False)
     parts, mixed = list[tuple[RunState, int, bool]](), list[int]()  # each with its class and whether it was asked
@@ -104,20 +105,22 @@ def class_state_step(run: RunContext) -> bool:
     return _back_to_the_rounds(run)
 
 
-def _turned(run: RunContext, divisions: Iterable[tuple[RunContext, Division | None]]) -> bool:
+def _turned(run: RunContext, divisions: Iterable[tuple[RunContext, Division]]) -> bool:
     """Turn images of structures that are divided as they stand at two poses; say whether there was one. Asked once."""
     if run.state.branching.get("turns asked", False):
         return False
-    run.state.branching["turns asked"], found = True, False
+    run.state.branching["turns asked"], found_one = True, False
     for alone, division in divisions:
-        halves = None if division is None else turned(alone, division)
-        if division is not None and halves is not None:
-            alone.keep_poses(halves)
-            alone.state.maps = _maps_of_state(alone, division, division.larger)
-            found, share = True, 1 - float(sum(states.share[division.larger] for states in division.halves)) / 2
-            words = f"much the same from another side: {share:.0%} of its images turned to the map of the others"
-            alone.tell("classes", f"one structure, which looks {words}")
-    return found
+        halves = turned(alone, division)
+        if halves is None:
+            continue
+        alone.keep_poses(halves)
+        alone.state.maps = _maps_of_state(alone, division, division.larger)
+        share = 1 - float(sum(states.share[division.larger] for states in division.halves)) / len(HALVES)
+        words = f"much the same from another side: {share:.0%} of its images turned to the map of the others"
+        alone.tell("classes", f"one structure, which looks {words}")
+        found_one = True
+    return found_one
 
 
 def _back_to_the_rounds(run: RunContext, begun: Sequence[int] = (), *, all_ask: bool = True) -> bool:
@@ -184,21 +187,20 @@ def _state_of_class(run: RunContext, found: Division | None, number: int) -> Run
         poses=state.poses,
         qualities=replace(state.qualities, good=good),
         band=state.band,
-        maps=_maps_of_state(run, found, number),
+        maps=state.maps if found is None else _maps_of_state(run, found, number),
         agreement=state.agreement.resting(rests=False),
         soft=state.soft,
         tests=state.tests,
     )
 
 
-def _maps_of_state(run: RunContext, found: Division | None, number: int) -> Maps:
+def _maps_of_state(run: RunContext, found: Division, number: int) -> Maps:
     """Return the maps of a structure with the references of one of its states."""
     maps = run.state.maps
-    states = {} if found is None else dict(zip(HALVES, found.halves, strict=True))
     return maps.with_references(
         {
-            name: maps.references[name] + resized(of_half.differences[number], run.map_size)
-            for name, of_half in states.items()
+            name: maps.references[name] + resized(states.differences[number], run.map_size)
+            for name, states in zip(HALVES, found.halves, strict=True)
         }
     )
 
