@@ -144,6 +144,11 @@ def figures(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def maps_of(folder: Path, summary: dict[str, Any]) -> list[Path]:
+    """Return the maps of a run's classes, class 1 first: the scorer has them by class number."""
+    return [folder / of_class.get("folder", "") / "map.mrc" for of_class in summary.get("classes", [summary])]
+
+
 def measure(
     case: Mixture, name: str, seed: int, tools: argparse.Namespace, benchmark: str = "classes"
 ) -> dict[str, object]:
@@ -164,10 +169,10 @@ def measure(
         return {**about, "no_structure_found": True}
     finally:
         shutil.rmtree(blind)
-    maps = sorted(folder.glob("class*/map.mrc")) or [folder / "map.mrc"]
+    summary = json.loads((folder / "summary.json").read_text())
+    maps = maps_of(folder, summary)
     of_scores = figures(scored(case, folder / "particles.star", data, maps, tools, "--junk-below", "0.5"))
     masked = of_scores["fsc05_masked_A"]
-    summary = json.loads((folder / "summary.json").read_text())
     half_maps = [of_class["resolution_half_0143"] for of_class in summary.get("classes", [summary])]
     return {
         **about,

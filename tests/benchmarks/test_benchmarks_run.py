@@ -137,6 +137,13 @@ def test_kernel_benchmark_stays_below_what_the_device_can_do(tmp_path):
         assert 0 < record[name]["share_of_floor"] < 1.5, name
 
 
+def test_maps_of_ten_classes_and_more_are_scored_in_the_order_of_the_classes(tmp_path):
+    maps_of = module_of("bench_classes.py").maps_of
+    classes = [{"folder": f"class{number}"} for number in range(1, 13)]
+    assert maps_of(tmp_path, {"classes": classes}) == [tmp_path / f"class{k}" / "map.mrc" for k in range(1, 13)]
+    assert maps_of(tmp_path, {"n_particles": 10}) == [tmp_path / "map.mrc"]
+
+
 def test_exponents_of_known_growth_are_found_and_tabled():
     scaling = module_of("bench_scaling.py")
     sizes = [1000, 4000, 200_000]
