@@ -221,6 +221,30 @@ def test_the_page_fits_and_is_silent_in_light_and_dark(browser, page_file, schem
     watched.page.close()
 
 
+@pytest.mark.parametrize("width", [1280, 420])
+def test_tables_of_many_classes_scroll_by_themselves(browser, tmp_path, width) -> None:
+    classes = [
+        {
+            "folder": f"class{k}",
+            "n_particles": 1000,
+            "share": 1 / 16,
+            "resolution_half_0143": 6.4,
+            "verdict": "verdict " * 9,
+        }
+        for k in range(1, 17)
+    ]
+    flow = (1000 * np.eye(16, dtype=int)).tolist()
+    run = make_run(tmp_path / "run", n_classes=16, classes=classes, class_flow=[flow, flow])
+    watched = Watched(browser, report(run).as_uri())
+    watched.page.set_viewport_size({"width": width, "height": 800})
+    watched.page.wait_for_timeout(200)
+    assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
+    last = watched.page.locator("#flow th").filter(has_text="Changed class")
+    last.scroll_into_view_if_needed()
+    assert last.bounding_box()["x"] < width
+    watched.page.close()
+
+
 def test_nothing_was_said_or_asked_for_while_it_was_used(opened, page_file) -> None:
     assert opened.said == []
     assert [url for url in opened.asked if not url.startswith(("data:", "blob:"))] == [page_file.as_uri()]
